@@ -1,0 +1,67 @@
+"""Fields that every config has, with the values that most keep."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The paper's network and augmentation, without a dataset or a length of training."""
+    config = ConfigDict()
+    config.seed = 0
+
+    config.model = ConfigDict()
+    config.model.variant = "rf101"  # rf50 rf101 rf152 rf_lw50 rf_lw101 rf_lw152 rf_lw_mbv2
+    config.model.batch_norm = "frozen"  # frozen | local | synchronised
+    config.model.dropout = 0.5
+    config.model.dtype = "float32"  # of the computation: float32 | bfloat16
+    config.model.input_scale = 1.0  # pictures are enlarged by this in front of the network
+
+    config.init_from = ""  # folder of a run, or .npz of PyTorch names; empty for random weights
+
+    config.data = ConfigDict()
+    config.data.name = ""  # dataset/config, built before with `tfds build`
+    config.data.dir = ""  # where it was built; empty for TFDS_DATA_DIR or ~/tensorflow_datasets
+    config.data.train_split = "train"
+    config.data.eval_split = "validation"  # scored during training
+    config.data.num_workers = 0  # processes that decode and augment; 0 for threads
+
+    config.augment = ConfigDict()
+    config.augment.crop_size = 400
+    config.augment.short_edge = (450, 1100)
+    config.augment.scales = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+    config.augment.flip = True
+    config.augment.crop = "class_centred"  # class_centred | random
+    config.augment.colour_jitter = 0.0
+    config.augment.blur = 0.0
+
+    config.loss_resolution = "logits"  # logits (1/4 of the input, nearest labels) | labels
+
+    config.batch_size = 1  # over all devices
+    config.num_steps = 0
+    config.parallel = "pmap"  # pmap | shard_map
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # sgd | adamw
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.decay_all = True  # False leaves out biases and batch-norm scales
+    config.optimizer.factors = ConfigDict({"trunk": 1.0, "cascade": 1.0, "classifier": 1.0})  # on the learning rate
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "constant"  # constant | poly | step | cosine
+    config.schedule.learning_rate = 5e-5
+    config.schedule.warmup_steps = 0
+    config.schedule.power = 0.9  # of poly
+    config.schedule.decay_steps = ()  # of step
+    config.schedule.decay_rate = 0.1  # of step
+
+    config.log_every = 50
+    config.eval_every = 1000
+    config.checkpoint_every = 1000
+    config.keep_checkpoints = 2  # the latest; the best is kept beside them
+
+    config.evaluate = ConfigDict()  # of --job=evaluate
+    config.evaluate.split = "test"
+    config.evaluate.scales = (0.6, 0.8, 1.0)
+    config.evaluate.flip = False
+    config.evaluate.batch_size = 8
+    return config

@@ -1,0 +1,173 @@
+"""Checkpoints: the only file that knows Orbax.
+
+A training folder holds
+
+    model.json           what the network is: all that predict and export need to know beside the weights
+    checkpoints/STEP/    model (params, batch_stats), optimizer (opt_state, step), data (position), metrics
+
+written un-replicated, so that any number of devices restores them.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from refinenet_jax.errors import UsageError
+
+DESCRIPTION = "model.json"
+# Entries of model.json that decide what the parameters mean: another value needs another folder.
+IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale", "normalisation")
+BEST = "mean_iou"
+
+
+class CheckpointError(UsageError):
+    """A folder that cannot be used; the message says why and what to do."""
+
+
+class Checkpoints:
+    """The checkpoints of one training run: the latest few and the best."""
+
+    def __init__(self, workdir: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
+        self._manager = ocp.CheckpointManager(
+            _folder(workdir),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_score,
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [
+                        checkpoint_managers.LatestN(keep_latest),
+                        checkpoint_managers.BestN(
+                            get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, model: Any, optimizer: Any, data: dict, metrics: Mapping[str, Any] | None = None) -> None:
+        """Starts writing in the background. A checkpoint appears under its name only once it is whole.
+
+        Args:
+          step: steps taken.
+          model: pytree of the variables.
+          optimizer: pytree of all else that training carries.
+          data: JSON, the position in the data.
+          metrics: of an evaluation of just this model; its `mean_iou` decides which checkpoint is best.
+        """
+        if step == self.latest_step:
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model),
+                optimizer=ocp.args.StandardSave(optimizer),
+                data=ocp.args.JsonSave(data),
+            ),
+            metrics=dict(metrics) if metrics is not None else None,
+        )
+
+    def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any, dict]:
+        """The latest checkpoint's model, optimizer and data, in the structure, dtypes and sharding of the arguments."""
+        restored = self._manager.restore(
+            self.latest_step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardRestore(model),
+                optimizer=ocp.args.StandardRestore(optimizer),
+                data=ocp.args.JsonRestore(),
+            ),
+        )
+        return restored.model, restored.optimizer, restored.data
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict]:
+    """The description and the variables in a training folder: those of `step`, by default of the best checkpoint.
+
+    Returns:
+      Contents of model.json with 'step' added; {'params': ..., 'batch_stats': ...}, float32.
+
+    Raises:
+      CheckpointError: nothing there, or not that step.
+    """
+    description = read_description(workdir)
+    if description is None:
+        raise CheckpointError(
+            f"{workdir} has no {DESCRIPTION}, so it is no folder of a training run. Give --checkpoint the --workdir of "
+            "`python -m refinenet_jax.main --config=...`."
+        )
+    with ocp.CheckpointManager(
+        _folder(workdir), options=ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True)
+    ) as manager:
+        steps = list(manager.all_steps())
+        if not steps:
+            raise CheckpointError(f"{workdir} holds no checkpoint yet; train longer, or give another folder.")
+        if step is None:
+            step = manager.best_step() if any(manager.metrics(s) for s in steps) else manager.latest_step()
+        elif step not in steps:
+            raise CheckpointError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}.")
+        saved = manager.item_metadata(step).model.tree
+        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), saved)
+        restored = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(wanted)))
+    return {**description, "step": step}, restored.model
+
+
+def check_description(workdir: str | os.PathLike, description: Mapping[str, Any]) -> None:
+    """Raises CheckpointError where the folder already holds another model than the one described."""
+    existing = read_description(workdir)
+    if existing is None:
+        return
+    description = json.loads(json.dumps(description))
+    wrong = [key for key in IDENTITY if existing.get(key) != description.get(key)]
+    if wrong:
+        differences = "\n  ".join(f"{key}: there {existing.get(key)}, now {description.get(key)}" for key in wrong)
+        raise CheckpointError(
+            f"{workdir} belongs to another model:\n  {differences}\nGive another --workdir, or the config of that run."
+        )
+
+
+def write_description(workdir: str | os.PathLike, description: Mapping[str, Any]) -> None:
+    """Writes model.json, with the versions of what computes the model."""
+    versions = {name: version(name) for name in ("refinenet-jax", "jax", "flax", "optax", "orbax-checkpoint")}
+    path = Path(workdir) / DESCRIPTION
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps({**description, "versions": versions}, indent=2) + "\n")
+    partial.replace(path)  # whole or not at all
+
+
+def read_description(workdir: str | os.PathLike) -> dict | None:
+    """Contents of model.json, None where there is none.
+
+    Raises:
+      CheckpointError: the file is damaged.
+    """
+    path = Path(workdir) / DESCRIPTION
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Restore it, or start in another --workdir.") from error
+
+
+def _folder(workdir: str | os.PathLike) -> Path:
+    return Path(workdir).absolute() / "checkpoints"
+
+
+def _score(metrics: Mapping[str, Any]) -> float:
+    return metrics[BEST]

@@ -1,0 +1,160 @@
+"""Training augmentation: NumPy (image, mask, random generator) -> (image, mask)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from refinenet_jax.data.sources import VOID
+from refinenet_jax.errors import UsageError
+
+MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB: after normalisation the padding is zero
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, ITU-R BT.601
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random scale, flip and crop, optionally colour and blur; the defaults are the RefineNet authors' training.
+
+    Attributes:
+      crop_size: pixels of a square crop, or (height, width). Every output has exactly this size.
+      short_edge: the shorter edge is first brought into these bounds; None leaves it.
+      scales: one of these is drawn and multiplies the size.
+      flip: mirror left and right with probability 1/2; class ids that name a side are exchanged.
+      crop: 'class_centred', centred on a random pixel of a random class that the picture has, or 'random'.
+      colour_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this; 0 is off.
+      blur: probability of a Gaussian blur with a standard deviation of 0.5 to 2 pixels; 0 is off.
+    """
+
+    crop_size: int | tuple[int, int] = 400
+    short_edge: tuple[int, int] | None = (450, 1100)
+    scales: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+    flip: bool = True
+    crop: str = "class_centred"
+    colour_jitter: float = 0.0
+    blur: float = 0.0
+
+    def __post_init__(self):
+        if min(self.shape) < 1:
+            raise UsageError(f"crop_size={self.crop_size} must be at least 1 pixel")
+        if not self.scales or min(self.scales) <= 0:
+            raise UsageError(f"scales={self.scales} must hold at least one number, all above 0")
+        if self.short_edge and not 1 <= self.short_edge[0] <= self.short_edge[1]:
+            raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or None")
+        if self.crop not in ("class_centred", "random"):
+            raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
+        if not (0 <= self.colour_jitter <= 1 and 0 <= self.blur <= 1):
+            raise UsageError(f"colour_jitter={self.colour_jitter} and blur={self.blur} must be from 0 to 1")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        return (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else tuple(self.crop_size)
+
+    def __call__(
+        self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, flip_pairs: Sequence[tuple[int, int]] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augments one example.
+
+        Args:
+          image: uint8 [h, w, 3] RGB, any size from 1 x 1 on.
+          mask: uint8 [h, w] class ids, 255 = void.
+          rng: the only source of randomness; the same number of draws is made whatever the settings, so that two settings
+            are compared on the same crops.
+          flip_pairs: class ids that a flip exchanges.
+
+        Returns:
+          Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Where the picture does not reach, the image has
+          MEAN_COLOUR and the mask 255.
+        """
+        draws = rng.random(11)
+        scaled = self._scaled_size(mask.shape, draws[0])
+        if self.crop == "class_centred":
+            centre = _class_centre(mask, *draws[1:3])
+            top, left = (
+                _clamp(round((c + 0.5) * new / old - size / 2), new, size)
+                for c, new, old, size in zip(centre, scaled, mask.shape, self.shape, strict=True)
+            )
+        else:
+            top, left = (
+                min(0, new - size) + int(draw * (abs(new - size) + 1))
+                for new, size, draw in zip(scaled, self.shape, draws[3:5], strict=True)
+            )
+        flip = self.flip and draws[5] < 0.5
+
+        (rows, out_rows), (columns, out_columns) = (
+            _window(start, new, old, size)
+            for start, new, old, size in zip((top, left), scaled, mask.shape, self.shape, strict=True)
+        )
+        height, width = out_rows.stop - out_rows.start, out_columns.stop - out_columns.start
+        patch = _resize_image(image[rows, columns], height, width)
+        if self.colour_jitter:
+            patch = _jitter(patch, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
+        if draws[9] < self.blur:
+            patch = cv2.GaussianBlur(patch, (0, 0), 0.5 + 1.5 * draws[10])
+
+        out_image = np.full((*self.shape, 3), MEAN_COLOUR, np.uint8)
+        out_mask = np.full(self.shape, VOID, np.uint8)
+        out_image[out_rows, out_columns] = patch
+        out_mask[out_rows, out_columns] = _resize_mask(mask[rows, columns], height, width)
+        return _flip(out_image, out_mask, flip_pairs) if flip else (out_image, out_mask)
+
+    def _scaled_size(self, size: tuple[int, int], draw: float) -> tuple[int, int]:
+        """The size of the whole picture after the bounds on its short edge and the random scale."""
+        short = min(size)
+        bounded = min(max(short, self.short_edge[0]), self.short_edge[1]) if self.short_edge else short
+        scale = bounded / short * self.scales[int(draw * len(self.scales))]
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _class_centre(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tuple[int, int]:
+    """Row and column of a random pixel of a random class among those in the mask; of any pixel if all are void."""
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
+    present = np.flatnonzero(counts[:VOID])
+    class_id = present[int(class_draw * len(present))] if len(present) else VOID
+    pixels = np.flatnonzero(mask == class_id)
+    row, column = divmod(int(pixels[int(pixel_draw * len(pixels))]), mask.shape[1])
+    return row, column
+
+
+def _clamp(start: int, new: int, size: int) -> int:
+    """Moves a window of `size` so that it lies inside `new` pixels, or around them where they are fewer."""
+    low, high = sorted((0, new - size))
+    return min(max(start, low), high)
+
+
+def _window(start: int, new: int, old: int, size: int) -> tuple[slice, slice]:
+    """Along one axis: where a window of the scaled picture lies in the picture, and where that goes in the output.
+
+    Only this part is then resized, not the whole picture. Its ends are moved outwards to whole pixels, for image and mask
+    alike: they stay aligned, and the scale is off by less than two source pixels over the window.
+    """
+    first, last = max(start, 0), min(start + size, new)
+    return slice(first * old // new, -(-last * old // new)), slice(first - start, last - start)
+
+
+def _resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Nearest neighbour between pixel centres, as the image is resized; plain INTER_NEAREST is off by half a pixel."""
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _flip(image: np.ndarray, mask: np.ndarray, flip_pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    exchanged = np.arange(256, dtype=np.uint8)
+    for a, b in flip_pairs:
+        exchanged[[a, b]] = b, a
+    return np.ascontiguousarray(image[:, ::-1]), exchanged[mask[:, ::-1]]
+
+
+def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    """Multiplies the three, of an RGB image: one affine map of the colours, rounded and clipped once."""
+    mean = float(_LUMA @ cv2.mean(image)[:3])
+    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA))
+    offset = np.full((3, 1), brightness * (1 - contrast) * mean)
+    return cv2.transform(image, np.hstack([linear, offset]))

@@ -1,0 +1,95 @@
+"""Training batches with Grain: seeded order, augmentation, a share for each host, and resuming at any step."""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.sources import Source
+
+# Beyond any run; an endless repeat() overflows in Grain at one example per batch.
+_MAX_EPOCHS = 10**9
+
+
+def train_batches(
+    source: Source,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields batches without end; batch i is a function of (source, augmentation, batch_size, seed, i) and nothing else.
+
+    Each epoch shows every example once, in its own order and with its own augmentation; a batch may span two epochs.
+
+    Args:
+      source: the examples.
+      augmentation: what is done to each.
+      batch_size: examples per step, over all processes.
+      seed: from 0 to 2**32 - 1.
+      start_step: the first batch to yield; those before it are not read.
+      process_index: which of the hosts this is. Their batches of one step, in this order, make up the global batch.
+      process_count: the number of hosts.
+      num_workers: worker processes; with 0, threads of this process do the work. Decoding and resizing release the GIL,
+        so threads suffice on a few cores; the rest of the work holds it, so many cores want processes, and those want
+        the caller's `if __name__ == '__main__'` guard.
+
+    Returns:
+      An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
+      [b, height, width], `weight` float32 [b] of ones, `id` str [b]. Its `close()` ends threads and processes.
+
+    Raises:
+      ValueError: batch_size is no multiple of process_count, or process_index is not below it.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index={process_index} must be from 0 to {process_count - 1}")
+    examples = (
+        grain.MapDataset.source(source)
+        .seed(seed)
+        .shuffle()
+        .repeat(_MAX_EPOCHS)
+        .random_map(functools.partial(_augment, augmentation, source.info.flip_pairs))
+    )
+    batches = examples.batch(batch_size // process_count, batch_fn=_stack)
+    # Consecutive batches are the shares of consecutive processes.
+    share = batches[start_step * process_count + process_index :: process_count]
+    # Grain counts its buffer in elements, here batches; its default of 500 would fill the memory.
+    threads = 1 if num_workers else min(os.cpu_count() or 1, 16)
+    batches = share.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+    if num_workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads its own flags here, which otherwise exist only under absl.app.run
+        batches = batches.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2), worker_init_fn=_init_worker
+        )
+    return iter(batches)
+
+
+def _augment(
+    augmentation: Augmentation, flip_pairs: Sequence[tuple[int, int]], example: dict[str, Any], rng: np.random.Generator
+) -> dict[str, Any]:
+    image, mask = augmentation(example["image"], example["mask"], rng, flip_pairs)
+    return {"image": image, "mask": mask, "id": example["id"]}
+
+
+def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    batch = {key: np.stack([example[key] for example in examples]) for key in ("image", "mask")}
+    ids = np.array([example["id"] for example in examples])
+    return {**batch, "weight": np.ones(len(examples), np.float32), "id": ids}
+
+
+def _init_worker(index: int, count: int) -> None:
+    del index, count
+    cv2.setNumThreads(0)  # the workers already use all cores

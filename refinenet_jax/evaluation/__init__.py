@@ -1,0 +1,1 @@
+"""Masks and truth -> numbers, pictures, reasons."""

@@ -1,0 +1,43 @@
+"""Jobs that a config describes.
+
+  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands
+  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands --job=evaluate
+  python -m refinenet_jax.main --config=configs/egohands.py:rf_lw_mbv2 --workdir=... --config.batch_size=8
+
+--job=train makes checkpoints in --workdir; started again, it goes on where it stopped. --job=evaluate scores the best
+checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json and
+the pictures in --workdir. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation.evaluate import evaluate_checkpoint
+from refinenet_jax.training.loop import train
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The config, with a variant behind a colon if need be.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate"], "What to do.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to evaluate; --workdir by default.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        if _JOB.value == "train":
+            train(_CONFIG.value, _WORKDIR.value)
+        else:
+            evaluate_checkpoint(_CONFIG.value, _WORKDIR.value, _CHECKPOINT.value or _WORKDIR.value)
+    except UsageError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

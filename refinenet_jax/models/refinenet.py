@@ -1,0 +1,167 @@
+"""RefineNet (Lin et al., CVPR 2017) and its Light-Weight forms (Nekrasov et al., BMVC 2018): trunk, cascade, classifier.
+
+Structure and numbers are those of the published PyTorch networks (DrSleep/refinenet-pytorch, `models/resnet.py`;
+DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`), which the tests hold them to.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from refinenet_jax.models import layers
+from refinenet_jax.models.mobilenet import MobileNetV2
+from refinenet_jax.models.resnet import ResNet
+
+POOL_STAGES = 4
+
+
+class ResidualConvUnit(nn.Module):
+    """x + conv(relu(conv(relu(x)))), without batch norm (CVPR 2017, section 3.2)."""
+
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        y = self.conv(width, 3, use_bias=True, name="conv1")(nn.relu(x))
+        return x + self.conv(width, 3, name="conv2")(nn.relu(y))
+
+
+class ChainedResidualPooling(nn.Module):
+    """A chain of 5x5 pools, each followed by a convolution and added to the sum (CVPR 2017, section 3.2).
+
+    The input is expected to be behind its ReLU.
+    """
+
+    conv: Callable[..., nn.Module]
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        top = x
+        for stage in range(1, POOL_STAGES + 1):
+            top = self.conv(x.shape[-1], self.kernel, name=f"conv{stage}")(layers.max_pool_5x5(top))
+            x = x + top
+        return x
+
+
+class RefineBlock(nn.Module):
+    """One step of the cascade: adapt the trunk's feature, fuse it with the coarser path, pool, refine.
+
+    The light-weight form has 1x1 kernels and no residual conv units.
+    """
+
+    features: int
+    light: bool
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, fine: jax.Array, coarse: jax.Array | None) -> jax.Array:
+        kernel = 1 if self.light else 3
+        x = self.conv(self.features, kernel, name="adapt")(fine)
+        if not self.light:
+            for unit in (1, 2):
+                x = ResidualConvUnit(self.conv, name=f"adapt_rcu{unit}")(x)
+        if coarse is not None:  # multi-resolution fusion
+            x = self.conv(self.features, kernel, name="fuse_fine")(x)
+            coarse = self.conv(self.features, kernel, name="fuse_coarse")(coarse)
+            x = x + layers.resize_align_corners(coarse, x.shape[1:3])
+        x = ChainedResidualPooling(self.conv, kernel, name="pool")(nn.relu(x))
+        if not self.light:
+            for unit in (1, 2, 3):
+                x = ResidualConvUnit(self.conv, name=f"output_rcu{unit}")(x)
+        return x
+
+
+class ResNetCascade(nn.Module):
+    """Stages 4 to 1 of a ResNet -> [b, h/4, w/4, 256]; the blocks are refine4 ... refine1, as the paper numbers them."""
+
+    light: bool
+    dropout: float
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
+        x = None
+        for stage in (4, 3, 2, 1):
+            fine = features[f"stage{stage}"]
+            if stage >= 3:
+                fine = nn.Dropout(self.dropout, deterministic=not train)(fine)
+            x = RefineBlock(512 if stage == 4 else 256, self.light, self.conv, name=f"refine{stage}")(fine, x)
+        return x if self.light else nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+class MobileNetCascade(nn.Module):
+    """Stages 8 to 3 of MobileNet-v2 -> [b, h/4, w/4, 256]; stages of one resolution are added."""
+
+    conv: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
+        del train  # the published network has no dropout
+        x = None
+        for block, stages in ((4, (8, 7)), (3, (6, 5)), (2, (4,)), (1, (3,))):
+            fine = sum(self.conv(256, 1, name=f"adapt_stage{s}")(features[f"stage{s}"]) for s in stages)
+            if x is not None:
+                x = self.conv(256, 1, name=f"fuse_coarse{block}")(x)
+                fine = fine + layers.resize_align_corners(x, fine.shape[1:3])
+            x = ChainedResidualPooling(self.conv, 1, name=f"pool{block}")(nn.relu6(fine))
+        return x
+
+
+class RefineNet(nn.Module):
+    """The whole network; make one with `refinenet_jax.create_model`.
+
+    Attributes:
+      trunk_name: 'resnet50', 'resnet101', 'resnet152' or 'mobilenet_v2'.
+      num_classes: number of output channels.
+      light: the light-weight cascade.
+      batch_norm: in training, 'frozen' keeps the moments (scale and shift are still trained), 'local' takes each device's
+        own, 'synchronised' those of the whole batch (under a mapped axis called 'batch').
+      dropout: rate on the two deepest features (and before the full network's classifier); needs a 'dropout' rng to train.
+      dtype: of the computation; parameters, moments and logits are float32 always.
+    """
+
+    trunk_name: str
+    num_classes: int
+    light: bool
+    batch_norm: str = "frozen"
+    dropout: float = 0.5
+    dtype: layers.Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, train: bool = False, features_only: bool = False
+    ) -> jax.Array | dict[str, jax.Array]:
+        """Logits of normalised pictures.
+
+        Args:
+          x: float32 [b, h, w, 3], normalised, of any size.
+          train: dropout is on, and batch norm does what `batch_norm` says.
+          features_only: stop behind the trunk.
+
+        Returns:
+          float32 [b, ceil(h/4), ceil(w/4), num_classes], or the trunk's features by stage.
+        """
+        conv = partial(layers.Conv, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train or self.batch_norm == "frozen",
+            axis_name="batch" if train and self.batch_norm == "synchronised" else None,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        if self.trunk_name == "mobilenet_v2":
+            trunk, cascade = MobileNetV2(conv, norm, name="trunk"), MobileNetCascade(conv, name="cascade")
+        else:
+            trunk = ResNet(int(self.trunk_name.removeprefix("resnet")), conv, norm, name="trunk")
+            cascade = ResNetCascade(self.light, self.dropout, conv, name="cascade")
+        features = trunk(x.astype(self.dtype))
+        if features_only:
+            return features
+        x = cascade(features, train)
+        return conv(self.num_classes, 3, use_bias=True, name="classifier")(x).astype(jnp.float32)

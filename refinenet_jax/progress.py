@@ -1,0 +1,26 @@
+"""Lines and bars on standard error, from the main process only."""
+
+import sys
+
+from tqdm import tqdm
+
+from refinenet_jax import parallel
+
+
+def say(text: str) -> None:
+    """Prints a line, above a progress bar if there is one."""
+    if parallel.is_main_process():
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
+
+
+def progress_bar(what: str, total: int, done: int = 0) -> tqdm:
+    """A bar with the time left; silent where standard error is no terminal."""
+    return tqdm(
+        desc=what,
+        total=total,
+        initial=done,
+        disable=not (sys.stderr.isatty() and parallel.is_main_process()),
+        dynamic_ncols=True,
+        bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| {remaining} left {postfix}",
+    )

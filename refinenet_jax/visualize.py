@@ -1,0 +1,108 @@
+"""Pictures of images and masks: overlays, contours, galleries. All images are uint8 [h, w, 3] RGB."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from refinenet_jax.errors import UsageError
+
+# Colour of class 1, 2, ...: distinct to colour-blind readers, and unlike skin (after Okabe and Ito).
+COLOURS = ((0, 200, 120), (60, 130, 255), (255, 190, 0), (230, 80, 200), (120, 220, 255), (255, 110, 60))
+VOID_COLOUR = (128, 128, 128)
+_BACKGROUND = 255
+_INK = (40, 40, 40)
+
+
+def palette() -> np.ndarray:
+    """Colour of every value a mask can have, uint8 [256, 3]: 0 black, 255 (void) grey."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[1:255] = [COLOURS[i % len(COLOURS)] for i in range(254)]
+    colours[255] = VOID_COLOUR
+    return colours
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """Tints every class but background and draws its outline.
+
+    Args:
+      image: uint8 [h, w, 3] RGB.
+      mask: uint8 [h, w] class ids, 255 = void.
+      opacity: of the tint, 0 to 1.
+    """
+    colours = palette()[mask]
+    tinted = (image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    result = np.where((mask > 0)[..., None], tinted, image)
+    thickness = max(1, round(min(mask.shape) / 240))
+    for class_id in np.setdiff1d(np.unique(mask), (0, 255)):
+        result = contours(result, mask == class_id, palette()[class_id].tolist(), thickness)
+    return result
+
+
+def contours(image: np.ndarray, region: np.ndarray, colour: Sequence[int], thickness: int = 1) -> np.ndarray:
+    """Draws the outline of a region, bool [h, w]."""
+    lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(image), lines, -1, tuple(colour), thickness, cv2.LINE_AA)
+
+
+def gallery(
+    rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], titles: Sequence[str] = (), width: int = 320
+) -> np.ndarray:
+    """A table of images.
+
+    Args:
+      rows: each a sequence of images, all rows equally long.
+      captions: one line of text above each row.
+      titles: one above each column.
+      width: of a cell in pixels; images keep their shape.
+    """
+    gap = 8
+    columns = max(len(row) for row in rows)
+    total = columns * width + (columns + 1) * gap
+    bands = [_text_band(titles, total, width + gap, gap)] if titles else []
+    for row, caption in zip(rows, captions, strict=True):
+        cells = [_fit(image, width) for image in row]
+        band = np.full((max(c.shape[0] for c in cells) + gap, total, 3), _BACKGROUND, np.uint8)
+        for i, cell in enumerate(cells):
+            left = gap + i * (width + gap)
+            band[: cell.shape[0], left : left + width] = cell
+        bands += [_text_band([caption], total, total, gap), band]
+    return np.concatenate(bands)
+
+
+def read(path: str) -> np.ndarray:
+    """An image file as uint8 [h, w, 3] RGB, turned as its EXIF data says.
+
+    Raises:
+      UsageError: no file there, or no image in it.
+    """
+    encoded = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
+    if pixels is None:
+        raise UsageError(f"{path} cannot be decoded as an image ({encoded.size} bytes); it is damaged or no image.")
+    return pixels
+
+
+def write(path: str, pixels: np.ndarray) -> None:
+    """Writes uint8 [h, w, 3] RGB or [h, w] in the format of the path's ending.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    ending = "." + str(path).rsplit(".", 1)[-1]
+    done, encoded = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
+    if not done:
+        raise OSError(f"{path}: cannot encode {list(pixels.shape)} as {ending}")
+    encoded.tofile(path)
+
+
+def _fit(image: np.ndarray, width: int) -> np.ndarray:
+    height = max(round(image.shape[0] * width / image.shape[1]), 1)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _text_band(texts: Sequence[str], total: int, step: int, gap: int) -> np.ndarray:
+    band = np.full((24, total, 3), _BACKGROUND, np.uint8)
+    for i, text in enumerate(texts):
+        cv2.putText(band, text, (gap + i * step, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
+    return band

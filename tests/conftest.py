@@ -1,0 +1,24 @@
+"""Every test sees eight virtual CPU devices; real data and golden values live beside the checkout, or the test skips."""
+
+import os
+import sys
+from pathlib import Path
+
+# Before JAX starts its CPU backend.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the published networks' outputs."""
+    folder = SHARED / "golden"
+    if not folder.is_dir():
+        pytest.skip("the golden values (../shared/golden) are not on this machine")
+    sys.path.insert(0, str(folder))  # weights_rule.py
+    return folder

@@ -1,0 +1,268 @@
+"""Tests of refinenet_jax.data.augment."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from refinenet_jax.data.augment import MEAN_COLOUR, VOID, Augmentation
+
+PLAIN = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), flip=False, crop="random")
+
+
+def _blocks(height=90, width=120, block=30):
+    """A picture in which the colour tells the class: 60 x class id in every channel; ids 0..3 in blocks."""
+    rows, columns = np.indices((height, width)) // block
+    mask = ((rows + 2 * columns) % 4).astype(np.uint8)
+    return np.repeat(mask[..., None] * np.uint8(60), 3, axis=2), mask
+
+
+def _noise(height, width, num_classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, num_classes, (height, width), np.uint8)
+
+
+def _near_border(mask, distance):
+    """True within `distance` pixels of a border between ids."""
+    width = 2 * distance + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, distance, mode="edge"), (width, width))
+    return windows.min((2, 3)) != windows.max((2, 3))
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.7, 0.93, 1.0, 1.1, 1.3, 2.7])
+@pytest.mark.parametrize("crop", ["random", "class_centred"])
+def test_image_and_mask_stay_aligned(scale, crop):
+    """The colour tells the class in the output too, except within one source pixel of a border, which is interpolated."""
+    image, mask = _blocks()
+    augmentation = Augmentation(crop_size=(64, 80), short_edge=None, scales=(scale,), crop=crop)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        out_image, out_mask = augmentation(image, mask, rng)
+        inside = ~_near_border(out_mask, int(np.ceil(scale))) & (out_mask != VOID)
+        assert inside.sum() > 200
+        error = np.abs(out_image[inside].astype(int) - 60 * out_mask[inside, None].astype(int))
+        assert error.max() <= 20  # what bicubic overshoots near a step of 180; the next class is 60 away
+
+
+def test_positions_are_those_of_scaling_the_whole_picture():
+    """Red and green hold the coordinates: inside, each output pixel shows the place that its mask pixel comes from."""
+    rows, columns = np.indices((200, 250))
+    image = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
+    mask = (rows % 16 * 15 + columns % 15).astype(np.uint8)
+    for scale in (0.5, 0.8, 1.3):
+        augmentation = Augmentation(crop_size=64, short_edge=None, scales=(scale,), flip=False)
+        for seed in range(10):
+            out_image, out_mask = augmentation(image, mask, np.random.default_rng(seed))
+            red, green = out_image[..., 0].astype(int), out_image[..., 1].astype(int)
+            row_error = (out_mask // 15 - red + 8) % 16 - 8
+            column_error = (out_mask % 15 - green + 7) % 15 - 7
+            assert max(np.abs(row_error).max(), np.abs(column_error).max()) <= 1
+            steps = np.diff(red, axis=0).mean(), np.diff(green, axis=1).mean()
+            np.testing.assert_allclose(steps, 1 / scale, atol=2 / 63 + 1e-6)
+
+
+def test_mask_gets_no_ids_that_were_not_there():
+    image, mask = _noise(80, 100)
+    mask = np.array([0, 7, 200], np.uint8)[mask]
+    rng = np.random.default_rng(1)
+    for augmentation in (Augmentation(64, (60, 90)), Augmentation(64, (200, 300), crop="random"), PLAIN):
+        for _ in range(20):
+            assert set(np.unique(augmentation(image, mask, rng)[1])) <= {0, 7, 200, VOID}
+
+
+def test_without_randomness_it_is_a_plain_crop():
+    image, mask = _noise(64, 64)
+    out_image, out_mask = PLAIN(image, mask, np.random.default_rng(0))
+    np.testing.assert_array_equal(out_image, image)
+    np.testing.assert_array_equal(out_mask, mask)
+    image, mask = _noise(100, 130)
+    out_image, out_mask = PLAIN(image, mask, np.random.default_rng(0))
+    windows = [(y, x) for y in range(37) for x in range(67) if np.array_equal(out_image, image[y : y + 64, x : x + 64])]
+    ((y, x),) = windows
+    np.testing.assert_array_equal(out_mask, mask[y : y + 64, x : x + 64])
+
+
+def test_random_crops_reach_every_position():
+    image, mask = np.zeros((66, 65, 3), np.uint8), np.arange(66 * 65).reshape(66, 65)
+    rng = np.random.default_rng(0)
+    corners = {
+        int(PLAIN(image, (mask % 65 + 70 * (mask // 65 % 3)).astype(np.uint8), rng)[1][0, 0]) for _ in range(100)
+    }
+    assert corners == {70 * row + column for row in range(3) for column in range(2)}
+
+
+@pytest.mark.parametrize("crop", ["random", "class_centred"])
+def test_padding_is_void_and_mean_colour(crop):
+    image, mask = _noise(40, 100)
+    augmentation = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), crop=crop)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        out_image, out_mask = augmentation(image, mask, rng)
+        padding = out_mask == VOID
+        assert padding.sum() == 24 * 64  # the whole height of the picture is shown
+        assert (out_image[padding] == MEAN_COLOUR).all()
+        assert (out_image[~padding] != MEAN_COLOUR).any(axis=1).mean() > 0.99
+
+
+def test_flip_mirrors_and_exchanges_sides():
+    image, mask = _noise(64, 64, num_classes=4)
+    mask[0, 0] = VOID
+    flips = 0
+    rng = np.random.default_rng(0)
+    flipping = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), crop="random")
+    for _ in range(200):
+        out_image, out_mask = flipping(image, mask, rng, flip_pairs=((1, 2),))
+        if np.array_equal(out_image, image):
+            np.testing.assert_array_equal(out_mask, mask)
+        else:
+            flips += 1
+            np.testing.assert_array_equal(out_image, image[:, ::-1])
+            expected = np.where((mask == 1) | (mask == 2), 3 - mask, mask)[:, ::-1]
+            np.testing.assert_array_equal(out_mask, expected)
+    assert 75 < flips < 125
+
+
+def test_class_centred_crops_show_the_rare_class_as_often():
+    """Three classes, one of nine pixels: it is the centre of a third of the crops, not of one in a thousand."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    mask = np.zeros((200, 200), np.uint8)
+    mask[100:] = 1
+    mask[60:63, 120:123] = 2
+    mask[:5] = VOID
+    augmentation = Augmentation(crop_size=9, short_edge=None, scales=(1.0,))
+    rng = np.random.default_rng(0)
+    centres = [augmentation(image, mask, rng)[1][4, 4] for _ in range(900)]
+    counts = np.bincount(centres, minlength=256)
+    assert (np.abs(counts[:3] - 300) < 60).all()
+    # Only a pixel whose window had to be moved inside the picture can leave void in the centre.
+    assert counts[VOID] < 30
+
+
+def test_class_centred_centre_is_exact_at_every_scale():
+    image = np.zeros((100, 100, 3), np.uint8)
+    mask = np.full((100, 100), VOID, np.uint8)
+    mask[50, 40] = 1
+    for scale in (1.0, 1.3, 2.0, 3.0):
+        augmentation = Augmentation(crop_size=21, short_edge=None, scales=(scale,))
+        for seed in range(5):
+            rows, columns = np.nonzero(augmentation(image, mask, np.random.default_rng(seed))[1] == 1)
+            assert abs(rows.mean() - 10) <= 1
+            assert abs(columns.mean() - 10) <= 1
+
+
+def test_short_edge_is_bounded_before_the_scale():
+    augmentation = Augmentation(short_edge=(450, 1100), scales=(0.5,))
+    assert augmentation._scaled_size((720, 1280), 0) == (360, 640)
+    assert augmentation._scaled_size((300, 400), 0) == (225, 300)
+    assert augmentation._scaled_size((4000, 2200), 0) == (1000, 550)
+    assert Augmentation(short_edge=None)._scaled_size((300, 400), 0) == (210, 280)
+
+
+def test_every_scale_is_drawn():
+    augmentation = Augmentation(short_edge=None)
+    rng = np.random.default_rng(0)
+    heights = [augmentation._scaled_size((100, 100), draw)[0] for draw in rng.random(700)]
+    values, counts = np.unique(heights, return_counts=True)
+    assert values.tolist() == [70, 80, 90, 100, 110, 120, 130]
+    assert counts.min() > 60
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (2, 3), (7, 1), (399, 401), (1500, 1200)])
+@pytest.mark.parametrize("crop", ["random", "class_centred"])
+def test_any_size_gives_the_crop_size(size, crop):
+    image, mask = _noise(*size)
+    rng = np.random.default_rng(0)
+    for augmentation in (Augmentation(crop=crop), Augmentation((33, 70), None, crop=crop, colour_jitter=0.4, blur=1.0)):
+        for _ in range(3):
+            out_image, out_mask = augmentation(image, mask, rng)
+            assert out_image.shape == (*augmentation.shape, 3)
+            assert out_mask.shape == augmentation.shape
+            assert out_image.dtype == out_mask.dtype == np.uint8
+            assert out_image.flags.c_contiguous
+            assert out_mask.flags.c_contiguous
+            assert (out_mask != VOID).any()
+
+
+def test_all_void_mask_is_cropped_too():
+    image, mask = _noise(100, 100)
+    assert (Augmentation(64)(image, np.full_like(mask, VOID), np.random.default_rng(0))[1] == VOID).all()
+
+
+def test_inputs_are_not_changed():
+    image, mask = _noise(64, 64)
+    image.flags.writeable = mask.flags.writeable = False
+    augmentation = Augmentation(64, None, colour_jitter=0.5, blur=1.0)
+    for seed in range(5):
+        augmentation(image, mask, np.random.default_rng(seed), ((0, 1),))
+
+
+def test_same_generator_same_result_and_colour_leaves_the_crop_alone():
+    image, mask = _noise(150, 200)
+    first = Augmentation(64, None)(image, mask, np.random.default_rng(5))
+    again = Augmentation(64, None)(image, mask, np.random.default_rng(5))
+    coloured = Augmentation(64, None, colour_jitter=0.5, blur=0.5)(image, mask, np.random.default_rng(5))
+    other = Augmentation(64, None)(image, mask, np.random.default_rng(6))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(first[1], coloured[1])
+    assert not np.array_equal(first[0], coloured[0])
+    assert not np.array_equal(first[1], other[1])
+
+
+def test_jitter_moves_colours_within_bounds_and_keeps_their_order():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    image[:, 32:] = (140, 100, 60)
+    mask = np.zeros((64, 64), np.uint8)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, colour_jitter=0.2)
+    rng = np.random.default_rng(0)
+    greys = []
+    for _ in range(50):
+        left, right = augmentation(image, mask, rng)[0][0, [0, -1]].astype(int)
+        greys.append(left[0])
+        assert np.ptp(left) <= 1  # grey stays grey
+        assert right[0] > right[1] > right[2]
+        assert 40 * 0.8**3 * 0.9 < right[0] - right[1] < 40 * 1.2**3 * 1.1
+    assert min(greys) < 90
+    assert max(greys) > 110
+    assert min(greys) >= 75
+    assert max(greys) <= 125
+
+
+def test_blur_happens_as_often_as_asked():
+    image, mask = _noise(64, 64)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, blur=0.3)
+    rng = np.random.default_rng(0)
+    blurred = sum(augmentation(image, mask, rng)[0].std() < image.std() - 1 for _ in range(200))
+    assert 40 < blurred < 80
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"crop_size": 0},
+        {"crop_size": (10, 0)},
+        {"scales": ()},
+        {"scales": (0.0, 1.0)},
+        {"short_edge": (500, 400)},
+        {"crop": "center"},
+        {"colour_jitter": 2.0},
+        {"blur": -0.1},
+    ],
+)
+def test_impossible_settings_are_named(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Augmentation(**settings)
+
+
+def test_module_is_numpy_and_opencv_only():
+    """Read as a file, without its package: worker processes should not need an accelerator library for a crop."""
+    program = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location('augment', {sys.modules[Augmentation.__module__].__file__!r})
+module = importlib.util.module_from_spec(spec)
+sys.modules['augment'] = module
+spec.loader.exec_module(module)
+print([name for name in ('jax', 'tensorflow', 'grain') if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

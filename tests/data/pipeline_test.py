@@ -1,0 +1,145 @@
+"""Tests of refinenet_jax.data.pipeline: which examples come, when, where and how augmented."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from refinenet_jax.data import pipeline
+from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.sources import DatasetInfo
+
+AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
+
+
+class Numbers:
+    """Example i is a 24 x 32 picture of noise of its own."""
+
+    info = DatasetInfo("numbers", ("background", "left", "right"), ((1, 2),))
+
+    def __init__(self, length):
+        self.length = length
+        self.reads = []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        rng = np.random.default_rng(index)
+        return {
+            "image": rng.integers(0, 256, (24, 32, 3), np.uint8),
+            "mask": rng.integers(0, 3, (24, 32), np.uint8),
+            "id": f"number-{index}",
+        }
+
+
+def _take(count, source=None, **settings):
+    batches = pipeline.train_batches(source or Numbers(10), AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings})
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
+
+
+def _assert_equal(these, those):
+    assert len(these) == len(those)
+    for this, that in zip(these, those, strict=True):
+        assert this.keys() == that.keys()
+        for key in this:
+            np.testing.assert_array_equal(this[key], that[key])
+
+
+def test_batch_has_the_agreed_form():
+    (batch,) = _take(1)
+    assert {key: (value.shape, value.dtype.kind, value.itemsize) for key, value in batch.items() if key != "id"} == {
+        "image": ((4, 16, 16, 3), "u", 1),
+        "mask": ((4, 16, 16), "u", 1),
+        "weight": ((4,), "f", 4),
+    }
+    assert batch["weight"].tolist() == [1.0] * 4
+    assert all(name.startswith("number-") for name in batch["id"].tolist())
+
+
+def test_epoch_shows_every_example_once_in_a_new_order():
+    """10 examples in batches of 4: epochs end in the middle of a batch."""
+    ids = np.concatenate([batch["id"] for batch in _take(10)]).reshape(4, 10)
+    assert {tuple(sorted(epoch)) for epoch in ids.tolist()} == {tuple(sorted(f"number-{i}" for i in range(10)))}
+    assert len({tuple(epoch) for epoch in ids.tolist()}) == 4
+    assert ids[0].tolist() != [f"number-{i}" for i in range(10)]
+
+
+def test_example_is_augmented_anew_in_each_epoch_and_batch():
+    """The same picture in every place: of 40 crops hardly two are alike, by chance."""
+    crops = np.concatenate([batch["image"] for batch in _take(10, Numbers(1))])
+    assert len(np.unique(crops.reshape(40, -1), axis=0)) >= 38
+
+
+def test_dataset_smaller_than_the_batch():
+    (batch,) = _take(1, Numbers(3), batch_size=8)
+    assert sorted(set(batch["id"].tolist())) == ["number-0", "number-1", "number-2"]
+    assert batch["image"].shape == (8, 16, 16, 3)
+
+
+def test_batch_of_one():
+    ids = [batch["id"].item() for batch in _take(10, batch_size=1)]
+    assert len(set(ids)) == 10
+
+
+def test_same_seed_same_run_and_other_seed_another():
+    _assert_equal(_take(5), _take(5))
+    first, other = _take(1)[0], _take(1, seed=2)[0]
+    assert first["id"].tolist() != other["id"].tolist()
+    seeds = [tuple(np.concatenate([batch["id"] for batch in _take(20, seed=seed)])) for seed in range(3)]
+    # No seed's run is another's, started an epoch later.
+    assert len({ids[start : start + 10] for ids in seeds for start in range(0, 80, 10)}) == 24
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 50])
+def test_resumed_run_is_the_unbroken_run(step):
+    _assert_equal(_take(step + 3)[step:], _take(3, start_step=step))
+
+
+def test_resuming_reads_none_of_the_skipped_examples():
+    source = Numbers(1000)
+    _take(1, source, start_step=10**6, batch_size=2)
+    threads_ahead = 2 * 16 + 1
+    assert len(source.reads) <= 2 * threads_ahead
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_batches_of_all_hosts_make_up_the_batch_of_one(process_count):
+    whole = _take(6, start_step=2)
+    shares = [_take(6, start_step=2, process_index=i, process_count=process_count) for i in range(process_count)]
+    assert shares[0][0]["image"].shape[0] == 4 // process_count
+    joined = [
+        {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} for parts in zip(*shares, strict=True)
+    ]
+    _assert_equal(whole, joined)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_worker_processes_give_the_same_batches(num_workers):
+    _assert_equal(_take(5, start_step=3), _take(5, start_step=3, num_workers=num_workers))
+
+
+def test_error_of_a_broken_example_reaches_the_caller():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            raise ValueError(f"example {index} is broken")
+
+    for num_workers in (0, 1):
+        with pytest.raises(ValueError, match=r"example \d is broken"):
+            _take(1, Broken(3), num_workers=num_workers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 5, "process_count": 2}, "batch_size=5 must be a positive multiple of the 2 processes"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"process_index": 2, "process_count": 2}, "process_index=2 must be from 0 to 1"),
+    ],
+)
+def test_impossible_shares_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        _take(1, **settings)

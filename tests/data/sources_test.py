@@ -1,0 +1,256 @@
+"""Tests of refinenet_jax.data.sources, on small TFDS datasets built here."""
+
+import pickle
+import subprocess
+import sys
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from refinenet_jax.data import sources
+
+IMAGE_SHAPE = (24, 32)
+CLASSES = ("background", "left hand", "right hand")
+
+
+def _image(i: int) -> np.ndarray:
+    """RGB, with red = 10 i, green = row, blue = column."""
+    rows, columns = np.indices(IMAGE_SHAPE)
+    return np.stack([np.full(IMAGE_SHAPE, 10 * i), rows, columns], -1).astype(np.uint8)
+
+
+def _mask(i: int) -> np.ndarray:
+    mask = np.zeros(IMAGE_SHAPE, np.uint8)
+    mask[i, 2:20] = 1
+    mask[i + 5, 2:20] = 2
+    mask[-1] = 255
+    return mask
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
+
+
+def _rotated_jpeg() -> bytes:
+    """A JPEG whose EXIF asks the viewer to turn it by 90 degrees."""
+    jpeg = cv2.imencode(".jpg", _image(0))[1].tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+
+
+SPLITS = {
+    "train": [(_png(_image(i)), _png(_mask(i))) for i in range(10)],
+    "test": [(_png(_image(0)), _png(_mask(0)))],
+    "rotated": [(_rotated_jpeg(), _png(_mask(0)))],
+    "undecodable": [(b"\xff\xd8 not a picture", _png(_mask(0)))],
+    "no_bytes": [(b"", _png(_mask(0)))],
+    "other_shape": [(_png(_image(0)), _png(_mask(0)[:, 1:]))],
+    "colour_mask": [(_png(_image(0)), _png(_image(0)))],
+    "wrong_values": [(_png(_image(0)), _png(_mask(0) + np.uint8(3)))],
+    "binary": [(_png(_image(0)), _png(np.where(_mask(0) == i % 3, 255, 0).astype(np.uint8))) for i in range(20)],
+}
+
+
+class TinyHands(tfds.core.GeneratorBasedBuilder):
+    """All kinds of splits, good and bad."""
+
+    VERSION = tfds.core.Version("1.9.0")
+    SUPPORTED_VERSIONS: ClassVar = [tfds.core.Version("1.10.0")]
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="sides"), tfds.core.BuilderConfig(name="hands")]
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(),
+            "mask": tfds.features.Image(shape=(None, None, 1)),
+            "id": tfds.features.Text(),
+            "video": tfds.features.Text(),
+            "frame": np.int64,
+        }
+        metadata = tfds.core.MetadataDict({"class_names": CLASSES, "flip_pairs": [[1, 2]]})
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split):
+        for i, (image, mask) in enumerate(SPLITS[split]):
+            yield f"{i}", {"image": image, "mask": mask, "id": f"{split}/{i}", "video": "kitchen", "frame": i}
+
+
+class NamelessHands(TinyHands):
+    """Without class names, without configs."""
+
+    SUPPORTED_VERSIONS: ClassVar = []
+    BUILDER_CONFIGS: ClassVar = []
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=super()._info().features)
+
+
+def _build(builder_class, data_dir, file_format="array_record", **kwargs):
+    builder = builder_class(data_dir=data_dir, file_format=file_format, **kwargs)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(compute_stats="skip"))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("datasets")
+    for version in ("1.9.0", "1.10.0"):
+        _build(TinyHands, path, config="hands", version=version)
+    _build(NamelessHands, path)
+    return path
+
+
+def _example(source, example_id):
+    return next(example for example in source if example["id"] == example_id)
+
+
+def test_example_is_what_was_stored(data_dir):
+    source = sources.open_source("tiny_hands/hands", "train", data_dir)
+    assert source.info == sources.DatasetInfo("tiny_hands/hands", CLASSES, ((1, 2),))
+    assert source.info.num_classes == 3
+    assert len(source) == 10
+    example = _example(source, "train/7")
+    assert example.keys() == {"image", "mask", "id", "video", "frame"}
+    assert (example["video"], example["frame"]) == ("kitchen", 7)
+    assert example["image"].dtype == example["mask"].dtype == np.uint8
+    np.testing.assert_array_equal(example["image"], _image(7))
+    np.testing.assert_array_equal(example["mask"], _mask(7))
+    with pytest.raises(IndexError):
+        source[10]
+
+
+def test_exif_does_not_turn_the_image_away_from_its_mask(data_dir):
+    example = sources.open_source("tiny_hands", "rotated", data_dir)[0]
+    assert example["image"].shape[:2] == example["mask"].shape == IMAGE_SHAPE
+
+
+def test_name_finds_config_and_newest_version(data_dir, tmp_path, monkeypatch):
+    assert "1.10.0" in repr(sources.open_source("tiny_hands", "train", data_dir))
+    assert "1.9.0" in repr(sources.open_source("tiny_hands:1.9.0", "train", data_dir))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    assert len(sources.open_source("tiny_hands/hands:1.9.0", "train[:30%]+test")) == 4
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(sources.DataError, match="Nothing is built there"):
+        sources.open_source("tiny_hands", "train")
+
+
+def test_config_must_be_chosen_among_several(tmp_path):
+    for config in ("sides", "persons"):
+        (tmp_path / "arms" / config / "1.0.0").mkdir(parents=True)
+        (tmp_path / "arms" / config / "1.0.0" / "dataset_info.json").touch()
+    with pytest.raises(sources.DataError, match="choose one of arms/persons, arms/sides"):
+        sources.open_source("arms", "train", tmp_path)
+
+
+def test_reading_needs_no_tensorflow_and_no_builder(data_dir):
+    """In a fresh process, which has neither imported TensorFlow nor seen the builders above."""
+    program = f"""
+import pickle, sys
+from refinenet_jax.data import sources
+source = sources.open_source('tiny_hands', 'train', {str(data_dir)!r})
+sources.check_masks(source)
+print(source[3]['image'].shape, pickle.loads(pickle.dumps(source))[3]['id'] == source[3]['id'])
+print('tensorflow' in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == ["(24, 32, 3) True", "False"], result.stderr
+
+
+def test_copy_in_another_process_opens_its_own_files(data_dir):
+    source = sources.open_source("tiny_hands", "train", data_dir)
+    before = source[0]
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.info == source.info
+    np.testing.assert_array_equal(copy[0]["image"], before["image"])
+    assert copy._records is not source._records
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "message"),
+    [
+        (
+            "tiny_hand",
+            "train",
+            r"'tiny_hand' is not built in .* Did you mean tiny_hands\?.*\n"
+            r"  tfds build tfds_builders/tiny_hand --file_format=array_record --data_dir=",
+        ),
+        (
+            "kitchen/hands",
+            "train",
+            r"Built there: nameless_hands, tiny_hands.*\n"
+            r"  tfds build tfds_builders/kitchen --config=hands --file_format=array_record",
+        ),
+        ("tiny_hands/hand", "train", r"config 'hand' .* Did you mean tiny_hands/hands\?.*\n  tfds build"),
+        ("tiny_hands:2.0.0", "train", r"versions there are 1\.9\.0, 1\.10\.0"),
+        ("tiny hands", "train", "is not a dataset name"),
+        ("tiny_hands", "validation", r"has no split 'validation'; it has .*train \(10\)"),
+        ("tiny_hands", "train[", r"has no split 'train\['"),
+        ("tiny_hands", "train[:0]", r"'train\[:0\]' of tiny_hands/hands .* is empty"),
+        ("tiny_hands", "test[:10%]", "is empty"),
+        ("nameless_hands", "train", "does not name its classes.*'class_names'"),
+    ],
+)
+def test_opening_says_what_is_wrong(data_dir, name, split, message):
+    with pytest.raises(sources.DataError, match=f"(?s){message}"):
+        sources.open_source(name, split, data_dir)
+
+
+def test_other_file_format_says_how_to_build_again(tmp_path):
+    _build(TinyHands, tmp_path, file_format="tfrecord", config="sides")
+    with pytest.raises(
+        sources.DataError,
+        match=r"stored as tfrecord(?s:.*)\n  tfds build tfds_builders/tiny_hands"
+        f" --config=sides --file_format=array_record --data_dir={tmp_path} --overwrite",
+    ):
+        sources.open_source("tiny_hands", "train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            "undecodable",
+            r"The image of example 0 \(id 'undecodable/0'\) of tiny_hands/hands \[undecodable\] at .*"
+            r"cannot be decoded \(16 bytes",
+        ),
+        ("no_bytes", r"cannot be decoded \(0 bytes"),
+        ("other_shape", r"'other_shape/0'.* uint8 \[24, 31\]; .* must be uint8 \[24, 32\]"),
+        ("colour_mask", r"uint8 \[24, 32, 3\]"),
+        (
+            "wrong_values",
+            r"'wrong_values/0'.* has the values 3, 4, 5, which .*0\.\.2: background, left hand, right hand",
+        ),
+    ],
+)
+def test_reading_says_which_example_is_wrong(data_dir, split, message):
+    source = sources.open_source("tiny_hands", split, data_dir)
+    with pytest.raises(sources.DataError, match=message):
+        source[0]
+
+
+def test_masks_of_0_and_255_are_recognised(data_dir):
+    with pytest.raises(sources.DataError, match=r"(?s)only the values \[0, 255\].*255 means void.*mask == 255"):
+        sources.check_masks(sources.open_source("tiny_hands", "binary", data_dir))
+
+
+class _Masks(list):
+    info = sources.DatasetInfo("hands", ("background", "hand"))
+
+
+@pytest.mark.parametrize("masks", [[[0, 0]], [[0, 1]], [[1, 255]], [[0, 255]] * 100 + [[0, 1]]])
+def test_masks_with_a_class_pass(masks):
+    sources.check_masks(_Masks({"mask": np.array(mask, np.uint8)} for mask in masks))
+
+
+def test_mask_values_are_all_checked():
+    for value in range(256):
+        mask = np.array([[0, value]], np.uint8)
+        if value in (0, 1, 2, 255):
+            sources._check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")
+        else:
+            with pytest.raises(sources.DataError, match=f"the values {value},"):
+                sources._check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")

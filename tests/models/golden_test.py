@@ -1,0 +1,63 @@
+"""The published networks, number for number: logits, features, loss and every parameter's gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from refinenet_jax import models, weights
+from refinenet_jax.models.layers import resize_half_pixel
+from refinenet_jax.training.losses import cross_entropy
+from refinenet_jax.weights.names import pytorch_name
+
+NETWORKS = {
+    "rf101_c21": "rf101",
+    "rf_lw_seed101_c7": "rf_lw101",
+    "rf_lw50_c2": "rf_lw50",
+    "rf_lw_mbv2_c21": "rf_lw_mbv2",
+}
+
+
+def assert_close(ours, theirs):
+    """Largest difference within 1e-4 of the standard deviation (around 1e-5 is usual)."""
+    assert ours.shape == theirs.shape
+    assert float(abs(ours - theirs).max()) < 1e-4 * float(theirs.std())
+
+
+@pytest.mark.parametrize("file", NETWORKS)
+def test_network_computes_what_the_published_one_computes(golden, file):
+    from weights_rule import state_dict
+
+    expected = np.load(golden / f"{file}.npz")
+    model = models.create_model(NETWORKS[file], expected["logits"].shape[-1], batch_norm="local", dropout=0.0)
+    variables = weights.load_weights(state_dict(golden / f"{file}.json"), model)
+    image, label = models.normalise(expected["image"]), jnp.asarray(expected["label"])
+
+    @jax.jit
+    def compute(variables):
+        def loss(params):
+            logits = model.apply({**variables, "params": params}, image)
+            total, pixels = cross_entropy(resize_half_pixel(logits, label.shape[1:]), label)
+            return total / pixels, logits
+
+        (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        with_batch_stats, _ = model.apply(variables, image, train=True, mutable=["batch_stats"])
+        features = model.apply(variables, image, features_only=True)
+        return value, logits, with_batch_stats, features, jax.tree.map(jnp.linalg.norm, gradient)
+
+    with jax.default_matmul_precision("highest"):
+        value, logits, with_batch_stats, features, norms = compute(variables)
+
+    assert_close(logits, expected["logits"])
+    assert_close(with_batch_stats, expected["logits_batch_stats"])
+    for name in [name for name in expected.files if name.startswith("feature_layer")]:
+        assert_close(features[name.replace("feature_layer", "stage")], expected[name])
+    np.testing.assert_allclose(value, expected["loss"], rtol=1e-5)
+    norms = {
+        pytorch_name(tuple(key.key for key in path), model.trunk_name): float(norm)
+        for path, norm in jax.tree_util.tree_leaves_with_path(norms)
+    }
+    assert set(norms) == set(expected["grad_names"])
+    theirs = dict(zip(expected["grad_names"], expected["grad_norms"], strict=True))
+    for name, norm in norms.items():
+        assert norm == pytest.approx(float(theirs[name]), rel=1e-3), name
