@@ -1,0 +1,1 @@
+"""Synthetic egocentric hands: a procedural generator and its TFDS builder."""

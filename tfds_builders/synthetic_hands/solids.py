@@ -1,0 +1,173 @@
+"""Solids seen along z: their exact height maps.
+
+Everything here is +, -, *, / and sqrt on float32 arrays, which IEEE 754 rounds the same on every machine, and takes
+vertices already rounded by `quantise`: so the masks cut out of these maps are the same to the bit everywhere.
+x points right, y down, z towards the viewer; the unit is a pixel of the map.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+FAR = np.float32(-1e4)  # the height where there is nothing
+
+
+def quantise(v) -> np.ndarray:
+    """Rounds coordinates to 1/64 pixel, which removes what sin and cos leave different between machines."""
+    return (np.round(np.asarray(v, np.float64) * 64) / 64).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cone:
+    """The hull of two balls: centres `a`, `b` [3] and radii, all quantised. A ball if `a` equals `b`."""
+
+    a: np.ndarray
+    b: np.ndarray
+    radius_a: float
+    radius_b: float
+    part: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A box, or a cylinder when `is_round`: `centre` [3], unit `axes` [3, 3] (rows), half `extents` [3].
+
+    A cylinder lies along its first axis, its radius is `extents[1]`.
+    """
+
+    centre: np.ndarray
+    axes: np.ndarray
+    extents: np.ndarray
+    is_round: bool
+    part: int
+
+
+Solid = Cone | Block
+
+
+def make_cone(a, b, radius_a: float, radius_b: float, part: int) -> Cone:
+    radius_a, radius_b = quantise((radius_a, radius_b)).tolist()
+    return Cone(quantise(a), quantise(b), radius_a, radius_b, part)
+
+
+def make_cones(ends: np.ndarray, radii: np.ndarray, parts: list[int]) -> list[Cone]:
+    """Many cones at once: `ends` [n, 2, 3], `radii` [n, 2]."""
+    ends, radii = quantise(ends), quantise(radii).tolist()
+    return [Cone(a, b, *sizes, part) for (a, b), sizes, part in zip(ends, radii, parts, strict=True)]
+
+
+def make_block(centre, axes, extents, is_round: bool, part: int) -> Block:
+    # No axis may lie exactly in the picture's plane: its slab would have no front. 1/4096 is far below a pixel.
+    axes = np.round(np.asarray(axes, np.float64) * 4096) / 4096
+    axes[:, 2] = np.where(axes[:, 2] == 0, 1 / 4096, axes[:, 2])
+    return Block(quantise(centre), axes.astype(np.float32), quantise(extents), is_round, part)
+
+
+def window(solid: Solid, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a map of `shape` that the solid can touch."""
+    if isinstance(solid, Cone):
+        (ax, ay, _), (bx, by, _) = solid.a.tolist(), solid.b.tolist()
+        ra, rb = solid.radius_a, solid.radius_b
+        left, right, top, bottom = (
+            min(ax - ra, bx - rb),
+            max(ax + ra, bx + rb),
+            min(ay - ra, by - rb),
+            max(ay + ra, by + rb),
+        )
+    else:
+        reach = np.abs(solid.axes * solid.extents[:, None]).sum(0)
+        (left, top), (right, bottom) = (solid.centre - reach)[:2].tolist(), (solid.centre + reach)[:2].tolist()
+    rows, columns = (
+        slice(min(max(math.floor(low), 0), n), min(max(math.ceil(high) + 1, 0), n))
+        for low, high, n in ((top, bottom, shape[0]), (left, right, shape[1]))
+    )
+    return rows, columns
+
+
+def grid(area: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres of an area: x float32 [1, w], y float32 [h, 1]."""
+    rows, columns = area
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] + np.float32(0.5)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
+    return x, y
+
+
+def _cone_height(cone: Cone, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # The surface is the highest point over all balls between a and b. Along the way t from a to b it is
+    #   z(t) = a_z + t dz + sqrt(r(t)^2 - |q - t e|^2),
+    # concave with a maximum in closed form; beyond the ends the ball at the end counts.
+    ex, ey, dz = cone.b - cone.a
+    dr = np.float32(cone.radius_b - cone.radius_a)
+    radius = np.float32(cone.radius_a)
+    qx, qy = x - cone.a[0], y - cone.a[1]
+    curve = ex * ex + ey * ey - dr * dr
+    if curve < 0.25:  # seen from its end: one of the two balls hides the other
+        t = np.float32(cone.b[2] + cone.radius_b > cone.a[2] + cone.radius_a)
+    else:
+        middle = (ex * qx + ey * qy + radius * dr) / curve
+        peak = radius * radius - qx * qx - qy * qy + curve * middle * middle
+        slope = dz / np.sqrt(curve * (curve + dz * dz))
+        t = np.clip(middle + slope * np.sqrt(np.maximum(peak, 0)), 0, 1)
+    dx, dy, r = qx - t * ex, qy - t * ey, radius + t * dr
+    square = r * r - dx * dx - dy * dy
+    return np.where(square > 0, cone.a[2] + t * dz + np.sqrt(np.maximum(square, 0)), FAR)
+
+
+def _block_height(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    qx, qy = x - block.centre[0], y - block.centre[1]
+    front, back = np.float32(1e4), np.float32(-1e4)
+    for i, ((ux, uy, uz), extent) in enumerate(zip(block.axes, block.extents, strict=True)):
+        if block.is_round and i > 0:
+            continue
+        shift = ux * qx + uy * qy
+        edge = extent * np.sign(uz)
+        front = np.minimum(front, (edge - shift) / uz)
+        back = np.maximum(back, (-edge - shift) / uz)
+    if block.is_round:  # |q|^2 - (u.q)^2 = r^2, a quadratic in z
+        ux, uy, uz = block.axes[0]
+        shift = ux * qx + uy * qy
+        square = np.maximum(np.float32(1) - uz * uz, np.float32(1e-3))
+        half = shift * uz / square
+        root = half * half - (qx * qx + qy * qy - shift * shift - block.extents[1] * block.extents[1]) / square
+        spread = np.sqrt(np.maximum(root, 0))
+        front = np.where(root > 0, np.minimum(front, half + spread), FAR)
+        back = np.maximum(back, half - spread)
+    return np.where(front > back, block.centre[2] + front, FAR)
+
+
+def height(solid: Solid, area: tuple[slice, slice]) -> np.ndarray:
+    """Height of the solid's front over an area: float32 [h, w], FAR beside it."""
+    x, y = grid(area)
+    return _cone_height(solid, x, y) if isinstance(solid, Cone) else _block_height(solid, x, y)
+
+
+def soft_max(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
+    """The higher of two surfaces, with a fillet where they differ by less than `width`."""
+    width = np.float32(max(width, 1e-3))
+    near = np.maximum(width - np.abs(a - b), 0)
+    return np.maximum(a, b) + near * near / (4 * width)
+
+
+def merge(
+    surface: np.ndarray, parts: np.ndarray, solid: Solid, width: float = 0.0, base: np.ndarray | None = None
+) -> None:
+    """Adds a solid to a height map and its part map, in place.
+
+    Args:
+      surface: float32 [h, w]; FAR where empty.
+      parts: int16 [h, w]; which part is in front, -1 where empty.
+      solid: what to add.
+      width: the fillet between the solid and `base`.
+      base: the surface to blend with, the map itself by default; neighbouring fingers blend with the palm only.
+    """
+    area = window(solid, surface.shape)
+    if area[0].start >= area[0].stop or area[1].start >= area[1].stop:
+        return
+    new, old = height(solid, area), surface[area]
+    in_front = new > old
+    parts[area][in_front] = solid.part
+    if width:
+        blended = soft_max(new, old if base is None else base[area], width)
+        new = np.where(new > FAR, blended, FAR)
+    np.maximum(old, new, out=old)

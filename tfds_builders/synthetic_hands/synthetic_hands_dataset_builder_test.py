@@ -1,0 +1,156 @@
+"""The builder, and what its pictures and masks promise."""
+
+import hashlib
+import pathlib
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tfds_builders.synthetic_hands import hand, scene, skeleton, solids, synthetic_hands_dataset_builder
+
+SMALL = {'train': 3, 'validation': 1, 'test': 2}
+# Split, index, SHA-256 of the mask, mean of the picture: masks are the same to the bit, pictures up to rounding.
+PINNED = (
+    ('train', 0, 'ed313db5f3fa0440dbcaf7fde954ce384da95735a75789204dd58f81649ac92a', 140.11),
+    ('train', 9, 'e5df7a656989550823adead4b98fda822af2600d662e40d18061c9540d32ee5f', 112.19),
+    ('train', 34, 'c445d8ccbe77fb507e0f27b6313f4247faff6d0fb15d4fc6f66ad33b5d8bb27d', 87.25),
+    ('validation', 5, 'e9a930d875337dc39e7f3d74121b9cba21d2c10fe9a3d56ad9768128e953909e', 83.88),
+    ('test', 12, '552ddfbb8a3a6a0a4e7ef5a28c336d6ac32d9d196c93e39010043fccdea5eaef', 150.90),
+    ('test', 40, 'c56782d9d8d9c9ac631326c0f1036c61d9d20ea3f923fb9082ea8d1b54ce481b', 126.79),
+)
+
+
+@pytest.fixture(scope='module')
+def examples() -> list[tuple[np.ndarray, np.ndarray]]:
+    return [scene.generate('train', index) for index in range(32)]
+
+
+class SyntheticHandsTest(tfds.testing.DatasetBuilderTestCase):
+    """Builds every config with a few examples, through TFDS's own checks."""
+
+    DATASET_CLASS = synthetic_hands_dataset_builder.Builder
+    SPLITS = SMALL
+    EXAMPLE_DIR = str(pathlib.Path(__file__).parent)  # nothing is downloaded, so nothing is faked
+    SKIP_CHECKSUMS = True
+
+    def setUp(self):
+        super().setUp()
+        self.enter_context(mock.patch.object(scene, 'NUM_EXAMPLES', SMALL))
+
+
+@pytest.mark.parametrize(('split', 'index', 'digest', 'mean'), PINNED)
+def test_same_on_every_machine(split, index, digest, mean):
+    image, mask = scene.generate(split, index)
+    assert hashlib.sha256(mask.tobytes()).hexdigest() == digest
+    assert image.mean() == pytest.approx(mean, abs=0.05)
+
+
+def test_call_order_does_not_matter(examples):
+    image, mask = scene.generate('train', 5)
+    np.testing.assert_array_equal(image, examples[5][0])
+    np.testing.assert_array_equal(mask, examples[5][1])
+
+
+def test_splits_are_disjoint():
+    draws = [
+        scene.make_rng(split, index).integers(2**63) for split, n in scene.NUM_EXAMPLES.items() for index in range(n)
+    ]
+    assert len(set(draws)) == sum(scene.NUM_EXAMPLES.values())
+
+
+def test_configs_differ_only_in_classes(tmp_path):
+    hands, left_right = (
+        synthetic_hands_dataset_builder.Builder(config=name, data_dir=tmp_path) for name in ('hands', 'left_right')
+    )
+    assert hands.info.metadata == {'class_names': ['background', 'hand'], 'flip_pairs': []}
+    assert left_right.info.metadata['class_names'] == ['background', 'left hand', 'right hand']
+    assert left_right.info.metadata['flip_pairs'] == [[1, 2]]
+    with mock.patch.object(scene, 'NUM_EXAMPLES', SMALL):
+        for (key, one), (_, two) in zip(
+            hands._generate_examples('train'), left_right._generate_examples('train'), strict=True
+        ):
+            assert key == one['id'] == two['id']
+            np.testing.assert_array_equal(one['image'], two['image'])
+            np.testing.assert_array_equal(one['mask'], two['mask'] > 0)
+
+
+def test_shapes_and_classes(examples):
+    for image, mask in examples:
+        assert image.shape == (scene.HEIGHT, scene.WIDTH, 3)
+        assert image.dtype == np.uint8
+        assert mask.shape == (scene.HEIGHT, scene.WIDTH)
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {scene.BACKGROUND, scene.LEFT, scene.RIGHT}
+
+
+def test_hands_have_plausible_sizes(examples):
+    share = np.array([(mask > 0).mean() for _, mask in examples])
+    assert share.max() < 0.45
+    assert np.median(share) > 0.04
+    assert (share == 0).mean() < 0.2
+    assert all(any((mask == side).any() for _, mask in examples) for side in (scene.LEFT, scene.RIGHT))
+
+
+def test_pictures_are_well_exposed(examples):
+    means = np.array([image.mean() for image, _ in examples])
+    assert means.min() > 20
+    assert means.max() < 235
+
+
+def test_left_hand_is_the_mirrored_right_hand():
+    shape = 256, 256
+    bones = skeleton.forward_kinematics(skeleton.relaxed(np.random.default_rng(0)))
+    build = hand.Build(1.0, None, False)
+    mirror = np.diag((-1.0, 1.0, 1.0))
+    turn, bend = hand.rotation(2, 0.4) @ hand.rotation(1, 0.5), hand.rotation(0, 0.3)
+    right = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, False), build, [], shape)
+    turn, bend = mirror @ turn @ mirror, mirror @ bend @ mirror
+    left = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, True), build, [], shape)
+    np.testing.assert_array_equal(left.labelled, right.labelled[:, ::-1])
+    assert right.labelled.sum() > 3000
+
+
+def test_thumb_side_tells_left_from_right():
+    # Back of the hand to the viewer, fingers up: the right thumb is on the left.
+    bones = skeleton.forward_kinematics(skeleton.open_hand(np.random.default_rng(0)))
+    for is_left, side in ((False, -1), (True, 1)):
+        view = hand.View(np.eye(3), np.eye(3), (0.0, 0.0), 10.0, is_left)
+        thumb, little = view.project(bones.joints[[0, 4], 3])
+        assert np.sign(thumb[0] - little[0]) == side
+        assert max(thumb[1], little[1]) < 0
+
+
+def test_bones_keep_their_lengths():
+    rng = np.random.default_rng(0)
+    poses = [draw(rng) for _, draw in skeleton.FREE_POSES.values()] + [skeleton.flat_hold(rng), skeleton.grip(rng, 3.0)]
+    for pose in poses:
+        bones = np.diff(skeleton.forward_kinematics(pose).joints, axis=1)
+        np.testing.assert_allclose(np.sqrt((bones**2).sum(-1)), skeleton.LENGTHS, rtol=1e-9)
+
+
+def test_held_object_hides_the_hand():
+    bones = skeleton.forward_kinematics(skeleton.open_hand(np.random.default_rng(0)))
+    view = hand.View(np.eye(3), np.eye(3), (128.0, 200.0), 8.0, False)
+    ball = solids.make_cone((128, 130, 60), (128, 130, 60), 20.0, 20.0, hand.HELD)
+    free, hidden = (
+        hand.build_surface(bones, view, hand.Build(1.0, None, False), held, (256, 256)) for held in ([], [ball])
+    )
+    assert free.labelled[130, 128]
+    assert not hidden.labelled[130, 128]
+    np.testing.assert_array_equal(hidden.labelled, free.labelled & (hidden.parts != hand.HELD))
+
+
+def test_cone_is_the_hull_of_its_balls():
+    area = slice(0, 80), slice(0, 80)
+    cone = solids.make_cone((25.3, 30.1, 4.0), (52.7, 44.9, -9.0), 12.0, 7.5, 0)
+    balls = []
+    for t in np.linspace(0, 1, 400):
+        centre, radius = cone.a + (cone.b - cone.a) * np.float32(t), 12.0 - 4.5 * t
+        balls.append(solids.height(solids.Cone(centre, centre, radius, radius, 0), area))
+    expected = np.max(balls, 0)
+    actual = solids.height(cone, area)
+    both = (expected > solids.FAR) & (actual > solids.FAR)
+    np.testing.assert_allclose(actual[both], expected[both], atol=0.3)
+    assert ((expected > solids.FAR) != (actual > solids.FAR)).sum() <= 12
