@@ -59,8 +59,8 @@ def get_config() -> ConfigDict:
     config.checkpoint_every = 1000
     config.keep_checkpoints = 2  # the latest; the best is kept beside them
 
-    config.evaluate = ConfigDict()  # of --job=evaluate
-    config.evaluate.split = "test"
+    config.evaluate = ConfigDict()
+    config.evaluate.split = "test"  # of --job=evaluate; training scores data.eval_split
     config.evaluate.scales = (0.6, 0.8, 1.0)
     config.evaluate.flip = False
     config.evaluate.batch_size = 8

@@ -19,23 +19,26 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.model.dropout = 0.0
     config.data.name = "synthetic_hands/hands"
 
-    config.augment.crop_size = 128
+    # Half the size is enough for these hands, and a quarter of the work.
+    config.augment.crop_size = 96
     config.augment.short_edge = None
-    config.augment.scales = (0.7, 0.85, 1.0)
-    config.augment.crop = "random"
+    config.augment.scales = (0.4, 0.5, 0.6)
+    config.evaluate.scales = (0.4, 0.5, 0.6)
+    config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
-    config.batch_size = 16
-    config.num_steps = 250
+    config.batch_size = 4
+    config.num_steps = 1400
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False
+    config.optimizer.factors.cascade = 0.2
+    config.optimizer.factors.classifier = 0.2
     config.schedule.name = "cosine"
-    config.schedule.learning_rate = 2e-3
-    config.schedule.warmup_steps = 20
+    config.schedule.learning_rate = 4e-3
+    config.schedule.warmup_steps = 40
 
-    config.log_every = 10
-    config.eval_every = 125
-    config.checkpoint_every = 50
-    config.evaluate.batch_size = 16
+    config.log_every = 50
+    config.eval_every = 700
+    config.checkpoint_every = 200
     return config

@@ -111,7 +111,9 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
             "`python -m refinenet_jax.main --config=...`."
         )
     with ocp.CheckpointManager(
-        _folder(workdir), options=ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True)
+        _folder(workdir),
+        options=ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True),
+        item_handlers={"model": ocp.StandardCheckpointHandler()},
     ) as manager:
         steps = list(manager.all_steps())
         if not steps:
@@ -120,7 +122,7 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
             step = manager.best_step() if any(manager.metrics(s) for s in steps) else manager.latest_step()
         elif step not in steps:
             raise CheckpointError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}.")
-        saved = manager.item_metadata(step).model.tree
+        saved = manager.item_metadata(step).model
         wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), saved)
         restored = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(wanted)))
     return {**description, "step": step}, restored.model

@@ -9,9 +9,12 @@ checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, pr
 the pictures in --workdir. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
 """
 
+import os
 import sys
 
-from absl import app, flags
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded, for TensorBoard
+
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from refinenet_jax.errors import UsageError
@@ -29,6 +32,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to eval
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
         if _JOB.value == "train":
             train(_CONFIG.value, _WORKDIR.value)

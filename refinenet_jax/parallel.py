@@ -51,11 +51,11 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
     # check_vma would sum the gradient of the replicated parameters over the devices before the step's own sum does.
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
     mapped = jax.jit(mapped, donate_argnums=0)
-    split, replicated = NamedSharding(mesh, share), NamedSharding(mesh, whole)
+    split = NamedSharding(mesh, share)
 
     def run(state: Any, batch: dict) -> tuple[Any, Any]:
         batch = {key: jax.make_array_from_process_local_data(split, array) for key, array in _numbers(batch).items()}
-        return mapped(jax.device_put(state, replicated), batch)
+        return mapped(state, batch)
 
     return run
 
@@ -88,6 +88,11 @@ def gather_rows(indices: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray
         indices, rows = multihost_utils.process_allgather((indices, rows), tiled=True)
     whole[indices[indices >= 0]] = rows[indices >= 0]
     return whole
+
+
+def replicate(tree: Any) -> Any:
+    """Puts arrays whole on every device, where the steps expect and leave the state: one compilation serves all."""
+    return jax.device_put(tree, replicated())
 
 
 def replicated() -> NamedSharding:

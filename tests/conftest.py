@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+sys.path += [str(ROOT), str(ROOT / "tests")]  # configs; tiny.py
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,17 @@
 """Files -> batches: sources of examples, augmentation, and the Grain pipeline that feeds training."""
 
 from refinenet_jax.data.augment import Augmentation
-from refinenet_jax.data.pipeline import train_batches
+from refinenet_jax.data.pipeline import read_ahead, train_batches
 from refinenet_jax.data.sources import VOID, DataError, DatasetInfo, Source, check_masks, open_source
 
-__all__ = ["VOID", "Augmentation", "DataError", "DatasetInfo", "Source", "check_masks", "open_source", "train_batches"]
+__all__ = [
+    "VOID",
+    "Augmentation",
+    "DataError",
+    "DatasetInfo",
+    "Source",
+    "check_masks",
+    "open_source",
+    "read_ahead",
+    "train_batches",
+]

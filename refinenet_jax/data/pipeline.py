@@ -2,7 +2,10 @@
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -93,3 +96,13 @@ def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _init_worker(index: int, count: int) -> None:
     del index, count
     cv2.setNumThreads(0)  # the workers already use all cores
+
+
+def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int = 2, window: int = 8) -> Iterator[Any]:
+    """Yields read(item) for every item, in order; up to `window` are read before they are asked for."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = iter(items)
+        pending = deque(pool.submit(read, item) for item in islice(waiting, window))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(pool.submit(read, item) for item in islice(waiting, 1))

@@ -2,9 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import parallel
-from refinenet_jax.data import Source, check_masks, open_source
+from refinenet_jax.data import Source, check_masks, open_source, read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import report
 from refinenet_jax.evaluation.metrics import confusion, summarise
@@ -45,7 +43,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
         classes = segmenter.model.num_classes
         counts = np.zeros((len(mine), classes, classes), np.int64)
         done = 0
-        for batch in segmenter.batches(_read_ahead(source, mine), batch_size):
+        for batch in segmenter.batches(read_ahead(source.__getitem__, mine), batch_size):
             pair = segmenter.stack(batch), segmenter.stack(batch, "mask")
             counts[done : done + len(batch)] = count_batch(variables, pair)
             done += len(batch)
@@ -98,13 +96,3 @@ def evaluate_checkpoint(config: ConfigDict, workdir: str | os.PathLike, director
         print(report.table(title, summary))
         print(f"Figures: {workdir / 'metrics.json'}\nPictures: {picture}")
     return summary
-
-
-def _read_ahead(source: Source, indices: range, window: int = 8) -> Iterator[dict]:
-    """Examples in order, decoded by a few threads ahead of their use."""
-    with ThreadPoolExecutor(2) as pool:
-        waiting = iter(indices)
-        pending = [pool.submit(source.__getitem__, i) for i in islice(waiting, window)]
-        while pending:
-            yield pending.pop(0).result()
-            pending += [pool.submit(source.__getitem__, i) for i in islice(waiting, 1)]

@@ -5,7 +5,7 @@ plain form of the same operation, gradients included, by `tests/models/layers_te
 All arrays are [b, h, w, c].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -85,33 +85,80 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 
     XLA's grouped convolution is 20 to 200 times slower than nine shifted products on a CPU, and the better one elsewhere.
     """
-    if jax.default_backend() != "cpu":
-        return conv(x, kernel, stride, groups=x.shape[-1])
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    if jax.default_backend() == "cpu":
+        return _shifted_products(x, kernel, stride)
+    return conv(x, kernel, stride, groups=x.shape[-1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _shifted_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    padded = _pad(x, 1, 1, 0, axes=(1, 2))
     rows, columns = (-(-n // stride) for n in x.shape[1:3])
     shifted = (
         padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
         * kernel[i, j, 0]
-        for i in range(3)
-        for j in range(3)
+        for i, j in _TAPS
     )
     return sum(shifted, start=jnp.zeros((), x.dtype))
 
 
+def _shifted_products_forward(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, tuple]:
+    return _shifted_products(x, kernel, stride), (x, kernel)
+
+
+def _shifted_products_backward(stride: int, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The input's gradient by transposition; the kernel's row by row, which keeps its nine sums in the cache."""
+    x, kernel = residuals
+    (of_x,) = jax.linear_transpose(lambda x: _shifted_products.fun(x, kernel, stride), x)(gradient)
+    padded, (b, rows, columns, c) = _pad(x, 1, 1, 0, axes=(1, 2)), gradient.shape
+    take_row = partial(jax.lax.dynamic_index_in_dim, axis=1, keepdims=False)
+
+    def add_row(sums: tuple, row: jax.Array) -> tuple[tuple, None]:
+        g = take_row(gradient, row)
+        x_rows = [take_row(padded, row * stride + i) for i in range(3)]
+        taps = (x_rows[i][:, j : j + (columns - 1) * stride + 1 : stride] * g for i, j in _TAPS)
+        return tuple(s + t for s, t in zip(sums, taps, strict=True)), None
+
+    sums, _ = jax.lax.scan(add_row, (jnp.zeros((b, columns, c), x.dtype),) * len(_TAPS), jnp.arange(rows))
+    return of_x, jnp.stack([s.sum((0, 1)) for s in sums]).reshape(kernel.shape)
+
+
+_shifted_products.defvjp(_shifted_products_forward, _shifted_products_backward)
+_TAPS = tuple((i, j) for i in range(3) for j in range(3))
+
+
+@jax.custom_vjp
 def max_pool_5x5(x: jax.Array) -> jax.Array:
     """5x5 maximum at stride 1, padding 2: the pool of chained residual pooling, as two one-dimensional running maxima.
 
-    Windows of 2, then 4, then 5 need three maxima an axis instead of 24 in all, and the gradient needs no scatter.
+    Windows of 2, then 4, then 5 need three maxima an axis instead of 24 in all, and the gradient needs no scatter; it
+    computes the forward pass again, which is cheaper than keeping it.
     Where several inputs tie for the maximum, they share the gradient; `nn.max_pool` gives it to the first.
     """
-    return _running_max(_running_max(x, axis=1), axis=2)
+    return _each_example(_pool, x)
+
+
+def _pool(x: jax.Array) -> jax.Array:
+    return _running_max(_running_max(x, axis=-3), axis=-2)
+
+
+def _pool_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    return (_each_example(lambda x, g: jax.vjp(_pool, x)[1](g)[0], x, gradient),)
+
+
+max_pool_5x5.defvjp(lambda x: (max_pool_5x5(x), x), _pool_backward)
+
+
+def _each_example(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """One example at a time on a CPU, where it stays in the cache: 4 to 5 times as fast; all at once elsewhere."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda example: function(*example), arrays)
+    return function(*arrays)
 
 
 def _running_max(x: jax.Array, axis: int) -> jax.Array:
     n = x.shape[axis]
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (2, 2)
-    x = jnp.pad(x, pad, constant_values=-jnp.inf)
+    x = _pad(x, 2, 2, -jnp.inf, axes=(axis,))
     cut = partial(jax.lax.slice_in_dim, axis=axis)
     two = jnp.maximum(cut(x, 0, n + 3), cut(x, 1, n + 4))
     four = jnp.maximum(cut(two, 0, n + 1), cut(two, 2, n + 3))
@@ -122,12 +169,17 @@ def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
     """3x3 maximum at stride 2, padding 1: the pool behind the first convolution of a ResNet."""
     for axis in (1, 2):
         n = -(-x.shape[axis] // 2)
-        pad = [(0, 0)] * x.ndim
-        pad[axis] = (1, 2 * n - x.shape[axis])
-        x = jnp.pad(x, pad, constant_values=-jnp.inf)
+        x = _pad(x, 1, 2 * n - x.shape[axis], -jnp.inf, axes=(axis,))
         cut = partial(jax.lax.slice_in_dim, x, stride=2, axis=axis)
         x = jnp.maximum(jnp.maximum(cut(0, 2 * n - 1), cut(1, 2 * n)), cut(2, 2 * n + 1))
     return x
+
+
+def _pad(x: jax.Array, before: int, after: int, value: float, axes: tuple[int, ...]) -> jax.Array:
+    widths = [(0, 0)] * x.ndim
+    for axis in axes:
+        widths[axis] = (before, after)
+    return jnp.pad(x, widths, constant_values=value)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

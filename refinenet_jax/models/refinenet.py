@@ -147,6 +147,8 @@ class RefineNet(nn.Module):
           float32 [b, ceil(h/4), ceil(w/4), num_classes], or the trunk's features by stage.
         """
         conv = partial(layers.Conv, dtype=self.dtype)
+        # The cascade has no normalisation: from larger weights than the authors' 0.01 its sums would start far too high.
+        new_conv = partial(conv, kernel_init=nn.initializers.normal(0.01))
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train or self.batch_norm == "frozen",
@@ -156,12 +158,12 @@ class RefineNet(nn.Module):
             dtype=self.dtype,
         )
         if self.trunk_name == "mobilenet_v2":
-            trunk, cascade = MobileNetV2(conv, norm, name="trunk"), MobileNetCascade(conv, name="cascade")
+            trunk, cascade = MobileNetV2(conv, norm, name="trunk"), MobileNetCascade(new_conv, name="cascade")
         else:
             trunk = ResNet(int(self.trunk_name.removeprefix("resnet")), conv, norm, name="trunk")
-            cascade = ResNetCascade(self.light, self.dropout, conv, name="cascade")
+            cascade = ResNetCascade(self.light, self.dropout, new_conv, name="cascade")
         features = trunk(x.astype(self.dtype))
         if features_only:
             return features
         x = cascade(features, train)
-        return conv(self.num_classes, 3, use_bias=True, name="classifier")(x).astype(jnp.float32)
+        return new_conv(self.num_classes, 3, use_bias=True, name="classifier")(x).astype(jnp.float32)

@@ -67,7 +67,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
         checkpoint.write_description(workdir, description)
     checkpoints = checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)
     position = {"seed": config.seed, "batch_size": config.batch_size, "examples": len(source)}
-    state = _resume(state, checkpoints, position)
+    state = parallel.replicate(_resume(state, checkpoints, position))
     first_step = int(state.step)
     if first_step >= config.num_steps:
         say(f"{workdir} is complete: {first_step} steps. Raise --config.num_steps to go on.")
@@ -77,7 +77,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
         say(f"Going on behind step {first_step} of {config.num_steps} in {workdir}")
 
     # ---- Train.
-    segmenter = Segmenter(model, {}, info.class_names, info.flip_pairs, config.model.input_scale)
+    segmenter = Segmenter(
+        model,
+        {},
+        info.class_names,
+        info.flip_pairs,
+        config.model.input_scale,
+        tuple(config.evaluate.scales),
+        config.evaluate.flip,
+    )
     evaluate = make_evaluate(segmenter)
     batches = data.train_batches(
         source,

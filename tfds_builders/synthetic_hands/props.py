@@ -8,7 +8,7 @@ from tfds_builders.synthetic_hands import background, hand, skeleton, skin, soli
 
 Rng = np.random.Generator
 # What fingers close around, and the range of its radius in cm.
-GRIPPED = {'cup': (3.2, 4.0), 'bottle': (2.6, 3.4), 'ball': (2.8, 4.2), 'stick': (1.1, 1.7), 'block': (2.2, 3.2)}
+GRIPPED = {"cup": (3.2, 4.0), "bottle": (2.6, 3.4), "ball": (2.8, 4.2), "stick": (1.1, 1.7), "block": (2.2, 3.2)}
 HAIR = ((30, 24, 20), (70, 46, 30), (120, 84, 50), (180, 150, 100), (150, 150, 150))
 IRISES = ((60, 40, 25), (70, 100, 130))
 Painted = tuple[solids.Solid, np.ndarray]  # a solid and its linear RGB
@@ -26,7 +26,7 @@ class Shape:
 
     def reach(self) -> np.ndarray:
         """Two opposite ends [2, 3] in cm."""
-        if self.kind == 'cone':
+        if self.kind == "cone":
             return np.array([self.a, self.b])
         return np.array([np.subtract(self.a, self.sizes), np.add(self.a, self.sizes)])
 
@@ -37,18 +37,18 @@ Held = list[tuple[Shape, np.ndarray]]  # shapes in the frame of a hand and their
 def place(shape: Shape, view: hand.View, part: int) -> solids.Solid:
     """Projects a shape from the frame of the hand."""
     centre, size = view.project(shape.a), view.size(shape.a, 1.0)
-    if shape.kind == 'cone':
+    if shape.kind == "cone":
         radii = shape.sizes[0] * size, shape.sizes[1] * view.size(shape.b, 1.0)
         return solids.make_cone(centre, view.project(shape.b), *radii, part)
     axes = view.turn(np.eye(3)) * (1, -1, 1)
-    return solids.make_block(centre, axes, np.array(shape.sizes) * size, shape.kind == 'round', part)
+    return solids.make_block(centre, axes, np.array(shape.sizes) * size, shape.kind == "round", part)
 
 
 def draw_held(rng: Rng) -> tuple[skeleton.Pose, Held, bool]:
     """A thing, the pose of the hand that holds it, and whether it is best seen from the palm."""
-    kind = ('pen', 'phone', 'card', *GRIPPED)[rng.integers(3 + len(GRIPPED))]
+    kind = ("pen", "phone", "card", *GRIPPED)[rng.integers(3 + len(GRIPPED))]
     first, second = (skin.to_linear(background.draw_colour(rng)) for _ in range(2))
-    if kind == 'pen':
+    if kind == "pen":
         pose = skeleton.pinch(rng)
         joints = skeleton.forward_kinematics(pose).joints
         meet = (joints[0, 3] + joints[1, 3]) / 2
@@ -57,34 +57,34 @@ def draw_held(rng: Rng) -> tuple[skeleton.Pose, Held, bool]:
         way = way / np.sqrt((way * way).sum())
         tip, end = meet - way * 3.2, meet + way * rng.uniform(8, 12)
         neck = tip + way * 1.2
-        shaft = Shape('cone', tuple(neck), (0.42, 0.42), tuple(end))
-        return pose, [(shaft, first), (Shape('cone', tuple(neck), (0.4, 0.1), tuple(tip)), second)], False
-    if kind in ('phone', 'card'):
+        shaft = Shape("cone", tuple(neck), (0.42, 0.42), tuple(end))
+        return pose, [(shaft, first), (Shape("cone", tuple(neck), (0.4, 0.1), tuple(tip)), second)], False
+    if kind in ("phone", "card"):
         pose = skeleton.flat_hold(rng)
-        thick = 0.4 if kind == 'phone' else 0.08
-        wide, long = (3.5, 6.6) if kind == 'phone' else rng.uniform((2.8, 3.6), (4.5, 6.0))
+        thick = 0.4 if kind == "phone" else 0.08
+        wide, long = (3.5, 6.6) if kind == "phone" else rng.uniform((2.8, 3.6), (4.5, 6.0))
         centre = -0.4, 6.4 + long, -2.75 - thick  # clear of the ball of the thumb
-        body = Shape('box', centre, (wide, long, thick))
-        face = Shape('box', (centre[0], centre[1], centre[2] - 0.06), (wide * 0.92, long * 0.9, thick))
-        screen = second if kind == 'card' else second * rng.uniform(0.05, 1.3)
-        return pose, [(body, first * (0.3 if kind == 'phone' else 1)), (face, screen)], True
+        body = Shape("box", centre, (wide, long, thick))
+        face = Shape("box", (centre[0], centre[1], centre[2] - 0.06), (wide * 0.92, long * 0.9, thick))
+        screen = second if kind == "card" else second * rng.uniform(0.05, 1.3)
+        return pose, [(body, first * (0.3 if kind == "phone" else 1)), (face, screen)], True
     radius = rng.uniform(*GRIPPED[kind])
     pose = skeleton.grip(rng, radius)
     y, z = 8.7, -radius - 1.35
-    if kind == 'ball':
-        return pose, [(Shape('cone', (0.2, y, z), (radius, radius), (0.2, y, z)), first)], False
-    if kind == 'block':
-        return pose, [(Shape('box', (0.0, y, z), (rng.uniform(3, 6), radius * 0.88, radius * 0.88)), first)], False
-    if kind == 'stick':
-        stick = Shape('cone', (-rng.uniform(6, 16), y, z), (radius, radius * 0.8), (rng.uniform(5, 10), y, z))
+    if kind == "ball":
+        return pose, [(Shape("cone", (0.2, y, z), (radius, radius), (0.2, y, z)), first)], False
+    if kind == "block":
+        return pose, [(Shape("box", (0.0, y, z), (rng.uniform(3, 6), radius * 0.88, radius * 0.88)), first)], False
+    if kind == "stick":
+        stick = Shape("cone", (-rng.uniform(6, 16), y, z), (radius, radius * 0.8), (rng.uniform(5, 10), y, z))
         return pose, [(stick, first)], False
-    half = rng.uniform(4.5, 6) if kind == 'cup' else rng.uniform(7, 9)
-    body = Shape('round', (0.0, y, z), (half, radius, radius))
-    if kind == 'cup':
-        inside = Shape('round', (-half, y, z), (0.03, radius * 0.88, radius * 0.88))
+    half = rng.uniform(4.5, 6) if kind == "cup" else rng.uniform(7, 9)
+    body = Shape("round", (0.0, y, z), (half, radius, radius))
+    if kind == "cup":
+        inside = Shape("round", (-half, y, z), (0.03, radius * 0.88, radius * 0.88))
         return pose, [(body, first), (inside, second * 0.3)], False
-    neck = Shape('round', (-half - 2.0, y, z), (2.0, radius * 0.4, radius * 0.4))
-    label = Shape('round', (rng.uniform(-2, 2), y, z), (half * 0.4, radius * 1.01, radius * 1.01))
+    neck = Shape("round", (-half - 2.0, y, z), (2.0, radius * 0.4, radius * 0.4))
+    label = Shape("round", (rng.uniform(-2, 2), y, z), (half * 0.4, radius * 1.01, radius * 1.01))
     return pose, [(body, first), (neck, first * 0.6), (label, second)], False
 
 
@@ -104,20 +104,20 @@ def draw_object(rng: Rng, size: tuple[int, int]) -> list[Painted]:
     x, y = rng.uniform((2, 3), (9, 10))
     if kind == 0:
         thick = rng.uniform(0.3, 1.5)
-        shapes = [Shape('box', (0, 0, 0), (x, y, thick)), Shape('box', (0, y * 0.3, 0.05), (x * 0.6, y * 0.2, thick))]
+        shapes = [Shape("box", (0, 0, 0), (x, y, thick)), Shape("box", (0, y * 0.3, 0.05), (x * 0.6, y * 0.2, thick))]
     elif kind == 1:
-        shapes = [Shape('box', (0, 0, 0), tuple(rng.uniform(2, 6, 3)))]
+        shapes = [Shape("box", (0, 0, 0), tuple(rng.uniform(2, 6, 3)))]
     elif kind == 2:  # a mug: its round block lies along x, so it is turned upright
         view = dataclasses.replace(view, rotation=hand.rotation(0, tilt) @ hand.rotation(1, -np.pi / 2))
-        shapes = [Shape('round', (0, 0, 0), (4.5, 4, 4)), Shape('round', (4.5, 0, 0), (0.03, 3.5, 3.5))]
+        shapes = [Shape("round", (0, 0, 0), (4.5, 4, 4)), Shape("round", (4.5, 0, 0), (0.03, 3.5, 3.5))]
     elif kind == 3:
         radius = rng.uniform(2, 6)
-        shapes = [Shape('cone', (0, 0, 0), (radius, radius), (0, 0, 0))]
+        shapes = [Shape("cone", (0, 0, 0), (radius, radius), (0, 0, 0))]
     elif kind == 4:
         radius = rng.uniform(1, 2)
-        shapes = [Shape('cone', (-x, 0, 0), (radius, radius), (x, 0, 0))]
+        shapes = [Shape("cone", (-x, 0, 0), (radius, radius), (x, 0, 0))]
     else:
-        shapes = [Shape('box', (0, 0, 0), (x, x * 0.7, 0.1)), Shape('box', (0, 0, 0.05), (x * 0.9, x * 0.6, 0.1))]
+        shapes = [Shape("box", (0, 0, 0), (x, x * 0.7, 0.1)), Shape("box", (0, 0, 0.05), (x * 0.9, x * 0.6, 0.1))]
     return [(place(s, view, i), c) for i, (s, c) in enumerate(zip(shapes, colours, strict=False))]
 
 
@@ -180,4 +180,4 @@ def draw_face(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]
             ((0, -5.1, 6.7), (side * 1.9, -4.8, 6.1), 0.13, 0.12, red * 0.25),
             ((side * 6.4, 4, -2), (side * 6.4, length, -2.5), 3.0, 2.2, hair),
         ]
-    return [(place(Shape('cone', a, (ra, rb), b), view, i), colour) for i, (a, b, ra, rb, colour) in enumerate(pieces)]
+    return [(place(Shape("cone", a, (ra, rb), b), view, i), colour) for i, (a, b, ra, rb, colour) in enumerate(pieces)]

@@ -10,7 +10,7 @@ from tfds_builders.synthetic_hands import background, hand, props, shading, skel
 Rng = np.random.Generator
 HEIGHT, WIDTH = 192, 256
 SUPERSAMPLING = 2  # solids are drawn on maps this much finer than the picture
-NUM_EXAMPLES = {'train': 1024, 'validation': 64, 'test': 128}
+NUM_EXAMPLES = {"train": 640, "validation": 64, "test": 128}
 BACKGROUND, LEFT, RIGHT = 0, 1, 2
 SEED = 20180618
 
@@ -53,7 +53,7 @@ def draw_light(rng: Rng) -> shading.Light:
 
 
 def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
-    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.45 else None
+    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.7 else None
     band = (sleeve is None or sleeve > 5) and rng.uniform() < 0.2
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
     return Person(tone or skin.draw_tone(rng), hand.Build(rng.uniform(0.92, 1.1), sleeve, band), *colours)
@@ -250,16 +250,16 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     wearer = draw_person(rng)
     full = HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 3))):
         composite(picture, mask, draw_props(props.draw_object(rng, full), light, rng.uniform(4, 16)), BACKGROUND, light)
     kind = rng.uniform()
-    if kind < 0.28:  # skin that is no hand
-        draw = props.draw_face if kind < 0.16 else props.draw_limb
+    if kind < 0.2:  # skin that is no hand
+        draw = props.draw_face if kind < 0.12 else props.draw_limb
         tone = wearer.tone if rng.uniform() < 0.4 else skin.draw_tone(rng)
         composite(picture, mask, draw_props(draw(rng, full, tone), light, 12.0), BACKGROUND, light)
     for is_left, is_own in _draw_cast(rng):
         person = wearer if is_own else draw_person(rng)
-        scale = rng.uniform(9, 14.5) if is_own else rng.uniform(7.5, 11)
+        scale = rng.uniform(12, 19) if is_own else rng.uniform(9.5, 14)
         pose, held, from_palm = draw_pose(rng)
         view = (_own_view if is_own else _other_view)(rng, is_left, scale, from_palm)
         kernel = _motion(rng, 11) if rng.uniform() < 0.12 else None

@@ -151,9 +151,9 @@ def grip(rng: Rng, radius: float) -> Pose:
 
 
 FREE_POSES: dict[str, tuple[float, Callable[[Rng], Pose]]] = {
-    'open': (0.3, open_hand),
-    'relaxed': (0.38, relaxed),
-    'fist': (0.1, fist),
-    'pointing': (0.12, pointing),
-    'pinch': (0.1, pinch),
+    "open": (0.3, open_hand),
+    "relaxed": (0.38, relaxed),
+    "fist": (0.1, fist),
+    "pointing": (0.12, pointing),
+    "pinch": (0.1, pinch),
 }

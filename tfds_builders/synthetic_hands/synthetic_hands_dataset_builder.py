@@ -1,7 +1,9 @@
 """Synthetic egocentric hands, drawn by this package: nothing is downloaded."""
 
 import dataclasses
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,14 +23,14 @@ class SyntheticHandsConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Egocentric pictures of articulated hands with exact masks up to the wrist."""
 
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First release.'}
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
-        SyntheticHandsConfig(name='hands', description='Hand against background.', class_names=('background', 'hand')),
+        SyntheticHandsConfig(name="hands", description="Hand against background.", class_names=("background", "hand")),
         SyntheticHandsConfig(
-            name='left_right',
-            description='Left and right hands apart.',
-            class_names=('background', 'left hand', 'right hand'),
+            name="left_right",
+            description="Left and right hands apart.",
+            class_names=("background", "left hand", "right hand"),
             flip_pairs=((1, 2),),
         ),
     ]
@@ -39,14 +41,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    'image': tfds.features.Image(shape=(*shape, 3), encoding_format='png'),
-                    'mask': tfds.features.Image(shape=(*shape, 1), dtype=np.uint8, encoding_format='png'),
-                    'id': tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(*shape, 3), encoding_format="png"),
+                    "mask": tfds.features.Image(shape=(*shape, 1), dtype=np.uint8, encoding_format="png"),
+                    "id": tfds.features.Text(),
                 }
             ),
-            supervised_keys=('image', 'mask'),
+            supervised_keys=("image", "mask"),
             metadata=tfds.core.MetadataDict(
-                {'class_names': list(config.class_names), 'flip_pairs': [list(pair) for pair in config.flip_pairs]}
+                {"class_names": list(config.class_names), "flip_pairs": [list(pair) for pair in config.flip_pairs]}
             ),
         )
 
@@ -55,9 +57,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         num_ids = len(self.builder_config.class_names)
-        for index in range(scene.NUM_EXAMPLES[split]):
-            image, mask = scene.generate(split, index)
-            # With two classes both hands are class 1.
-            mask = np.minimum(mask, num_ids - 1)[..., None]
-            name = f'{split}_{index:04d}'
-            yield name, {'image': image, 'mask': mask, 'id': name}
+        count = scene.NUM_EXAMPLES[split]
+        # Spawned, not forked: TensorFlow runs threads in this process.
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            pictures = pool.map(scene.generate, [split] * count, range(count), chunksize=4)
+            for index, (image, mask) in enumerate(pictures):
+                # With two classes both hands are class 1.
+                mask = np.minimum(mask, num_ids - 1)[..., None]
+                name = f"{split}_{index:04d}"
+                yield name, {"image": image, "mask": mask, "id": name}

@@ -1,0 +1,36 @@
+"""`refinenet-jax VERB` = `python -m refinenet_jax VERB`: the jobs that need no config."""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import logging
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import predict
+
+VERBS = {"predict": (predict, "find hands in images: class-id masks and overlays")}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a verb; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        "refinenet-jax",
+        description="Hand segmentation with RefineNet. Training and evaluation: python -m refinenet_jax.main --help",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (module, summary) in VERBS.items():
+        module.add_arguments(verbs.add_parser(name, help=summary, description=summary))
+    args = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+    try:
+        return VERBS[args.verb][0].run(args)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Probabilities of every pixel at its own place: scales, flips, padding and batches change nothing that they should not."""
+
+from functools import partial
+
+import flax.linen as nn
+import numpy as np
+import pytest
+import tiny
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
+
+
+def _segmenter(**options):
+    return Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, **options)
+
+
+def _images(sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+
+
+_close = partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 47), (64, 32)])
+def test_every_pixel_has_probabilities(size):
+    (image,) = _images([size])
+    result = _segmenter(scales=(0.6, 1.0), flip=True)(image)
+    assert result.scores.shape == (*size, 3)
+    assert result.scores.dtype == np.float32
+    assert result.scores.min() >= 0
+    np.testing.assert_allclose(result.scores.sum(-1), 1, atol=1e-5)
+    assert result.mask.shape == size
+    assert result.mask.dtype == np.uint8
+    np.testing.assert_array_equal(result.mask, result.scores.argmax(-1))
+    assert result.overlay().shape == image.shape
+    assert result.class_names == ("background", "left", "right")
+
+
+def test_scales_are_averaged():
+    (image,) = _images([(32, 64)])
+    single = [_segmenter(scales=(scale,))(image).scores for scale in (0.5, 1.5)]
+    assert np.abs(single[0] - single[1]).max() > 0.1
+    _close(_segmenter(scales=(0.5, 1.5))(image).scores, (single[0] + single[1]) / 2)
+
+
+def test_input_scale_multiplies_the_test_scales():
+    (image,) = _images([(32, 64)])
+    _close(_segmenter(input_scale=1.5)(image).scores, _segmenter(scales=(1.5,))(image).scores)
+    _close(_segmenter(input_scale=2.0, scales=(0.5,))(image).scores, _segmenter()(image).scores)
+
+
+def test_flip_averages_the_mirrored_image_with_sides_exchanged():
+    (image,) = _images([(32, 64)])
+    plain = _segmenter()
+    mirrored = plain(image[:, ::-1]).scores[:, ::-1][..., [0, 2, 1]]
+    assert np.abs(plain(image).scores - mirrored).max() > 0.1  # the network itself is not symmetric
+    _close(_segmenter(flip=True)(image).scores, (plain(image).scores + mirrored) / 2)
+
+
+def test_with_flips_the_mirrored_image_has_the_mirrored_result():
+    (image,) = _images([(32, 64)])
+    segmenter = _segmenter(flip=True, scales=(0.75, 1.0))
+    _close(segmenter(image[:, ::-1]).scores, segmenter(image).scores[:, ::-1][..., [0, 2, 1]])
+
+
+def test_averaging_does_not_mix_the_images_of_a_batch():
+    """16 images: two on each device."""
+    images = _images([(32, 32)] * 16)
+    segmenter = _segmenter(flip=True, scales=(0.5, 1.0))
+    together = [result.scores for result in segmenter.stream(images, batch_size=16)]
+    for image, scores in zip(images, together, strict=True):
+        _close(segmenter(image).scores, scores)
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_stream_keeps_the_order(batch_size):
+    images = _images([(32, 32), (20, 30), (40, 20), (32, 32), (31, 32), (5, 40), (6, 40), (64, 64)])
+    segmenter = _segmenter()
+    results = list(segmenter.stream(iter(images), batch_size))
+    assert len(results) == len(images)
+    for image, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        _close(result.scores, segmenter(image).scores)
+
+
+def test_stream_of_nothing():
+    assert list(_segmenter().stream([])) == []
+
+
+def test_stream_asks_for_no_more_than_it_needs():
+    """So that a video of any length takes constant memory."""
+    asked = []
+
+    def images():
+        for image in _images([(16, 16)] * 100):
+            asked.append(1)
+            yield image
+
+    stream = _segmenter().stream(images(), batch_size=4)
+    next(stream)
+    assert len(asked) <= 5
+
+
+def test_batches_hold_neighbours_of_one_padded_size():
+    examples = [{"image": image} for image in _images([(20, 30)] * 5 + [(32, 32)] + [(33, 32)] * 2 + [(20, 30)])]
+    batches = list(_segmenter().batches(examples, 4))
+    assert [len(batch) for batch in batches] == [4, 2, 2, 1]
+    assert [id(example) for batch in batches for example in batch] == [id(example) for example in examples]
+
+
+def test_padding_is_at_the_right_and_bottom_only():
+    """Far from the padded edges, the result is that of the image alone."""
+    (image,) = _images([(40, 44)])
+    padded, alone = _segmenter(size_multiple=32)(image).scores, _segmenter(size_multiple=1)(image).scores
+    assert padded.shape == alone.shape
+    _close(padded[:30, :34], alone[:30, :34])
+
+
+def test_stack_repeats_edges_of_images_and_voids_masks():
+    segmenter = _segmenter()
+    (image,) = _images([(20, 30)])
+    batch = [{"image": image, "mask": np.ones((20, 30), np.uint8)}]
+    images, masks = segmenter.stack(batch), segmenter.stack(batch, "mask")
+    assert images.shape == (1, 32, 32, 3)
+    np.testing.assert_array_equal(images[0, :20, :30], image)
+    np.testing.assert_array_equal(images[0, 20:, :30], np.broadcast_to(image[-1], (12, 30, 3)))
+    np.testing.assert_array_equal(images[0, :20, 31], image[:, -1])
+    assert masks.shape == (1, 32, 32)
+    assert masks[0, :20, :30].all()
+    assert set(masks[0, 20:].ravel()) | set(masks[0, :, 30:].ravel()) == {255}
+
+
+def test_images_of_one_padded_size_share_a_compilation():
+    shapes = []
+
+    class Counted(tiny.Tiny):
+        @nn.compact
+        def __call__(self, x, train=False):
+            shapes.append(x.shape[1:3])
+            return tiny.Tiny.__call__(self, x, train)
+
+    segmenter = Segmenter(Counted(3), tiny.variables(), tiny.HANDS.class_names)
+    for image in _images([(33, 40), (64, 64), (50, 61), (20, 20), (1, 32), (60, 40)]):
+        segmenter(image)
+    assert shapes == [(64, 64), (32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((4, 5), np.uint8), r"uint8 \[4, 5\]"),
+        (np.zeros((4, 5, 4), np.uint8), r"uint8 \[4, 5, 4\]"),
+        (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"uint8 \[1, 4, 5, 3\]"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8 \[0, 5, 3\]"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_its_shape(image, says):
+    with pytest.raises(UsageError, match=rf"must be uint8 \[h, w, 3\] RGB; this one is {says}"):
+        _segmenter()(image)

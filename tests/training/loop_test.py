@@ -1,0 +1,204 @@
+"""The true loop on a tiny network: it learns, goes on to the bit where it stopped, and refuses what cannot work."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from configs import common
+from refinenet_jax import checkpoint, data, models
+from refinenet_jax.checkpoint import CheckpointError
+from refinenet_jax.errors import UsageError
+from refinenet_jax.training import loop, optim, step
+
+TRAIN = tiny.Pictures([(40, 48), (48, 40), (36, 36)] * 4)
+EVALUATION = tiny.Pictures([(40, 48), (33, 40), (40, 48)], seed=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_world():
+    """Names of networks and datasets mean the tiny ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "create_model", tiny.create_model)
+        patch.setattr(data, "open_source", lambda name, split, data_dir: TRAIN if split == "train" else EVALUATION)
+        yield
+
+
+def _config(**changes):
+    config = common.get_config()
+    config.data.name = "squares"
+    config.model.batch_norm = "synchronised"
+    config.model.dropout = 0.1
+    config.augment.crop_size = 32
+    config.augment.short_edge = None
+    config.augment.scales = (0.9, 1.0)
+    config.augment.crop = "random"
+    config.batch_size = 8
+    config.num_steps = 6
+    config.schedule.learning_rate = 0.1
+    config.schedule.warmup_steps = 4  # restarted, it would show
+    config.log_every = 1
+    config.eval_every = 3
+    config.checkpoint_every = 2
+    config.keep_checkpoints = 4
+    config.evaluate.batch_size = 8
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    return workdir, loop.train(_config(), workdir)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A run of three steps."""
+    workdir = tmp_path_factory.mktemp("half")
+    loop.train(_config(num_steps=3), workdir)
+    return workdir
+
+
+def _saved(workdir):
+    """All of the latest checkpoint."""
+    config = _config()
+    schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
+    optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
+    state = step.create_state(jax.tree.map(jnp.asarray, tiny.variables()), optimizer)
+    checkpoints = checkpoint.Checkpoints(workdir)
+    restored = checkpoints.restore(state.variables, {"step": state.step, "opt_state": state.opt_state})
+    checkpoints.close()
+    return restored
+
+
+def _files(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_loss_falls_and_figures_reach_tensorboard(unbroken):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    workdir, summary = unbroken
+    events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
+    events.Reload()
+
+    def series(name):
+        return {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(name)}
+
+    loss = series("loss")
+    assert list(loss) == [1, 2, 3, 4, 5, 6]
+    assert loss[6] < 0.8 * loss[1]
+    rates = series("learning_rate")
+    assert rates == pytest.approx({1: 0.0, 2: 0.025, 3: 0.05, 4: 0.075, 5: 0.1, 6: 0.1})
+    assert series("eval_mean_iou") == pytest.approx({3: series("eval_mean_iou")[3], 6: summary["mean_iou"]})
+    assert {"gradient_norm", "images_per_second", "eval_hand_iou"} <= set(events.Tags()["tensors"])
+    assert summary["images"] == len(EVALUATION)
+
+
+def test_folder_has_what_prediction_needs(unbroken):
+    workdir, summary = unbroken
+    description, _ = checkpoint.load_model(workdir, 6)
+    assert {key: description[key] for key in ("variant", "class_names", "flip_pairs", "dataset")} == {
+        "variant": "rf101",
+        "class_names": list(tiny.SQUARES.class_names),
+        "flip_pairs": [],
+        "dataset": "squares",
+    }
+    assert summary["mean_iou"] is not None
+
+
+def test_checkpoint_is_of_its_step_though_training_went_on(unbroken, half):
+    """Buffers are donated to the next step while the checkpoint is being written."""
+    third = [checkpoint.load_model(workdir, 3)[1] for workdir in (unbroken[0], half)]
+    jax.tree.map(np.testing.assert_array_equal, *third)
+
+
+def test_stopped_and_continued_run_is_the_unbroken_run_to_the_bit(unbroken, half):
+    summary = loop.train(_config(), half)
+    assert summary == unbroken[1]
+    one, other = _saved(unbroken[0]), _saved(half)
+    assert int(one[1]["step"]) == 6
+    assert one[2] == other[2]
+    assert jax.tree.structure(one[:2]) == jax.tree.structure(other[:2])
+    jax.tree.map(np.testing.assert_array_equal, one[:2], other[:2])
+
+
+def test_complete_run_is_left_alone(unbroken):
+    workdir, _ = unbroken
+    before = {path: time for path, time in _files(workdir).items() if path.name != "model.json"}
+    assert loop.train(_config(), workdir) == {}
+    assert {path: time for path, time in _files(workdir).items() if path.name != "model.json"} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 16}, "batch_size was 8, is 16"),
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"model.variant": "rf50"}, "variant: there rf101, now rf50"),
+        ({"model.input_scale": 1.2}, "input_scale: there 1.0, now 1.2"),
+    ],
+)
+def test_run_is_not_continued_as_another(unbroken, changes, says):
+    before = _saved(unbroken[0])
+    with pytest.raises(CheckpointError, match=says):
+        loop.train(_config(num_steps=12, **changes), unbroken[0])
+    jax.tree.map(np.testing.assert_array_equal, before[:2], _saved(unbroken[0])[:2])
+
+
+def test_start_from_another_run_with_other_classes(unbroken, capsys):
+    """Trunk and cascade are taken, the classifier is new; with the same classes it is taken too."""
+    _, trained = checkpoint.load_model(unbroken[0])
+    fresh = loop.init.initial_variables(tiny.Tiny(2), 5)
+    for classes, classifier, says in ((2, fresh, "the classifier is new"), (3, trained, "the classifier too")):
+        variables = loop.init.initial_variables(tiny.Tiny(classes), 5, unbroken[0])
+        expected = {**trained["params"], "classifier": classifier["params"]["classifier"]}
+        jax.tree.map(np.testing.assert_array_equal, variables["params"], expected)
+        jax.tree.map(np.testing.assert_array_equal, variables["batch_stats"], trained["batch_stats"])
+        assert says in capsys.readouterr().err
+
+
+def test_start_from_another_network_is_refused(unbroken):
+    class Wider(tiny.Tiny):
+        """Its cascade has one layer more."""
+
+        @tiny.nn.compact
+        def __call__(self, x, train=False):
+            return tiny.nn.Conv(3, (1, 1), name="more")(tiny.Tiny.__call__(self, x, train))
+
+    with pytest.raises(CheckpointError, match=r"holds a rf101, whose weights do not fit: params/more/bias"):
+        loop.init.initial_variables(Wider(3), 0, unbroken[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 7}, "config.batch_size is 7, which the 8 devices do not divide; set --config.batch_size=8"),
+        ({"model.variant": "rf102"}, "Unknown variant 'rf102'"),
+        ({"optimizer.name": "sdg"}, "did you mean 'sgd'"),
+        ({"schedule.name": "polly"}, "did you mean 'poly'"),
+        ({"loss_resolution": "label"}, "did you mean 'labels'"),
+        ({"parallel": "pmapp"}, "did you mean 'pmap'"),
+        ({"augment.crop": "centre"}, "crop='centre' must be"),
+        ({"init_from": "no/such/run"}, "no/such/run has no model.json"),
+    ],
+)
+def test_errors_come_before_anything_is_written(tmp_path, changes, says):
+    with pytest.raises(UsageError, match=says):
+        loop.train(_config(**changes), tmp_path / "run")
+    assert os.listdir(tmp_path) == []
+
+
+def test_masks_of_0_and_255_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    binary = tiny.Pictures([(40, 48)] * 8)
+    for example in binary:
+        example["mask"] = np.where(example["mask"] == 1, 255, 0).astype(np.uint8)
+    monkeypatch.setattr(data, "open_source", lambda *_: binary)
+    with pytest.raises(UsageError, match="255 means void"):
+        loop.train(_config(), tmp_path / "run")
+    assert os.listdir(tmp_path) == []
