@@ -22,13 +22,13 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     # Half the size is enough for these hands, and a quarter of the work.
     config.augment.crop_size = 96
     config.augment.short_edge = None
-    config.augment.scales = (0.4, 0.5, 0.6)
-    config.evaluate.scales = (0.4, 0.5, 0.6)
+    config.augment.scales = (0.45, 0.55, 0.65)
+    config.evaluate.scales = (0.5, 0.6, 0.7)
     config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
     config.batch_size = 4
-    config.num_steps = 1400
+    config.num_steps = 1600
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False
@@ -39,6 +39,6 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.schedule.warmup_steps = 40
 
     config.log_every = 50
-    config.eval_every = 700
+    config.eval_every = 800
     config.checkpoint_every = 200
     return config

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
 
 DESCRIPTION = "model.json"
@@ -123,7 +124,9 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
         elif step not in steps:
             raise CheckpointError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}.")
         saved = manager.item_metadata(step).model
-        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), saved)
+        wanted = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=parallel.replicated()), saved
+        )
         restored = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(wanted)))
     return {**description, "step": step}, restored.model
 
@@ -172,4 +175,4 @@ def _folder(workdir: str | os.PathLike) -> Path:
 
 
 def _score(metrics: Mapping[str, Any]) -> float:
-    return metrics[BEST]
+    return -1.0 if metrics[BEST] is None else metrics[BEST]  # None where all of the split is void

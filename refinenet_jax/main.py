@@ -42,6 +42,18 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; an unknown field of the config is told with its nearest name, not with a traceback."""
+    try:
+        return flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:
+        lines = str(error).encode().decode("unicode_escape").splitlines()
+        unknown = ". ".join(line.strip("'\" ") for line in lines)
+        sys.exit(f"error: the config has no field {unknown}\nAll fields: configs/common.py")
+    except flags.Error as error:
+        sys.exit(f"error: {error}\nPass --help to see the flags, and configs/common.py for the fields of --config.")
+
+
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=_parse)

@@ -36,7 +36,7 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
     Args:
       step: (state, batch) -> (state, metrics) on one device's share of the batch, under a mapped axis called 'batch'; both
         results must come out the same on every device.
-      kind: 'pmap' or 'shard_map'.
+      kind: one of KINDS.
 
     Returns:
       (state, batch) -> (state, metrics) on this process's share of the batch, NumPy arrays [b, ...]; entries that are not

@@ -74,7 +74,8 @@ def read(path: str) -> np.ndarray:
     """An image file as uint8 [h, w, 3] RGB, turned as its EXIF data says.
 
     Raises:
-      UsageError: no file there, or no image in it.
+      OSError: no file there.
+      UsageError: no image in it.
     """
     encoded = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -120,24 +121,24 @@ def test_two_processes_of_two_devices_give_the_numbers_of_one_process(tmp_path):
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(port), str(index), str(tmp_path)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in (0, 1)
-    ]
+    logs = [tmp_path / f"{index}.log" for index in (0, 1)]
+    processes = []
+    for index, log in enumerate(logs):
+        with log.open("w") as file:
+            command = [sys.executable, __file__, str(port), str(index), str(tmp_path)]
+            processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT))
     try:
-        (tmp_path / "one").mkdir()
         expected = _train_and_evaluate(tmp_path / "one")
-        outputs = [process.communicate(timeout=150)[0] for process in processes]
+        deadline = time.monotonic() + 150
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            if any(process.poll() for process in processes):
+                break  # the other would wait for it
+            time.sleep(0.05)
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    codes = [process.wait() for process in processes]
+    assert codes == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
     for index in (0, 1):
         results = dict(np.load(tmp_path / f"{index}.npz"))
         assert results.keys() == expected.keys()

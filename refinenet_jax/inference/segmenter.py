@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
@@ -145,6 +145,12 @@ class Segmenter:
                 view = jax.nn.softmax(layers.resize_half_pixel(logits, size))
                 views.append(view[:, :, ::-1][..., self._mirrored_classes()] if mirrored else view)
         return sum(views) / len(views)
+
+    def with_variables(self, variables: dict) -> "Segmenter":
+        """The same network with other weights; what was compiled serves both."""
+        other = replace(self, variables=variables)
+        object.__setattr__(other, "_run", self._run)
+        return other
 
     @cached_property
     def _run(self):

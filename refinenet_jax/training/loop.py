@@ -2,7 +2,6 @@
 
 import os
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, data, models, parallel, visualize
-from refinenet_jax.errors import require
+from refinenet_jax.errors import UsageError, require
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.evaluation.evaluate import make_evaluate
 from refinenet_jax.inference.segmenter import Segmenter
@@ -35,6 +34,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     """
     # ---- Look at all that can be wrong.
     parallel.check_batch_size(config.batch_size, "config.batch_size")
+    if config.num_steps < 1:
+        raise UsageError(f"config.num_steps is {config.num_steps}; set --config.num_steps to the length of the run.")
+    require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
+    require(config.model.variant, models.VARIANTS, "variant")
+    augmentation = data.Augmentation(**config.augment)
+    schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
+    optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
     source = data.open_source(config.data.name, config.data.train_split, config.data.dir)
     eval_source = data.open_source(config.data.name, config.data.eval_split, config.data.dir)
     info = source.info
@@ -45,19 +51,17 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
         dropout=config.model.dropout,
         dtype=config.model.dtype,
     )
-    augmentation = data.Augmentation(**config.augment)
-    schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
-    optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
     train_step = partial(
         step.train_step,
         model=model,
         optimizer=optimizer,
         seed=config.seed,
         input_scale=config.model.input_scale,
-        loss_resolution=require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution"),
+        loss_resolution=config.loss_resolution,
     )
     parallel_step = parallel.parallel_step(train_step, config.parallel)
     data.check_masks(source)
+    data.check_masks(eval_source)
     description = describe(config, info)
     checkpoint.check_description(workdir, description)
 
@@ -111,7 +115,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
                 summary = metrics.summarise(counts, info.class_names)
                 shown.evaluated(number, summary)
                 writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
-                pictures = _pictures(replace(segmenter, variables=state.variables), eval_source)
+                pictures = _pictures(segmenter.with_variables(state.variables), eval_source)
                 writer.write_images(number, {"image_truth_prediction": pictures[None]})
             if summary or number % config.checkpoint_every == 0:
                 checkpoints.save(number, state.variables, _rest(state), position, summary)
@@ -145,7 +149,7 @@ def _resume(state: step.TrainState, checkpoints: checkpoint.Checkpoints, positio
 
     variables, rest, saved = checkpoints.restore(wanted(state.variables), wanted(_rest(state)))
     if saved != position:
-        changed = ", ".join(f"{key} was {saved.get(key)}, is {position[key]}" for key in position)
+        changed = ", ".join(f"{k} was {saved.get(k)}, is {v}" for k, v in position.items() if saved.get(k) != v)
         raise checkpoint.CheckpointError(
             f"The run cannot go on exactly: {changed}. Use the same, or another --workdir with --config.init_from."
         )

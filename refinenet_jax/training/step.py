@@ -84,7 +84,8 @@ def train_step(
 
     gradient, (total, counts, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
     gradient, total, counts = jax.lax.psum((gradient, total, counts), AXIS)
-    batch_stats = jax.lax.pmean(batch_stats, AXIS)
+    if model.batch_norm == "local":  # otherwise all devices have the same, which a mean would round
+        batch_stats = jax.lax.pmean(batch_stats, AXIS)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)

@@ -53,7 +53,7 @@ def draw_light(rng: Rng) -> shading.Light:
 
 
 def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
-    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.7 else None
+    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.75 else None
     band = (sleeve is None or sleeve > 5) and rng.uniform() < 0.2
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
     return Person(tone or skin.draw_tone(rng), hand.Build(rng.uniform(0.92, 1.1), sleeve, band), *colours)
@@ -207,7 +207,7 @@ def _aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_le
 
 def draw_pose(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
     """A pose, what it holds, and whether the palm faces the camera."""
-    if rng.uniform() < 0.3:
+    if rng.uniform() < 0.25:
         pose, held, from_palm = props.draw_held(rng)
         return pose, held, from_palm and rng.uniform() < 0.75
     weights = np.array([w for w, _ in skeleton.FREE_POSES.values()])
@@ -222,12 +222,12 @@ def photograph(rng: Rng, picture: np.ndarray) -> np.ndarray:
     u, v = x / WIDTH - 0.5, y / HEIGHT - 0.5
     slope = rng.uniform(-0.5, 0.5, 2).tolist()
     falloff = (1 + slope[0] * u + slope[1] * v) * (1 - rng.uniform(0, 0.7) * (u * u + v * v))
-    picture = picture * (falloff * rng.uniform(0.65, 1.25))[..., None]
+    picture = picture * (falloff * rng.uniform(0.75, 1.25))[..., None]
     if rng.uniform() < 0.15:
         picture = cv2.filter2D(picture.astype(np.float32), -1, _motion(rng, 9))
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.2, 0.6))
     srgb = np.sqrt(np.clip(picture / (0.88 + 0.25 * picture), 0, 1)) * 255  # bright parts roll off
-    grain = rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * rng.uniform(0.5, 4)
+    grain = rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * rng.uniform(0.5, 3)
     if rng.uniform() < 0.5:  # grain after compression is blotchy
         grain = cv2.GaussianBlur(grain, (0, 0), 0.8) * 1.8
     return np.clip(np.round(srgb + grain), 0, 255).astype(np.uint8)
@@ -253,13 +253,13 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(int(rng.integers(0, 3))):
         composite(picture, mask, draw_props(props.draw_object(rng, full), light, rng.uniform(4, 16)), BACKGROUND, light)
     kind = rng.uniform()
-    if kind < 0.2:  # skin that is no hand
-        draw = props.draw_face if kind < 0.12 else props.draw_limb
+    if kind < 0.15:  # skin that is no hand
+        draw = props.draw_face if kind < 0.1 else props.draw_limb
         tone = wearer.tone if rng.uniform() < 0.4 else skin.draw_tone(rng)
         composite(picture, mask, draw_props(draw(rng, full, tone), light, 12.0), BACKGROUND, light)
     for is_left, is_own in _draw_cast(rng):
         person = wearer if is_own else draw_person(rng)
-        scale = rng.uniform(12, 19) if is_own else rng.uniform(9.5, 14)
+        scale = rng.uniform(13, 20) if is_own else rng.uniform(11, 15)
         pose, held, from_palm = draw_pose(rng)
         view = (_own_view if is_own else _other_view)(rng, is_left, scale, from_palm)
         kernel = _motion(rng, 11) if rng.uniform() < 0.12 else None
@@ -271,10 +271,10 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
 def _draw_cast(rng: Rng) -> list[tuple[bool, bool]]:
     """Which hands are in the picture, farthest first: (is left, is the wearer's)."""
     kind = rng.uniform()
-    if kind < 0.05:
+    if kind < 0.04:
         return []
-    others = [(bool(rng.integers(2)), False)] if kind > 0.78 else []
-    if kind > 0.93:
+    others = [(bool(rng.integers(2)), False)] if kind > 0.83 else []
+    if kind > 0.95:
         return others
     own = [(True, True), (False, True)]
     if rng.uniform() < 0.5:

@@ -1,0 +1,56 @@
+"""The command lines: configs load, faults are told in a line with the cure, and importing the package stays light."""
+
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from conftest import ROOT
+
+from configs import demo, egohands
+from refinenet_jax import main, models
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def test_importing_the_package_loads_no_tensorflow():
+    assert run("import sys, refinenet_jax; print('tensorflow' in sys.modules)").strip() == "False"
+
+
+@pytest.mark.parametrize("module", [demo, egohands])
+def test_config_takes_every_variant(module):
+    for variant in models.VARIANTS:
+        assert module.get_config(variant).model.variant == variant
+
+
+def test_egohands_is_the_recipe_of_the_paper():
+    config = egohands.get_config()
+    assert config.model.variant == "rf101"
+    assert (config.optimizer.name, config.optimizer.momentum, config.optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert config.optimizer.decay_all
+    assert config.optimizer.factors.to_dict() == {"trunk": 0.1, "cascade": 1.0, "classifier": 10.0}
+    assert (config.schedule.name, config.schedule.learning_rate, config.batch_size) == ("constant", 5e-5, 1)
+    assert config.num_steps == 80 * 3600
+    assert (config.model.batch_norm, config.model.input_scale, config.augment.crop_size) == ("frozen", 1.2, 400)
+    assert (config.augment.crop, config.augment.short_edge) == ("class_centred", (450, 1100))
+    assert config.evaluate.scales == (0.6, 0.8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--config.batch_sise=8", 'no field batch_sise. Did you mean "batch_size"'),
+        ("--config.batch_size=many", "invalid literal"),
+        ("--confg=x", "Unknown command line flag 'confg'"),
+    ],
+)
+def test_wrong_flags_are_told_in_a_line(argument, says):
+    config = f"--config={ROOT / 'configs' / 'demo.py'}"
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main._parse(["main", config, "--workdir=none", argument])
+    finally:
+        flags.FLAGS.unparse_flags()
+    assert says in str(stopped.value)
