@@ -24,21 +24,22 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.short_edge = None
     config.augment.scales = (0.45, 0.55, 0.65)
     config.evaluate.scales = (0.5, 0.6, 0.7)
+    config.evaluate.flip = True
     config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
     config.batch_size = 4
-    config.num_steps = 1600
+    config.num_steps = 1700
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False
-    config.optimizer.factors.cascade = 0.2
-    config.optimizer.factors.classifier = 0.2
+    config.optimizer.factors.cascade = 0.1
+    config.optimizer.factors.classifier = 0.1
     config.schedule.name = "cosine"
-    config.schedule.learning_rate = 4e-3
+    config.schedule.learning_rate = 8e-3
     config.schedule.warmup_steps = 40
 
     config.log_every = 50
-    config.eval_every = 800
+    config.eval_every = config.num_steps
     config.checkpoint_every = 200
     return config

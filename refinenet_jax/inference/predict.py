@@ -23,10 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of a training run (its --workdir)")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for NAME_mask.png and NAME_overlay.jpg")
     parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
-    parser.add_argument(
-        "--scales", type=float, nargs="+", default=[1.0], help="test scales to average over (default: 1)"
-    )
-    parser.add_argument("--flip", action="store_true", help="average over the mirrored image too")
+    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
+    flip = argparse.BooleanOptionalAction
+    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
     parser.add_argument("--batch-size", type=int, default=8, help="images of one size at a time (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
 

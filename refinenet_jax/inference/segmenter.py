@@ -70,10 +70,12 @@ class Segmenter:
         directory: str | os.PathLike,
         *,
         step: int | None = None,
-        scales: Sequence[float] = (1.0,),
-        flip: bool = False,
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
     ) -> "Segmenter":
         """The network in a training run's folder; its best checkpoint unless `step` says another.
+
+        Test scales and flip are those of the run's config unless given.
 
         Raises:
           CheckpointError: no checkpoint there.
@@ -86,8 +88,8 @@ class Segmenter:
             tuple(description["class_names"]),
             tuple(tuple(pair) for pair in description["flip_pairs"]),
             description["input_scale"],
-            tuple(scales),
-            flip,
+            tuple(description["scales"] if scales is None else scales),
+            description["flip"] if flip is None else flip,
         )
 
     def __call__(self, image: np.ndarray) -> Segmentation:

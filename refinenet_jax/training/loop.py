@@ -131,6 +131,8 @@ def describe(config: ConfigDict, info: data.DatasetInfo) -> dict:
         "input_scale": config.model.input_scale,
         "normalisation": "imagenet",
         "dtype": config.model.dtype,
+        "scales": tuple(config.evaluate.scales),
+        "flip": config.evaluate.flip,
         "dataset": info.name,
     }
 

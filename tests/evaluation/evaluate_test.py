@@ -115,6 +115,8 @@ def trained(tmp_path, monkeypatch):
             "flip_pairs": (),
             "input_scale": 1.0,
             "dtype": "float32",
+            "scales": (1.0,),
+            "flip": False,
         },
     )
     checkpoints = checkpoint.Checkpoints(tmp_path / "run")

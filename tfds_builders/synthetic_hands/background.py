@@ -12,9 +12,9 @@ WOODS = np.array(
 
 
 def draw_colour(rng: Rng) -> np.ndarray:
-    """A colour of painted or woven things: mostly muted, now and then strong, one in five like skin."""
+    """A colour of painted or woven things: mostly muted, now and then strong, one in twelve like skin."""
     kind = rng.uniform()
-    if kind < 0.2:
+    if kind < 0.08:
         return WOODS[rng.integers(len(WOODS))] * np.float32(rng.uniform(0.85, 1.15))
     grey = rng.uniform(30, 235)
     return np.clip(grey + rng.uniform(-1, 1, 3) * (25 if kind < 0.65 else 90), 8, 248).astype(np.float32)

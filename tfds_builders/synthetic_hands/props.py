@@ -94,11 +94,11 @@ def _view(rng: Rng, size: tuple[int, int], scale: float, turn: np.ndarray) -> ha
 
 
 def draw_object(rng: Rng, size: tuple[int, int]) -> list[Painted]:
-    """Something on the table: a book, box, mug, bottle, ball, sausage; one in four in a skin tone."""
+    """Something on the table: a book, box, mug, bottle, ball, sausage; one in eight in a skin tone."""
     tilt, spin = rng.uniform(-1.2, -0.3), rng.uniform(-3.1, 3.1)
     view = _view(rng, size, rng.uniform(7, 13), hand.rotation(0, tilt) @ hand.rotation(2, spin))
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
-    if rng.uniform() < 0.25:
+    if rng.uniform() < 0.12:
         colours[0] = skin.draw_tone(rng).back
     kind = rng.integers(6)
     x, y = rng.uniform((2, 3), (9, 10))

@@ -10,7 +10,7 @@ from tfds_builders.synthetic_hands import background, hand, props, shading, skel
 Rng = np.random.Generator
 HEIGHT, WIDTH = 192, 256
 SUPERSAMPLING = 2  # solids are drawn on maps this much finer than the picture
-NUM_EXAMPLES = {"train": 640, "validation": 64, "test": 128}
+NUM_EXAMPLES = {"train": 512, "validation": 64, "test": 128}
 BACKGROUND, LEFT, RIGHT = 0, 1, 2
 SEED = 20180618
 
@@ -53,7 +53,7 @@ def draw_light(rng: Rng) -> shading.Light:
 
 
 def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
-    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.75 else None
+    sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.85 else None
     band = (sleeve is None or sleeve > 5) and rng.uniform() < 0.2
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
     return Person(tone or skin.draw_tone(rng), hand.Build(rng.uniform(0.92, 1.1), sleeve, band), *colours)

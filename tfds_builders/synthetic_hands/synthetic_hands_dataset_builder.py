@@ -1,9 +1,7 @@
 """Synthetic egocentric hands, drawn by this package: nothing is downloaded."""
 
 import dataclasses
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -57,12 +55,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         num_ids = len(self.builder_config.class_names)
-        count = scene.NUM_EXAMPLES[split]
-        # Spawned, not forked: TensorFlow runs threads in this process.
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            pictures = pool.map(scene.generate, [split] * count, range(count), chunksize=4)
-            for index, (image, mask) in enumerate(pictures):
-                # With two classes both hands are class 1.
-                mask = np.minimum(mask, num_ids - 1)[..., None]
-                name = f"{split}_{index:04d}"
-                yield name, {"image": image, "mask": mask, "id": name}
+        for index in range(scene.NUM_EXAMPLES[split]):
+            image, mask = scene.generate(split, index)
+            # With two classes both hands are class 1.
+            mask = np.minimum(mask, num_ids - 1)[..., None]
+            name = f"{split}_{index:04d}"
+            yield name, {"image": image, "mask": mask, "id": name}
