@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
 
     config.augment = ConfigDict()
     config.augment.crop_size = 400
-    config.augment.short_edge = (450, 1100)
+    config.augment.short_edge = (450, 1100)  # bounds in pixels, in front of the random scale; () for none
     config.augment.scales = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
     config.augment.flip = True
     config.augment.crop = "class_centred"  # class_centred | random

@@ -96,6 +96,11 @@ class Checkpoints:
         self._manager.close()
 
 
+def latest_step(workdir: str | os.PathLike) -> int | None:
+    """Step of the latest whole checkpoint in a training folder, None if there is none; creates nothing."""
+    return max((int(path.name) for path in _folder(workdir).glob("*") if path.name.isdigit()), default=None)
+
+
 def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict]:
     """The description and the variables in a training folder: those of `step`, by default of the best checkpoint.
 

@@ -20,7 +20,7 @@ class Augmentation:
 
     Attributes:
       crop_size: pixels of a square crop, or (height, width). Every output has exactly this size.
-      short_edge: the shorter edge is first brought into these bounds; None leaves it.
+      short_edge: the shorter edge is first brought into these bounds; None or () leaves it.
       scales: one of these is drawn and multiplies the size.
       flip: mirror left and right with probability 1/2; class ids that name a side are exchanged.
       crop: 'class_centred', centred on a random pixel of a random class that the picture has, or 'random'.
@@ -29,7 +29,7 @@ class Augmentation:
     """
 
     crop_size: int | tuple[int, int] = 400
-    short_edge: tuple[int, int] | None = (450, 1100)
+    short_edge: tuple[int, int] | tuple[()] | None = (450, 1100)
     scales: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
     flip: bool = True
     crop: str = "class_centred"
@@ -41,8 +41,8 @@ class Augmentation:
             raise UsageError(f"crop_size={self.crop_size} must be at least 1 pixel")
         if not self.scales or min(self.scales) <= 0:
             raise UsageError(f"scales={self.scales} must hold at least one number, all above 0")
-        if self.short_edge and not 1 <= self.short_edge[0] <= self.short_edge[1]:
-            raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or None")
+        if self.short_edge and (None in self.short_edge or not 1 <= self.short_edge[0] <= self.short_edge[-1]):
+            raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or () for no bounds")
         if self.crop not in ("class_centred", "random"):
             raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
         if not (0 <= self.colour_jitter <= 1 and 0 <= self.blur <= 1):

@@ -66,7 +66,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     checkpoint.check_description(workdir, description)
 
     # ---- State, and where in the data it stands: batch i is a function of these and of i alone.
-    state = step.create_state(init.initial_variables(model, config.seed, config.init_from), optimizer)
+    is_new = checkpoint.latest_step(workdir) is None
+    variables = init.initial_variables(model, config.seed, config.init_from if is_new else "")
+    state = step.create_state(variables, optimizer)
     if parallel.is_main_process():
         checkpoint.write_description(workdir, description)
     checkpoints = checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)

@@ -207,7 +207,7 @@ def _aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_le
 
 def draw_pose(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
     """A pose, what it holds, and whether the palm faces the camera."""
-    if rng.uniform() < 0.25:
+    if rng.uniform() < 0.2:
         pose, held, from_palm = props.draw_held(rng)
         return pose, held, from_palm and rng.uniform() < 0.75
     weights = np.array([w for w, _ in skeleton.FREE_POSES.values()])
@@ -223,9 +223,9 @@ def photograph(rng: Rng, picture: np.ndarray) -> np.ndarray:
     slope = rng.uniform(-0.5, 0.5, 2).tolist()
     falloff = (1 + slope[0] * u + slope[1] * v) * (1 - rng.uniform(0, 0.7) * (u * u + v * v))
     picture = picture * (falloff * rng.uniform(0.75, 1.25))[..., None]
-    if rng.uniform() < 0.15:
+    if rng.uniform() < 0.1:
         picture = cv2.filter2D(picture.astype(np.float32), -1, _motion(rng, 9))
-    picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.2, 0.6))
+    picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.2, 0.5))
     srgb = np.sqrt(np.clip(picture / (0.88 + 0.25 * picture), 0, 1)) * 255  # bright parts roll off
     grain = rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * rng.uniform(0.5, 3)
     if rng.uniform() < 0.5:  # grain after compression is blotchy
@@ -262,7 +262,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
         scale = rng.uniform(13, 20) if is_own else rng.uniform(11, 15)
         pose, held, from_palm = draw_pose(rng)
         view = (_own_view if is_own else _other_view)(rng, is_left, scale, from_palm)
-        kernel = _motion(rng, 11) if rng.uniform() < 0.12 else None
+        kernel = _motion(rng, 11) if rng.uniform() < 0.08 else None
         layer = draw_arm(rng, person, view, pose, held, light)
         composite(picture, mask, layer, LEFT if is_left else RIGHT, light, kernel)
     return photograph(rng, picture), mask
