@@ -29,7 +29,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.loss_resolution = "labels"
 
     config.batch_size = 4
-    config.num_steps = 1800
+    config.num_steps = 1500
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False

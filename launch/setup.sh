@@ -7,7 +7,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 fi
 stamp=.venv/installed-$(cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 if [ ! -e "$stamp" ]; then
-  echo "Setting up .venv (about 700 MB of packages, once) ..."
+  echo "Setting up .venv (3 GB of packages, once; some minutes) ..."
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

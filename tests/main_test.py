@@ -46,11 +46,12 @@ def test_egohands_is_the_recipe_of_the_paper():
         ("--confg=x", "Unknown command line flag 'confg'"),
     ],
 )
-def test_wrong_flags_are_told_in_a_line(argument, says):
-    config = f"--config={ROOT / 'configs' / 'demo.py'}"
+def test_wrong_flags_are_told_in_a_line(argument, says, monkeypatch):
+    # The fields of a config become flags only if they stand in sys.argv.
+    monkeypatch.setattr(sys, "argv", ["main", f"--config={ROOT / 'configs' / 'demo.py'}", "--workdir=none", argument])
     try:
         with pytest.raises(SystemExit) as stopped:
-            main._parse(["main", config, "--workdir=none", argument])
+            main._parse(sys.argv)
     finally:
         flags.FLAGS.unparse_flags()
     assert says in str(stopped.value)

@@ -1,8 +1,5 @@
 """Tests of refinenet_jax.data.augment."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -253,16 +250,3 @@ def test_blur_happens_as_often_as_asked():
 def test_impossible_settings_are_named(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Augmentation(**settings)
-
-
-def test_module_is_numpy_and_opencv_only():
-    """Read as a file, without its package: worker processes should not need an accelerator library for a crop."""
-    program = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location('augment', {sys.modules[Augmentation.__module__].__file__!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules['augment'] = module
-spec.loader.exec_module(module)
-print([name for name in ('jax', 'tensorflow', 'grain') if name in sys.modules])
-"""
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
