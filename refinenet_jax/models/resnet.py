@@ -24,7 +24,8 @@ class Bottleneck(nn.Module):
         width = self.features * EXPANSION
         y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, name="conv1")(x)))
         y = nn.relu(self.norm(name="bn2")(self.conv(self.features, 3, self.stride, name="conv2")(y)))
-        y = self.norm(name="bn3")(self.conv(width, 1, name="conv3")(y))
+        # A scale of zero makes the new block an identity: a deep trunk with frozen moments would overflow without.
+        y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(self.conv(width, 1, name="conv3")(y))
         if x.shape[-1] != width or self.stride > 1:
             x = self.norm(name="bn_shortcut")(self.conv(width, 1, self.stride, name="conv_shortcut")(x))
         return nn.relu(x + y)

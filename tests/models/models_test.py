@@ -1,5 +1,7 @@
 """Sizes, shapes and options of the networks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,3 +99,11 @@ def test_synchronised_batch_norm_on_four_devices_is_the_whole_batch_on_one(small
 def test_unknown_options_are_refused_with_the_nearest(arguments, says):
     with pytest.raises(ValueError, match=says):
         models.create_model(**arguments)
+
+
+def test_new_frozen_trunk_does_not_overflow():
+    """With the moments at 0 and 1, 33 residual blocks would double the signal each."""
+    model = models.create_model("rf_lw101", 2)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 32, 32, 3)), jnp.float32)
+    features, _ = jax.jit(partial(model.init_with_output, features_only=True))(jax.random.key(0), x)
+    assert all(0.05 < float(feature.std()) < 20 for feature in features.values())
