@@ -46,13 +46,13 @@ class Meter:
         if self._since is not None:
             scalars["images_per_second"] = len(sums) * self._batch_size / (now - self._since)
             left = (self._num_steps - step) * self._batch_size / scalars["images_per_second"]
-            speed = f"  {scalars['images_per_second']:.1f} images/s  {tqdm.format_interval(left)} left"
+            speed = f"  {scalars['images_per_second']:.3g} images/s  {tqdm.format_interval(left)} left"
         self._sums, self._since = [], now
         text = f"loss {scalars['loss']:.4f}  mean IoU {scalars['mean_iou']:.3f}"
         if self._bar.disable:
             say(f"step {step}/{self._num_steps}  {text}  lr {scalars['learning_rate']:.2g}{speed}")
         else:
-            self._bar.set_postfix_str(text + (f"  {scalars['images_per_second']:.1f} images/s" if speed else ""))
+            self._bar.set_postfix_str(text + (f"  {scalars['images_per_second']:.3g} images/s" if speed else ""))
         return scalars
 
     def evaluated(self, step: int, summary: dict) -> None:
