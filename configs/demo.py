@@ -24,12 +24,11 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.short_edge = ()
     config.augment.scales = (0.45, 0.55, 0.65)
     config.evaluate.scales = (0.5, 0.6, 0.7)
-    config.evaluate.flip = True
     config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
     config.batch_size = 4
-    config.num_steps = 1500
+    config.num_steps = 1800
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False
