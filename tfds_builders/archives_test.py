@@ -1,7 +1,9 @@
 """Tests of unpacking: the good archive lands whole, each bad one is refused by name and leaves nothing behind."""
 
+import io
 import stat
 import struct
+import tarfile
 import zipfile
 
 import pytest
@@ -65,7 +67,7 @@ def test_refuses_a_file_that_is_also_a_folder(tmp_path):
 
 def test_refuses_too_many_members(tmp_path):
     archive = _write_zip(tmp_path / "a.zip", [(str(i), "") for i in range(11)])
-    _refused(tmp_path, archive, "11 members; the limit is 10")
+    _refused(tmp_path, archive, "more than 10 members, the limit")
 
 
 def test_refuses_too_many_bytes(tmp_path):
@@ -100,3 +102,82 @@ def test_never_writes_into_an_existing_folder(tmp_path):
     (tmp_path / "tree").mkdir()
     with pytest.raises(FileExistsError, match="exists"):
         safe_extract(archive, tmp_path / "tree", **_LIMITS)
+
+
+def _write_tar(path, members, mode="w"):
+    """`members` are (name, content) or a TarInfo."""
+    with tarfile.open(path, mode) as archive:
+        for member in members:
+            info, content = (
+                (member, b"") if isinstance(member, tarfile.TarInfo) else (tarfile.TarInfo(member[0]), member[1])
+            )
+            info.size = info.size or len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def _tar_info(name, **fields):
+    info = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_unpacks_tar_whatever_its_name_says(tmp_path, mode):
+    folder = _tar_info("./top", type=tarfile.DIRTYPE, mode=0o755)
+    members = [_tar_info(".", type=tarfile.DIRTYPE), folder, ("./top/a.txt", b"one"), ("b" * 150 + "/c", b"two")]
+    out = safe_extract(_write_tar(tmp_path / "a.zip", members, mode), tmp_path / "tree", **_LIMITS)
+    files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert files == {"top/a.txt": b"one", "b" * 150 + "/c": b"two"}
+
+
+@pytest.mark.parametrize(
+    ("member", "match"),
+    [
+        (("/etc/x", b""), "'/etc/x': an absolute name"),
+        (("a/../../x", b""), r"'a/\.\./\.\./x'"),
+        (_tar_info("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "'link': a symbolic link"),
+        (_tar_info("link", type=tarfile.LNKTYPE, linkname="fine"), "'link': a hard link"),
+        (_tar_info("pipe", type=tarfile.FIFOTYPE), "'pipe': a special file"),
+        (("fine", b"again"), "'fine' twice"),
+        (("fine/below", b""), "'fine' both"),
+    ],
+)
+def test_refuses_bad_members_of_a_tar(tmp_path, member, match):
+    _refused(tmp_path, _write_tar(tmp_path / "a.tar.gz", [("fine", b""), member], "w:gz"), match)
+
+
+def test_a_tar_may_not_grow_beyond_the_limits(tmp_path):
+    bomb = _write_tar(tmp_path / "a.tar.gz", [("a", bytes(900_000))], "w:gz")
+    _refused(tmp_path, bomb, "100 for each byte.*stopped in 'a'")
+    # Headers are no file, and are read all the same.
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
+        for _ in range(9):
+            archive.fileobj.write(_tar_info("x", type=tarfile.GNUTYPE_LONGNAME, size=1 << 20).tobuf() + bytes(1 << 20))
+    _refused(tmp_path, tmp_path / "b.tar.gz", "more than 10000 bytes, the limit", max_bytes=10_000, max_ratio=1e9)
+
+
+def test_a_header_may_not_claim_the_memory(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.fileobj.write(_tar_info("x", type=tarfile.XHDTYPE, size=1 << 30).tobuf() + bytes(2048))
+    _refused(tmp_path, tmp_path / "a.tar", "claims 1073741824 bytes", max_bytes=1 << 40, max_ratio=1e9)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_refuses_a_cut_tar(tmp_path, mode):
+    archive = _write_tar(tmp_path / "a.tar", [("a", b"x" * 50_000), ("b", bytes(range(256)) * 300)], mode)
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    _refused(tmp_path, archive, "a.tar cannot be read as a zip or tar.*get it again", max_ratio=1e4)
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>quota", "\n <HTML><head>"])
+def test_a_web_page_is_recognised(tmp_path, page):
+    (tmp_path / "a.zip").write_text(page)
+    _refused(tmp_path, tmp_path / "a.zip", "a.zip is a web page, not an archive. Google Drive answers so")
+
+
+def test_other_files_are_refused(tmp_path):
+    for content in (b"", b"x" * 5000):
+        (tmp_path / "a.zip").write_bytes(content)
+        _refused(tmp_path, tmp_path / "a.zip", "a.zip cannot be read as a zip or tar")
