@@ -18,7 +18,8 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # folder of a run, or .npz of PyTorch names; empty for random weights
 
     config.data = ConfigDict()
-    config.data.name = ""  # dataset/config, built before with `tfds build`
+    config.data.name = ""  # dataset/config, built before with `tfds build`, or ./folder of pictures and masks
+    config.data.mix = ()  # ((name, weight), ...) to train on instead; scored is config.data.name
     config.data.dir = ""  # where it was built; empty for TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.train_split = "train"
     config.data.eval_split = "validation"  # scored during training

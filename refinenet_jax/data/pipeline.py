@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.mix import Mix
 from refinenet_jax.data.sources import Source
 
 # Beyond any run; an endless repeat() overflows in Grain at one example per batch.
@@ -21,7 +22,7 @@ _MAX_EPOCHS = 10**9
 
 
 def train_batches(
-    source: Source,
+    mix: Mix,
     augmentation: Augmentation,
     *,
     batch_size: int,
@@ -31,12 +32,13 @@ def train_batches(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields batches without end; batch i is a function of (source, augmentation, batch_size, seed, i) and nothing else.
+    """Yields batches without end; batch i is a function of (mix, augmentation, batch_size, seed, i) and nothing else.
 
-    Each epoch shows every example once, in its own order and with its own augmentation; a batch may span two epochs.
+    Each epoch of a dataset shows every example once, in its own order and with its own augmentation; a batch may span two
+    epochs. Several datasets take turns as their weights say, each at its own pace.
 
     Args:
-      source: the examples.
+      mix: the examples: (source, weight) for each dataset.
       augmentation: what is done to each.
       batch_size: examples per step, over all processes.
       seed: from 0 to 2**32 - 1.
@@ -49,7 +51,8 @@ def train_batches(
 
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
-      [b, height, width], `weight` float32 [b] of ones, `id` str [b]. Its `close()` ends threads and processes.
+      [b, height, width], `weight` float32 [b] of ones, `id` str [b], behind the
+      name of its dataset if there are several. Its `close()` ends threads and processes.
 
     Raises:
       ValueError: batch_size is no multiple of process_count, or process_index is not below it.
@@ -58,13 +61,13 @@ def train_batches(
         raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index} must be from 0 to {process_count - 1}")
-    examples = (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .repeat(_MAX_EPOCHS)
-        .random_map(functools.partial(_augment, augmentation, source.info.flip_pairs))
-    )
+    parts = [
+        _examples(
+            source, augmentation, seed if i == 0 else _other_seed(seed, i), f"{source.info.name}: " * (len(mix) > 1)
+        )
+        for i, (source, _) in enumerate(mix)
+    ]
+    examples = parts[0] if len(mix) == 1 else grain.MapDataset.mix(parts, [weight for _, weight in mix])
     batches = examples.batch(batch_size // process_count, batch_fn=_stack)
     # Consecutive batches are the shares of consecutive processes.
     share = batches[start_step * process_count + process_index :: process_count]
@@ -80,11 +83,26 @@ def train_batches(
     return iter(batches)
 
 
+def _examples(source: Source, augmentation: Augmentation, seed: int, prefix: str) -> grain.MapDataset:
+    """The augmented examples of one dataset, without end."""
+    augment = functools.partial(_augment, augmentation, source.info.flip_pairs, prefix)
+    return grain.MapDataset.source(source).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
+
+
+def _other_seed(seed: int, number: int) -> int:
+    """A seed of its own for another dataset of a mix, or two equally long ones would come in one order."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
 def _augment(
-    augmentation: Augmentation, flip_pairs: Sequence[tuple[int, int]], example: dict[str, Any], rng: np.random.Generator
+    augmentation: Augmentation,
+    flip_pairs: Sequence[tuple[int, int]],
+    prefix: str,
+    example: dict[str, Any],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     image, mask = augmentation(example["image"], example["mask"], rng, flip_pairs)
-    return {"image": image, "mask": mask, "id": example["id"]}
+    return {"image": image, "mask": mask, "id": prefix + example["id"]}
 
 
 def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

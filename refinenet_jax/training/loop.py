@@ -41,9 +41,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     augmentation = data.Augmentation(**config.augment)
     schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
     optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
-    source = data.open_source(config.data.name, config.data.train_split, config.data.dir)
     eval_source = data.open_source(config.data.name, config.data.eval_split, config.data.dir)
-    info = source.info
+    mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
+    info = eval_source.info
+    data.require_same_classes(info, mix[0][0].info)
     model = models.create_model(
         config.model.variant,
         info.num_classes,
@@ -60,8 +61,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
         loss_resolution=config.loss_resolution,
     )
     parallel_step = parallel.parallel_step(train_step, config.parallel)
-    data.check_masks(source)
-    data.check_masks(eval_source)
+    for source in (*(source for source, _ in mix), eval_source):
+        data.check_masks(source)
     description = describe(config, info)
     checkpoint.check_description(workdir, description)
 
@@ -72,7 +73,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     if parallel.is_main_process():
         checkpoint.write_description(workdir, description)
     checkpoints = checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)
-    position = {"seed": config.seed, "batch_size": config.batch_size, "examples": len(source)}
+    examples = [[source.info.name, weight, len(source)] for source, weight in mix]
+    position = {"seed": config.seed, "batch_size": config.batch_size, "examples": examples}
     state = parallel.replicate(_resume(state, checkpoints, position))
     first_step = int(state.step)
     if first_step >= config.num_steps:
@@ -94,7 +96,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     )
     evaluate = make_evaluate(segmenter)
     batches = data.train_batches(
-        source,
+        mix,
         augmentation,
         batch_size=config.batch_size,
         seed=config.seed,

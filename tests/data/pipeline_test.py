@@ -15,9 +15,8 @@ AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
 class Numbers:
     """Example i is a 24 x 32 picture of noise of its own."""
 
-    info = DatasetInfo("numbers", ("background", "left", "right"), ((1, 2),))
-
-    def __init__(self, length):
+    def __init__(self, length, name="numbers"):
+        self.info = DatasetInfo(name, ("background", "left", "right"), ((1, 2),))
         self.length = length
         self.reads = []
 
@@ -35,7 +34,9 @@ class Numbers:
 
 
 def _take(count, source=None, **settings):
-    batches = pipeline.train_batches(source or Numbers(10), AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings})
+    batches = pipeline.train_batches(
+        [(source or Numbers(10), 1.0)], AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings}
+    )
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken
@@ -143,3 +144,38 @@ def test_error_of_a_broken_example_reaches_the_caller():
 def test_impossible_shares_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         _take(1, **settings)
+
+
+def _take_mix(count, *parts, **settings):
+    mix = [(Numbers(length, f"set{i}"), weight) for i, (length, weight) in enumerate(parts)]
+    batches = pipeline.train_batches(mix, AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings})
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
+
+
+def test_a_mix_takes_from_each_dataset_by_its_weight_and_each_epoch_whole():
+    ids = np.concatenate([batch["id"] for batch in _take_mix(20, (6, 3), (100, 1))]).tolist()
+    first = [name for name in ids if name.startswith("set0: ")]
+    assert len(first) == 60
+    assert all(len(set(first[start : start + 6])) == 6 for start in range(0, 60, 6))
+    second = [name for name in ids if name.startswith("set1: ")]
+    assert len(set(second)) == len(second) == 20
+    # Spread evenly: no batch goes without the rarer.
+    assert all(sum(name.startswith("set1") for name in ids[start : start + 4]) == 1 for start in range(0, 80, 4))
+
+
+def test_datasets_of_a_mix_have_orders_of_their_own():
+    ids = np.concatenate([batch["id"] for batch in _take_mix(8, (16, 1), (16, 1))]).tolist()
+    first, second = ([name.split("-")[1] for name in ids if name.startswith(start)] for start in ("set0", "set1"))
+    assert sorted(first) == sorted(second) == sorted(map(str, range(16)))
+    assert first != second
+
+
+def test_a_mix_resumes_and_divides_like_a_dataset():
+    parts = ((7, 1.5), (5, 1))
+    whole = _take_mix(9, *parts)
+    _assert_equal(whole[5:], _take_mix(4, *parts, start_step=5))
+    shares = [_take_mix(9, *parts, process_index=i, process_count=2) for i in range(2)]
+    for batch, parts_of_it in zip(whole, zip(*shares, strict=True), strict=True):
+        np.testing.assert_array_equal(batch["image"], np.concatenate([part["image"] for part in parts_of_it]))

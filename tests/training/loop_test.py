@@ -11,6 +11,7 @@ import tiny
 from configs import common
 from refinenet_jax import checkpoint, data, models
 from refinenet_jax.checkpoint import CheckpointError
+from refinenet_jax.data import mix
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import loop, optim, step
 
@@ -23,8 +24,14 @@ def tiny_world():
     """Names of networks and datasets mean the tiny ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "create_model", tiny.create_model)
-        patch.setattr(data, "open_source", lambda name, split, data_dir: TRAIN if split == "train" else EVALUATION)
+        _mean(patch, lambda name, split, data_dir: TRAIN if split == "train" else EVALUATION)
         yield
+
+
+def _mean(patch, open_source):
+    """Has dataset names mean what `open_source` says."""
+    patch.setattr(data, "open_source", open_source)
+    patch.setattr(mix, "open_source", open_source)
 
 
 def _config(**changes):
@@ -140,6 +147,7 @@ def test_complete_run_is_left_alone(unbroken):
     [
         ({"batch_size": 16}, "batch_size was 8, is 16"),
         ({"seed": 1}, "seed was 0, is 1"),
+        ({"data.mix": (("squares", 2.0),)}, r"examples was \[\['squares', 1.0, 12\]\], is \[\['squares', 2.0, 12\]\]"),
         ({"model.variant": "rf50"}, "variant: there rf101, now rf50"),
         ({"model.input_scale": 1.2}, "input_scale: there 1.0, now 1.2"),
     ],
@@ -194,11 +202,23 @@ def test_errors_come_before_anything_is_written(tmp_path, changes, says):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_mix_is_trained_on_and_the_named_dataset_scored(tmp_path, monkeypatch):
+    sets = {"squares": TRAIN, "others": tiny.Pictures([(40, 40)] * 5, seed=3)}
+    read = []
+    _mean(monkeypatch, lambda name, split, data_dir: read.append((name, split)) or sets[name])
+    parts = (("others", 3.0), ("squares", 1.0))
+    summary = loop.train(_config(**{"data.mix": parts, "num_steps": 1, "data.eval_split": "test"}), tmp_path / "run")
+    assert summary["images"] == len(TRAIN)
+    assert read == [("squares", "test"), ("others", "train"), ("squares", "train")]
+    _, _, position = _saved(tmp_path / "run")
+    assert [part[1:] for part in position["examples"]] == [[3.0, 5], [1.0, 12]]
+
+
 def test_masks_of_0_and_255_are_refused_before_anything_is_written(tmp_path, monkeypatch):
     binary = tiny.Pictures([(40, 48)] * 8)
     for example in binary:
         example["mask"] = np.where(example["mask"] == 1, 255, 0).astype(np.uint8)
-    monkeypatch.setattr(data, "open_source", lambda *_: binary)
+    _mean(monkeypatch, lambda *_: binary)
     with pytest.raises(UsageError, match="255 means void"):
         loop.train(_config(), tmp_path / "run")
     assert os.listdir(tmp_path) == []
