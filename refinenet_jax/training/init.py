@@ -37,12 +37,18 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
         )
     if differing:
         trained["params"]["classifier"] = fresh["params"]["classifier"]
-    names = ", ".join(description["class_names"])
+    new = {"classifier"} if differing else set()
+    taken = ", ".join(f"{name} ({_count(trained, name):,} numbers)" for name in sorted(trained["params"].keys() - new))
     say(
-        f"Starting from {init_from}, step {description['step']} ({description['variant']}: {names}); "
-        + ("the classifier is new." if differing else "the classifier too.")
+        f"Starting from {init_from}, step {description['step']}, a {description['variant']} for "
+        f"{', '.join(description['class_names'])}. Taken: {taken}. New: {', '.join(new) or 'nothing'}."
     )
     return trained
+
+
+def _count(variables: dict, name: str) -> int:
+    """How many parameters and moments a part of the network has."""
+    return sum(x.size for collection in variables.values() for x in jax.tree.leaves(collection.get(name, {})))
 
 
 def _differing(ours: dict, theirs: dict) -> set[str]:

@@ -163,7 +163,7 @@ def test_start_from_another_run_with_other_classes(unbroken, capsys):
     """Trunk and cascade are taken, the classifier is new; with the same classes it is taken too."""
     _, trained = checkpoint.load_model(unbroken[0])
     fresh = loop.init.initial_variables(tiny.Tiny(2), 5)
-    for classes, classifier, says in ((2, fresh, "the classifier is new"), (3, trained, "the classifier too")):
+    for classes, classifier, says in ((2, fresh, "numbers). New: classifier."), (3, trained, "New: nothing.")):
         variables = loop.init.initial_variables(tiny.Tiny(classes), 5, unbroken[0])
         expected = {**trained["params"], "classifier": classifier["params"]["classifier"]}
         jax.tree.map(np.testing.assert_array_equal, variables["params"], expected)
