@@ -1,94 +1,125 @@
-"""Random-access examples: a TFDS dataset built before, read without TensorFlow and without its builder's code."""
+"""Random-access examples: a folder of pictures, or a TFDS dataset built before.
 
-import dataclasses
+Datasets are read without TensorFlow and without their builders' code.
+"""
+
 import difflib
 import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from refinenet_jax.errors import UsageError
+from refinenet_jax.data import images
+from refinenet_jax.data.examples import FAULTS, VOID, DataError, DatasetInfo, Source
+from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
+from refinenet_jax.data.masks import check_mask
 
-VOID = 255
+__all__ = ["FAULTS", "VOID", "DataError", "DatasetInfo", "Source", "check_masks", "open_source", "splits"]
 
 # `dataset`, `dataset/config`, `dataset:1.0.0` or `dataset/config:1.0.0`, as tfds.builder reads them.
 _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.]+))?")
 
 
-class DataError(UsageError):
-    """A dataset that cannot be used; the message says what is wrong, where, and what to do about it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetInfo:
-    """What a dataset says about itself.
-
-    Attributes:
-      name: as in `egohands/hands`.
-      class_names: the name of class id i at position i; void (255) is not a class.
-      flip_pairs: pairs of class ids that a left-right flip exchanges, such as left and right hand.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    flip_pairs: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-
-class Source(Protocol):
-    """Random access to examples. Must survive pickling, which is how it reaches worker processes."""
-
-    info: DatasetInfo
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids with 255 = void, `id` str, and for frames
-        of a video also `video` and `frame`."""
-
-
 def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None) -> Source:
-    """Opens one split of a dataset that was built in ArrayRecord format.
+    """Opens one split of a dataset that was built in ArrayRecord format, or of a folder of pictures.
 
     Args:
       name: `dataset[/config][:version]`. Without a config, `hands` if there is one, else the only one; without a version,
-        the newest on disk.
+        the newest on disk. Or the path of a folder: `./x`, `/x`, `~/x`, or any path of one that holds a dataset.
       split: a split, sliced if need be: `train`, `train[:10%]`, `train+validation`.
       data_dir: where datasets are built; by default TFDS's own place, TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
-      DataError: the dataset, config, version or split is not there, or is of another file format.
+      DataError: the dataset, config, version or split is not there, or is of another file format; the folder cannot be
+        used (see refinenet_jax.data.folders.folder); the name could mean both.
     """
-    data_dir = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    return TfdsSource(_find(name, data_dir), split)
+    if _is_folder(name, data_dir):
+        return FolderSource(name, split)
+    return TfdsSource(_find(name, _data_dir(data_dir)), split)
+
+
+def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, int]:
+    """The splits of a dataset or folder and the number of examples in each; arguments and errors as of open_source."""
+    if _is_folder(name, data_dir):
+        return {split: len(items) for split, items in read_folder(name).splits.items()}
+    info = tfds.builder_from_directory(_find(name, _data_dir(data_dir))).info
+    return {split: about.num_examples for split, about in info.splits.items()}
 
 
 def check_masks(source: Source, limit: int = 16) -> None:
     """Reads `limit` examples, spread evenly over the split, and stops if there is nothing in them to learn from.
 
     Masks saved as 0 and 255 decode without complaint, but 255 is void: the network would learn that all is background.
+    Where those examples have no foreground the others are read too, up to the first that has.
 
     Raises:
-      DataError: 255 occurs and no class but 0 does; or an example cannot be read at all.
+      DataError: 255 occurs and no class but 0 does; or 0 alone does, in all examples; or one cannot be read at all.
     """
-    indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int))
-    present = functools.reduce(np.union1d, (np.unique(source[int(index)]["mask"]) for index in indices))
-    if VOID in present and not set(present.tolist()) - {0, VOID}:
+    indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
+    present = {value for index in indices for value in _values(source, index)}
+    if VOID in present and not present - {0, VOID}:
+        if isinstance(source, FolderSource):
+            cure = f"If white is the hand, write into {source.settings_file}:\n  binary: true"
+        else:
+            cure = (
+                f"Store class ids instead, 0..{source.info.num_classes - 1} ({', '.join(source.info.class_names)}), for"
+                " instance with mask = (mask == 255).astype('uint8'), and build the dataset again."
+            )
         raise DataError(
-            f"{source.info.name}: the masks of {len(indices)} examples hold only the values {present.tolist()}. They look"
-            " like binary masks with 255 for the foreground, but here 255 means void, which is ignored. Store class ids"
-            f" instead, 0..{source.info.num_classes - 1} ({', '.join(source.info.class_names)}), for instance with"
-            " mask = (mask == 255).astype('uint8'), and build the dataset again."
+            f"{source.info.name}: the masks of {len(indices)} examples hold only the values {sorted(present)}. They look"
+            f" like binary masks with 255 for the foreground, but here 255 means void, which is ignored. {cure}",
+            "mask value",
         )
+    others = (index for index in range(len(source)) if index not in indices)
+    if present == {0} and not any(set(_values(source, index)) - {0, VOID} for index in others):
+        raise DataError(
+            f"{source.info.name}: the masks of all {len(source)} examples hold nothing but background (0), so there is nothing"
+            " to learn or to score. `refinenet-jax check` lists them; look at how the masks were made."
+        )
+
+
+def _values(source: Source, index: int) -> list[int]:
+    return np.flatnonzero(np.bincount(source[index]["mask"].ravel())).tolist()
+
+
+def _data_dir(data_dir: str | os.PathLike | None) -> Path:
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
+    """Whether a name means a folder of pictures; it does not if there is neither.
+
+    Raises:
+      DataError: it is empty, or a folder and a built dataset have it.
+    """
+    if not name:
+        raise DataError(
+            "No dataset is named. Set config.data.name to a folder or a built dataset:"
+            " --config.data.name=./my_hands or --config.data.name=egohands/hands"
+        )
+    if name.startswith((".", "~")) or os.path.isabs(name):
+        return True
+    path = Path(name)
+    if not path.is_dir():
+        return False
+    try:
+        built = _find(name, _data_dir(data_dir))
+    except DataError:
+        return is_dataset(path) or "/" in name  # a path: reading the folder tells what it lacks
+    if not is_dataset(path):
+        return False
+    raise DataError(
+        f"{name!r} is both the folder {path.absolute()} and the dataset built in {built}. Write ./{name} for the folder,"
+        f" or {name}:{built.name} for the dataset."
+    )
+
+
+_BUILD_AGAIN = "The file it was built from is damaged or no image: replace it and build the dataset again."
 
 
 class TfdsSource:
@@ -142,10 +173,21 @@ class TfdsSource:
         example = {key: _text(record[key]) for key in ("id", "video", "frame") if key in record}
         where = f"example {index} (id {example['id']!r}) of {self.info.name} [{self._split}] at {self._directory}"
         # The pixels as they are stored, where the mask was drawn: no rotation by EXIF.
-        image = _decode(record["image"], cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, f"The image of {where}")
-        mask = _decode(record["mask"], cv2.IMREAD_UNCHANGED, f"The mask of {where}")
-        _check_mask(mask, image.shape[:2], self.info, where)
+        image = images.decode_rgb(record["image"], f"The image of {where}", _BUILD_AGAIN)
+        mask = images.decode_mask(record["mask"], f"The mask of {where}", _BUILD_AGAIN)
+        check_mask(mask, image.shape[:2], self.info, where)
         return {"image": image, "mask": mask, **example}
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The image as it is stored, and the id of the example, for file names are not kept.
+
+        Raises:
+          IndexError: index is not below the number of examples.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no example {index}")
+        record = self._records[index]
+        return record["image"], _text(record["id"])
 
     @property
     def _data_dir(self) -> Path:
@@ -175,7 +217,9 @@ def _find(name: str, data_dir: Path) -> Path:
     """The directory of the newest version of a built dataset."""
     parsed = _NAME.fullmatch(name)
     if not parsed:
-        raise DataError(f"{name!r} is not a dataset name; write dataset, dataset/config or dataset/config:1.0.0.")
+        raise DataError(
+            f"{name!r} is not a dataset name (dataset, dataset/config or dataset/config:1.0.0), nor a folder."
+        )
     dataset, config, version = parsed["dataset"], parsed["config"], parsed["version"]
     configs = _configs(data_dir / dataset)
     if not configs:
@@ -230,33 +274,3 @@ def _build_command(name: str, data_dir: Path) -> str:
 
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _decode(encoded: bytes, flags: int, what: str) -> np.ndarray:
-    """PNG or JPEG bytes -> uint8 [h, w, 3] or [h, w]."""
-    # An empty buffer raises, a damaged one gives None.
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    if pixels is None:
-        raise DataError(
-            f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}). The file it was built"
-            " from is damaged or no image: replace it and build the dataset again."
-        )
-    return pixels
-
-
-def _check_mask(mask: np.ndarray, image_shape: tuple[int, ...], info: DatasetInfo, where: str) -> None:
-    if mask.dtype != np.uint8 or mask.shape != image_shape:
-        raise DataError(
-            f"The mask of {where} is {mask.dtype} {list(mask.shape)}; for this image it must be uint8"
-            f" {list(image_shape)}, one class id per pixel."
-        )
-    # Adding 1 in uint8 takes void (255) to 0, so one maximum finds every value outside the classes.
-    if (mask + np.uint8(1)).max() > info.num_classes:
-        values = np.unique(mask)
-        wrong = values[(values >= info.num_classes) & (values != VOID)].tolist()
-        shown = ", ".join(map(str, wrong[:8])) + (f" and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise DataError(
-            f"The mask of {where} has the values {shown}, which are neither class ids"
-            f" (0..{info.num_classes - 1}: {', '.join(info.class_names)}) nor void (255). Many odd values come"
-            " from masks saved as JPEG or resized smoothly: use PNG and nearest-neighbour."
-        )

@@ -6,11 +6,12 @@ import sys
 from typing import ClassVar
 
 import cv2
+import folders
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from refinenet_jax.data import sources
+from refinenet_jax.data import masks, sources
 
 IMAGE_SHAPE = (24, 32)
 CLASSES = ("background", "left hand", "right hand")
@@ -150,7 +151,7 @@ def test_reading_needs_no_tensorflow_and_no_builder(data_dir):
     """In a fresh process, which has neither imported TensorFlow nor seen the builders above."""
     program = f"""
 import pickle, sys
-from refinenet_jax.data import sources
+from refinenet_jax.data import masks, sources
 source = sources.open_source('tiny_hands', 'train', {str(data_dir)!r})
 sources.check_masks(source)
 print(source[3]['image'].shape, pickle.loads(pickle.dumps(source))[3]['id'] == source[3]['id'])
@@ -199,6 +200,75 @@ def test_opening_says_what_is_wrong(data_dir, name, split, message):
         sources.open_source(name, split, data_dir)
 
 
+def test_the_image_is_given_as_it_was_stored(data_dir):
+    source = sources.open_source("tiny_hands", "rotated", data_dir)
+    assert source.encoded(0) == (_rotated_jpeg(), "rotated/0")
+    with pytest.raises(IndexError):
+        source.encoded(1)
+
+
+def test_splits_are_listed_with_their_lengths(data_dir):
+    assert sources.splits("tiny_hands", data_dir) == {split: len(examples) for split, examples in SPLITS.items()}
+    with pytest.raises(sources.DataError, match="is not built in"):
+        sources.splits("tiny_foot", data_dir)
+
+
+@pytest.mark.parametrize("fault", sources.FAULTS)
+def test_errors_keep_their_fault_between_processes(fault):
+    copy = pickle.loads(pickle.dumps(sources.DataError("a.png is odd", fault)))
+    assert (str(copy), copy.fault) == ("a.png is odd", fault)
+    assert sources.DataError("a.png is odd").fault == "unusable"
+    with pytest.raises(ValueError, match="must be one of"):
+        sources.DataError("a.png is odd", "odd")
+
+
+def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
+    folders.masks(tmp_path / "x" / "my_hands")
+    folders.masks(tmp_path / "sub" / "my_hands")
+    (tmp_path / "sub" / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    monkeypatch.setenv("HOME", str(tmp_path / "sub"))
+    for name in (
+        "my_hands",
+        "./my_hands",
+        "../x/my_hands",
+        "my_hands/",
+        "~/my_hands",
+        str(tmp_path / "x" / "my_hands"),
+    ):
+        source = sources.open_source(name, "train", data_dir)
+        assert source.info.name == "my_hands"
+        assert sources.splits(name, data_dir)["train"] == len(source)
+    for name, message in [
+        ("./mine", r"There is no folder .*/x/mine"),
+        ("~/empty", r"/sub/empty has no layout that is known\. Known are images/ and masks/"),
+        ("../sub/empty", "has no layout that is known"),
+        ("my_hand", r"'my_hand' is not built in"),
+        ("sub/my/hand", "is not a dataset name .*, nor a folder"),
+    ]:
+        with pytest.raises(sources.DataError, match=message):
+            sources.open_source(name, "train", data_dir)
+
+
+def test_a_name_of_both_a_folder_and_a_dataset_is_refused(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_hands").mkdir()  # an unpacked archive, perhaps: no dataset in it
+    assert len(sources.open_source("tiny_hands", "train", data_dir)) == 10
+    folders.masks(tmp_path / "tiny_hands")
+    with pytest.raises(
+        sources.DataError,
+        match=r"is both the folder .*/tiny_hands and the dataset .*\. Write \./tiny_hands .* or tiny_hands:1\.10\.0 for the",
+    ):
+        sources.open_source("tiny_hands", "train", data_dir)
+    assert len(sources.open_source("./tiny_hands", "train", data_dir)) == 2
+    assert len(sources.open_source("tiny_hands:1.10.0", "train", data_dir)) == 10
+
+
+def test_no_name_says_which_field_to_set(data_dir):
+    with pytest.raises(sources.DataError, match=r"--config\.data\.name=\./my_hands"):
+        sources.open_source("", "train", data_dir)
+
+
 def test_other_file_format_says_how_to_build_again(tmp_path):
     _build(TinyHands, tmp_path, file_format="tfrecord", config="sides")
     with pytest.raises(
@@ -210,26 +280,29 @@ def test_other_file_format_says_how_to_build_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("split", "message"),
+    ("split", "fault", "message"),
     [
         (
             "undecodable",
+            "undecodable",
             r"The image of example 0 \(id 'undecodable/0'\) of tiny_hands/hands \[undecodable\] at .*"
-            r"cannot be decoded \(16 bytes",
+            r"cannot be decoded \(16 bytes.*build the dataset again",
         ),
-        ("no_bytes", r"cannot be decoded \(0 bytes"),
-        ("other_shape", r"'other_shape/0'.* uint8 \[24, 31\]; .* must be uint8 \[24, 32\]"),
-        ("colour_mask", r"uint8 \[24, 32, 3\]"),
+        ("no_bytes", "undecodable", r"cannot be decoded \(0 bytes"),
+        ("other_shape", "size mismatch", r"'other_shape/0'.* uint8 \[24, 31\]; .* must be uint8 \[24, 32\]"),
+        ("colour_mask", "mask format", r"uint8 \[24, 32, 3\]"),
         (
             "wrong_values",
+            "mask value",
             r"'wrong_values/0'.* has the values 3, 4, 5, which .*0\.\.2: background, left hand, right hand",
         ),
     ],
 )
-def test_reading_says_which_example_is_wrong(data_dir, split, message):
+def test_reading_says_which_example_is_wrong(data_dir, split, fault, message):
     source = sources.open_source("tiny_hands", split, data_dir)
-    with pytest.raises(sources.DataError, match=message):
+    with pytest.raises(sources.DataError, match=message) as error:
         source[0]
+    assert error.value.fault == fault
 
 
 def test_masks_of_0_and_255_are_recognised(data_dir):
@@ -241,16 +314,36 @@ class _Masks(list):
     info = sources.DatasetInfo("hands", ("background", "hand"))
 
 
-@pytest.mark.parametrize("masks", [[[0, 0]], [[0, 1]], [[1, 255]], [[0, 255]] * 100 + [[0, 1]]])
+def _masks(*masks):
+    return _Masks({"mask": np.array(mask, np.uint8)} for mask in masks)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [[0, 1]],
+        [[1, 255]],
+        [[0, 255]] * 100 + [[0, 1]],
+        [[0, 0]] * 99 + [[0, 1]],
+        [[0, 0]] * 50 + [[0, 1]] + [[0, 0]] * 50,
+    ],
+    ids=["a class", "only a class", "last", "last of zeros", "amid zeros"],
+)
 def test_masks_with_a_class_pass(masks):
-    sources.check_masks(_Masks({"mask": np.array(mask, np.uint8)} for mask in masks))
+    sources.check_masks(_masks(*masks))
+
+
+@pytest.mark.parametrize("masks", [[[0, 0]], [[0, 0]] * 50, [[0, 0]] * 50 + [[0, 255]] + [[0, 0]] * 50])
+def test_masks_without_any_class_are_recognised(masks):
+    with pytest.raises(sources.DataError, match=f"masks of all {len(masks)} examples hold nothing but background"):
+        sources.check_masks(_masks(*masks))
 
 
 def test_mask_values_are_all_checked():
     for value in range(256):
         mask = np.array([[0, value]], np.uint8)
         if value in (0, 1, 2, 255):
-            sources._check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")
+            masks.check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")
         else:
             with pytest.raises(sources.DataError, match=f"the values {value},"):
-                sources._check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")
+                masks.check_mask(mask, (1, 2), sources.DatasetInfo("hands", CLASSES), "here")

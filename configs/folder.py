@@ -1,0 +1,25 @@
+"""Your own pictures, with the recipe of the CVPR 2018 paper, see `paper.py`.
+
+  my_hands/
+    images/     0001.jpg  0002.jpg  ...       or images/video1/0001.jpg, where videos are not to be divided
+    masks/      0001.png  0002.png  ...       class ids: 0 background, 1 hand, 255 void
+    dataset.yaml                              if need be: classes: [background, left hand, right hand]
+
+  refinenet-jax check ./my_hands
+  python -m refinenet_jax.main --config=configs/folder.py --config.data.name=./my_hands --workdir=runs/my_hands
+  python -m refinenet_jax.main --config=configs/folder.py --config.data.name=./my_hands --workdir=runs/my_hands --job=evaluate
+
+docs/own_data.md shows the other folders (VOC, LabelMe, COCO), masks of 0 and 255, and how splits are made.
+Other networks behind a colon: --config=configs/folder.py:rf_lw_mbv2
+A tenth of the pictures is for validation and a tenth for testing, unless lists or folders say otherwise.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper
+
+TRAIN_PICTURES = 250  # a guess: 20,000 steps; --config.num_steps says better
+
+
+def get_config(variant: str = "rf101") -> ConfigDict:
+    return paper.recipe(variant, "", TRAIN_PICTURES)  # --config.data.name=./my_hands

@@ -1,0 +1,210 @@
+"""COCO annotations (cocodataset.org/#format-data) -> regions of pictures -> masks.
+
+A file is checked as a whole before any of it is drawn, so that nothing reaches the C code of pycocotools that could
+crash it or fill the memory. Its run lengths are decoded here.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from refinenet_jax.data.examples import DataError, raise_together
+from refinenet_jax.data.images import MAX_PIXELS
+
+# The annotations of all of COCO's training pictures have 450 MB.
+_MAX_BYTES = 1 << 30
+# pycocotools takes memory by the length of the outlines, in fifths of a pixel.
+_MAX_LENGTH = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """What one annotation covers.
+
+    Attributes:
+      label: the name of its category.
+      polygons: each float64 [n, 2] of x and y in pixels, n >= 3; together they are the region.
+      counts: lengths of runs outside and inside by turns, down the columns from the left; None if there are polygons.
+    """
+
+    label: str
+    polygons: tuple[np.ndarray, ...] = ()
+    counts: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One entry of a file: the picture's path as written there, its height and width, and its regions in that order."""
+
+    file_name: str
+    size: tuple[int, int]
+    regions: tuple[Region, ...]
+
+
+def read_coco(path: Path) -> list[Picture]:
+    """Reads a file of annotations; a picture without annotations has no regions.
+
+    Raises:
+      DataError: "annotation": the file is too large, no JSON or not COCO's; or, all together, entries that are not as the
+        format says: an id that occurs twice or not at all, polygons of less than 3 points or of something else than finite
+        numbers, run lengths that do not add up to the picture, a box without an outline.
+    """
+    about = path.stat()
+    return list(_read_once(path, about.st_mtime_ns, about.st_size))
+
+
+@functools.lru_cache(maxsize=4)  # every split of a folder asks for the same files
+def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
+    del changed, size
+    root = _load(path)
+    names = {}
+    faults = []
+    for index, category in enumerate(root["categories"]):
+        try:
+            names[_field(category, "id", int)] = _field(category, "name", str).strip()
+        except _Fault as fault:
+            faults.append(f"{path}: category {index} {fault}.")
+    pictures: dict[int, tuple[str, tuple[int, int], list[Region]]] = {}
+    for index, image in enumerate(root["images"]):
+        try:
+            identity, size = _field(image, "id", int), (_field(image, "height", int), _field(image, "width", int))
+            if identity in pictures:
+                raise _Fault(f"has the id {identity} of an earlier one")
+            if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+                raise _Fault(f"is {size[1]} x {size[0]} pixels; at least one and at most {MAX_PIXELS:,} are possible")
+            pictures[identity] = _field(image, "file_name", str), size, []
+        except _Fault as fault:
+            faults.append(f"{path}: image {index} {fault}.")
+    for index, annotation in enumerate(root["annotations"]):
+        try:
+            identity, category = _field(annotation, "image_id", int), _field(annotation, "category_id", int)
+            if identity not in pictures:
+                raise _Fault(f"belongs to the image {identity}, which is not in the file")
+            if category not in names:
+                raise _Fault(f"has the category {category}, which is not in the file")
+            _, size, regions = pictures[identity]
+            regions.append(_region(names[category], annotation.get("segmentation"), size))
+        except _Fault as fault:
+            faults.append(f"{path}: annotation {index} (id {str(_get(annotation, 'id'))[:20]}) {fault}.")
+    raise_together([DataError(fault, "annotation") for fault in faults])
+    return tuple(Picture(name, size, tuple(regions)) for name, size, regions in pictures.values())
+
+
+def draw(height: int, width: int, regions: Iterable[tuple[Region, int]]) -> np.ndarray:
+    """Paints regions in the given order, later over earlier, each with its value: uint8 [height, width].
+
+    Polygons by COCO's own convention: a pixel belongs to a region where that covers its centre, about.
+    """
+    mask = np.zeros((height, width), np.uint8)
+    for region, value in regions:
+        if region.counts is not None:
+            inside = np.arange(len(region.counts)) % 2 == 1
+            covered = np.repeat(inside, region.counts).reshape(width, height).T
+        else:
+            runs = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in region.polygons], height, width)
+            covered = coco_mask.decode(coco_mask.merge(runs)).astype(bool)
+        mask[covered] = value
+    return mask
+
+
+class _Fault(Exception):
+    """What is wrong with one entry."""
+
+
+def _load(path: Path) -> dict[str, list]:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            message = f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Divide it."
+            raise DataError(message, "annotation")
+        root = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as JSON ({error}). Export it again.", "annotation") from error
+    lists = ("images", "annotations", "categories")
+    if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
+        raise DataError(
+            f"{path} is not COCO's: it must have the lists {', '.join(lists)}. Export it again.", "annotation"
+        )
+    return root
+
+
+def _get(entry: Any, key: str) -> Any:
+    return entry.get(key) if isinstance(entry, dict) else None
+
+
+def _field(entry: Any, key: str, kind: type) -> Any:
+    value = _get(entry, key)
+    if type(value) is not kind:
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no {'whole number' if kind is int else 'text'}")
+    return value
+
+
+def _region(label: str, segmentation: Any, size: tuple[int, int]) -> Region:
+    if isinstance(segmentation, dict):
+        return Region(label, counts=_runs(segmentation, size))
+    if not isinstance(segmentation, list) or not segmentation:
+        raise _Fault("has no segmentation, perhaps only a box; outline it, or delete it")
+    return Region(label, polygons=tuple(_polygon(polygon, size) for polygon in segmentation))
+
+
+def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:
+    if not isinstance(numbers, list) or len(numbers) < 6 or len(numbers) % 2:
+        count = len(numbers) if isinstance(numbers, list) else "no"
+        raise _Fault(f"has an empty or broken polygon: {count} numbers, not pairs of x and y for 3 points or more")
+    if not set(map(type, numbers)) <= {int, float}:
+        raise _Fault("has a polygon of something else than numbers")
+    try:
+        points = np.array(numbers, np.float64).reshape(-1, 2)
+    except OverflowError as error:
+        raise _Fault("has a point that is not finite") from error
+    # So written, NaN fails too.
+    if not (np.abs(points) <= 2 * max(size)).all():
+        raise _Fault(f"has a point that is not finite or far outside the picture of {size[1]} x {size[0]} pixels")
+    if np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum() > _MAX_LENGTH:
+        raise _Fault(f"has an outline longer than {_MAX_LENGTH:,} pixels")
+    return points
+
+
+def _runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
+    if segmentation.get("size") != list(size):
+        raise _Fault(f"has run lengths for {str(segmentation.get('size'))[:40]}; the picture is {list(size)}")
+    counts = segmentation.get("counts")
+    if isinstance(counts, str):
+        counts = _decompress(counts)
+    total = math.prod(size)
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= total for count in counts):
+        raise _Fault(f"has run lengths that are no whole numbers from 0 to the {total} pixels of the picture")
+    if sum(counts) != total:
+        raise _Fault(f"has run lengths for {sum(counts)} pixels; the picture has {total}")
+    return np.array(counts, np.int64)
+
+
+def _decompress(text: str) -> list[int]:
+    """The run lengths in COCO's compressed form.
+
+    Numbers are written in groups of 5 bits, lowest first, as characters from '0' on; the sixth bit says that more follow,
+    and the highest bit of the last is the sign. From the fourth on they are differences to the last but one.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise _Fault("has compressed run lengths that cannot be decoded")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise _Fault("has compressed run lengths that are cut short")
+    return counts

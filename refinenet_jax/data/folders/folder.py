@@ -1,0 +1,240 @@
+"""A folder of the user's own pictures as a source of examples. docs/own_data.md shows the folders that are understood."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from refinenet_jax.data import images, polygons
+from refinenet_jax.data.examples import DataError, DatasetInfo, first_few
+from refinenet_jax.data.folders import coco
+from refinenet_jax.data.folders.classes import (
+    LabelIds,
+    classes_of_labels,
+    classes_of_masks,
+    flip_pairs,
+    labels_in,
+    plain,
+    tell,
+)
+from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
+from refinenet_jax.data.folders.labelme import read_labelme
+from refinenet_jax.data.folders.layouts import (
+    Item,
+    choose_layout,
+    image_root,
+    layouts_in,
+    list_folders,
+    pictures_beside,
+    read_layout,
+)
+from refinenet_jax.data.folders.splitting import divide
+from refinenet_jax.data.masks import check_mask, read_mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """What a folder holds; no picture is read yet.
+
+    Attributes:
+      root: its absolute path.
+      info: name and classes.
+      layout: masks, voc, labelme or coco.
+      settings: of its dataset.yaml.
+      label_ids: what each label is painted as; empty for the layouts with masks.
+      splits: the items of each split.
+    """
+
+    root: Path
+    info: DatasetInfo
+    layout: str
+    settings: Settings
+    label_ids: LabelIds
+    splits: dict[str, list[Item]]
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether there is a folder with a dataset.yaml or one of the layouts."""
+    return path.is_dir() and ((path / FILE).is_file() or bool(layouts_in(path)))
+
+
+def read_folder(path: str | os.PathLike) -> Folder:
+    """Reads names, lists, dataset.yaml and annotations. Masks only if their classes are not named, and once.
+
+    Raises:
+      DataError: the folder is not there or cannot be used as a whole: see docs/own_data.md.
+    """
+    root = Path(path).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}.", "missing")
+    settings = read_settings(root)
+    layout = choose_layout(root, settings.layout)
+    _refuse_idle_settings(layout, settings, root)
+    items = read_layout(layout, root)
+    if not items:
+        raise DataError(f"{root} has no pictures with masks or annotations (layout {layout!r}).", "missing")
+
+    label_ids: LabelIds = {}
+    if layout in ("masks", "voc"):
+        names = classes_of_masks([item.annotation for item in items], settings, root)
+    elif layout == "labelme":
+        names, label_ids = classes_of_labels(labels_in([item.annotation for item in items]), settings, root)
+    else:
+        if strangers := pictures_beside(items):  # perhaps not annotated yet: then they are no background
+            tell(f"{root}: {len(strangers)} pictures are in no COCO file and left out: {first_few(strangers)}.")
+        labels = {region.label for item in items for region in item.annotation.regions}
+        names, label_ids = classes_of_labels(labels, settings, root)
+
+    splits = divide(items, root, image_root(layout, root), list_folders(layout, root), settings)
+    unlisted = {item.id for item in items} - {item.id for part in splits.values() for item in part}
+    if unlisted:
+        tell(f"{root}: {len(unlisted)} of {len(items)} pictures are in no list: {first_few(sorted(unlisted))}.")
+    info = DatasetInfo(settings.name or root.name, tuple(names), flip_pairs(names, settings))
+    return Folder(root, info, layout, settings, label_ids, splits)
+
+
+class FolderSource:
+    """One split of a folder. Pictures and masks are read when they are asked for, by any thread."""
+
+    def __init__(self, path: str | os.PathLike, split: str):
+        """Reads the folder.
+
+        Args:
+          path: of the folder.
+          split: in the language of TFDS: `train`, `train[:10%]`, `train+validation`.
+
+        Raises:
+          DataError: as of read_folder; or there is no such split, or it is empty.
+        """
+        folder = read_folder(path)
+        self.info = folder.info
+        self._items = _select(folder, split)
+        self._folder = dataclasses.replace(folder, splits={})  # a copy in another process needs only its own items
+        self._split = split
+
+    def __repr__(self) -> str:
+        return f"FolderSource({self.info.name}, split={self._split!r}, {len(self)} examples in {self._folder.root})"
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns an example as `Source` has it; `video` is the group that splits do not divide, where there is one.
+
+        The picture is turned upright by its EXIF data, unless the mask fits only the picture as it is stored.
+
+        Raises:
+          DataError: the picture or its mask is faulty; the message has their full paths.
+        """
+        item = self._item(index)
+        encoded = images.read(item.image)
+        stored = images.decode_rgb(encoded, f"The image {item.image}")
+        upright = images.turn_upright(stored, images.orientation(encoded))
+        mask = self._mask(item, upright.shape[:2], stored.shape[:2])
+        fits_stored_only = mask.shape == stored.shape[:2] != upright.shape[:2]
+        image = stored if fits_stored_only else upright
+        check_mask(
+            mask,
+            image.shape[:2],
+            self.info,
+            f"{item.image} ({item.annotation})" if self._has_masks else str(item.image),
+        )
+        return {"image": image, "mask": mask, "id": item.id, **({"video": item.video} if item.video else {})}
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The image file as it is stored, and its path in the folder.
+
+        Raises:
+          IndexError: index is not below the number of examples.
+          DataError: the file cannot be read.
+        """
+        item = self._item(index)
+        return images.read(item.image), item.image.relative_to(self._folder.root).as_posix()
+
+    @property
+    def settings_file(self) -> Path:
+        """Where the user can say what the files do not."""
+        return self._folder.root / FILE
+
+    @property
+    def _has_masks(self) -> bool:
+        return self._folder.layout in ("masks", "voc")
+
+    def _item(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no example {index}")
+        return self._items[index]
+
+    def _mask(self, item: Item, upright: tuple[int, int], stored: tuple[int, int]) -> np.ndarray:
+        """The mask of an item, which for annotations has one of the two sizes."""
+        if self._has_masks:
+            return read_mask(item.annotation, self._folder.settings)
+        if self._folder.layout == "coco":
+            _require_size(item.annotation.size, upright, stored, item.image, "the COCO file")
+            regions = [(region, self._folder.label_ids[plain(region.label)]) for region in item.annotation.regions]
+            return coco.draw(*item.annotation.size, [(region, i) for region, i in regions if i is not None])
+        annotation = read_labelme(item.annotation)
+        size = annotation.size or upright
+        _require_size(size, upright, stored, item.image, item.annotation)
+        # Changed since the folder was opened, else every label is known.
+        labels = {shape.label for shape in annotation.shapes if plain(shape.label) not in self._folder.label_ids}
+        if labels:
+            raise DataError(
+                f"{item.annotation} has the new labels {first_few(sorted(labels))}; start again.", "annotation"
+            )
+        shapes = [(shape.points, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
+        if (
+            shapes
+            and not annotation.size
+            and (np.concatenate([points for points, _ in shapes]).max(0) > 1.05 * np.array(size[::-1])).any()
+        ):
+            raise DataError(
+                f"{item.annotation} reaches out of its picture {item.image} of {size[1]} x {size[0]} pixels, which has perhaps"
+                " been resized since. Take the picture that was annotated.",
+                "size mismatch",
+            )
+        try:
+            return polygons.draw(*size, [(points, class_id) for points, class_id in shapes if class_id is not None])
+        except ValueError as error:
+            raise DataError(f"{item.annotation}: {error}. Draw it again.", "annotation") from error
+
+
+def _require_size(
+    size: tuple[int, int], upright: tuple[int, int], stored: tuple[int, int], image: Path, said_by: Any
+) -> None:
+    """Of an annotation, before anything of that size is drawn."""
+    if size not in (upright, stored):
+        raise DataError(
+            f"{image} has {stored[1]} x {stored[0]} pixels, but {said_by} was drawn on {size[1]} x {size[0]}. Take the"
+            " picture that was annotated, or annotate again.",
+            "size mismatch",
+        )
+
+
+def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
+    """Settings that have no effect are a misunderstanding."""
+    has_masks = layout in ("masks", "voc")
+    for key in ("ignore", "void") if has_masks else ("binary", "colours"):
+        if getattr(settings, key):
+            kind = "labels of annotations" if has_masks else "masks"
+            raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Take it out.")
+
+
+def _select(folder: Folder, split: str) -> list[Item]:
+    sizes = {name: len(items) for name, items in folder.splits.items()}
+    infos = {
+        name: tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0, filename_template=None)
+        for name, size in sizes.items()
+    }
+    has = f"it has {', '.join(f'{name} ({size})' for name, size in sizes.items())}"
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{folder.root} has no split {split!r}; {has}. {error}") from error
+    items = [item for part in parts for item in folder.splits[part.splitname][part.from_ : part.to]]
+    if not items:
+        raise DataError(f"The split {split!r} of {folder.root} is empty; {has}.")
+    return items

@@ -1,0 +1,278 @@
+"""Folders of pictures as people have them: four layouts, each read into a list of items. docs/own_data.md shows them."""
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from refinenet_jax.data.examples import DataError, first_few, raise_together
+from refinenet_jax.data.folders import coco
+from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
+from refinenet_jax.data.folders.listing import all_files, child, top_files
+
+# Names of sub-folders and lists, and the split that each is.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_ANNOTATIONS = {".xml", ".json"}
+_TEXTS = {".txt", ".csv", ".md", ".json", ".xml", ".yaml", ".yml"}
+_ROBOFLOW = "_annotations.coco.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One picture and what its mask is made from; nothing of it is read yet.
+
+    Attributes:
+      id: the path of the picture below its root, without its ending; unique in the folder.
+      image: the picture.
+      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry of a COCO file.
+      split: as the layout says it; empty if it does not.
+      name: the id without what says the split.
+      video: what must not be divided between splits; empty if the picture stands for itself.
+    """
+
+    id: str
+    image: Path
+    annotation: Path | coco.Picture
+    split: str = ""
+    name: str = ""
+    video: str = ""
+
+
+def layouts_in(root: Path) -> list[str]:
+    """The layouts that a folder looks like, by the names in it and the first bytes of one file at most."""
+    found = {
+        "masks": child(root, "images") and child(root, "masks"),
+        "voc": child(root, "JPEGImages") and child(root, "SegmentationClass"),
+        "labelme": _labelme_folders(root),
+        "coco": _coco_files(root),
+    }
+    return [layout for layout in LAYOUTS if found[layout]]
+
+
+def choose_layout(root: Path, asked_for: str) -> str:
+    """The layout that dataset.yaml asks for, else the only one that the folder looks like.
+
+    Raises:
+      DataError: there is none, or several, or not the one asked for.
+    """
+    found = layouts_in(root)
+    if asked_for and asked_for in found:
+        return asked_for
+    if len(found) == 1 and not asked_for:
+        return found[0]
+    if not found or asked_for:
+        raise DataError(
+            f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no layout that is known'}."
+            " Known are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/ or"
+            " beside the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
+            f" train/{_ROBOFLOW} (coco). docs/own_data.md shows them."
+        )
+    raise DataError(
+        f"{root} has {len(found)} layouts, {' and '.join(found)}; write which to read into {root / FILE}:\n"
+        f"  layout: {found[0]}"
+    )
+
+
+def read_layout(layout: str, root: Path) -> list[Item]:
+    """All items of a folder, sorted by id.
+
+    Raises:
+      DataError: "missing": pictures without mask or annotation, or the reverse; all of them are counted. "annotation": a
+        COCO file is faulty.
+    """
+    readers: dict[str, Callable[[Path], list[Item]]] = {
+        "masks": _read_masks,
+        "voc": _read_voc,
+        "labelme": _read_labelme,
+        "coco": _read_coco,
+    }
+    return sorted(readers[layout](root), key=lambda item: item.id)
+
+
+def image_root(layout: str, root: Path) -> Path:
+    """The folder to which ids and the lines of lists are relative."""
+    return child(root, "JPEGImages" if layout == "voc" else "images") or root
+
+
+def list_folders(layout: str, root: Path) -> list[Path]:
+    """Where lists of the pictures of a split may lie."""
+    if layout == "voc":
+        return [root / "ImageSets" / "Segmentation", root / "splits", root]
+    return [root / "splits", root]
+
+
+def pictures_beside(items: Sequence[Item]) -> list[str]:
+    """Pictures that lie beside those of the items, but belong to none."""
+    used = {item.image for item in items}
+    folders = sorted({image.parent for image in used})
+    return [
+        str(folder / name) for folder in folders for name in top_files(folder, _IMAGES) if folder / name not in used
+    ]
+
+
+def _read_masks(root: Path) -> list[Item]:
+    return _pairs(child(root, "images"), child(root, "masks"), _is_mask, "mask")
+
+
+def _read_voc(root: Path) -> list[Item]:
+    """Most pictures of VOC have no mask; where lists say which to use, that is no fault."""
+    words = (*SPLIT_NAMES, "trainval")
+    has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
+    return _pairs(child(root, "JPEGImages"), child(root, "SegmentationClass"), _is_mask, "mask", strict=not has_lists)
+
+
+def _read_labelme(root: Path) -> list[Item]:
+    return _pairs(*_labelme_folders(root), lambda path: path.suffix.lower() in _ANNOTATIONS, "annotation")
+
+
+def _read_coco(root: Path) -> list[Item]:
+    items, faults = [], []
+    for path, word in _coco_files(root):
+        for picture in coco.read_coco(path):
+            try:
+                image = _find_image(root, path, word, picture.file_name)
+            except DataError as error:
+                faults.append(error)
+                continue
+            relative = image.relative_to(root)
+            below = relative.parts[1:] if relative.parts[0].lower() == "images" else relative.parts
+            name = PurePosixPath(picture.file_name).with_suffix("").as_posix()
+            item_id = PurePosixPath(*below).with_suffix("").as_posix()
+            items.append(Item(item_id, image, picture, _split_of(word), name))
+    raise_together(faults)
+    _refuse_twins(root, [item.id for item in items])
+    return items
+
+
+def _find_image(root: Path, annotations: Path, word: str, file_name: str) -> Path:
+    relative = PurePosixPath(file_name.replace("\\", "/"))
+    if relative.is_absolute() or ".." in relative.parts or not relative.name:
+        raise DataError(f"{annotations} names the picture {file_name!r}; write it relative to {root}.", "missing")
+    words = dict.fromkeys([word, *(other for other, split in SPLIT_NAMES.items() if split == _split_of(word))])
+    folders = [root / parent / other for other in words for parent in ("images", "")]
+    folders += [root / "images", annotations.parent, root]
+    for folder in folders:
+        if (folder / relative).is_file():
+            return folder / relative
+    places = first_few(sorted({str(folder) for folder in folders}), 12)
+    raise DataError(f"{annotations} names the picture {file_name!r}, which is in none of {places}.", "missing")
+
+
+def _pairs(
+    images: Path, partners: Path, is_partner: Callable[[PurePosixPath], bool], what: str, strict: bool = True
+) -> list[Item]:
+    """Joins pictures and masks or annotations of the same path but for the ending, which a mask may lack."""
+    paths = [PurePosixPath(path) for path in all_files(images)]
+    beside = partners == images
+    if partners.is_relative_to(images) and not beside:  # layout labelme without images/
+        paths = [path for path in paths if not (images / path).is_relative_to(partners)]
+    paths_of_images = [path for path in paths if path.suffix.lower() in _IMAGES]
+    pictures = {path.with_suffix("").as_posix(): path for path in paths_of_images}
+    if len(pictures) < len(paths_of_images):
+        _refuse_twins(images, [path.with_suffix("").as_posix() for path in paths_of_images])
+    others = [path for path in (paths if beside else map(PurePosixPath, all_files(partners))) if is_partner(path)]
+    candidates = defaultdict(list)
+    for path in sorted(others, key=lambda path: (path.suffix.lower() != ".png", path)):
+        for key in {path.as_posix(), path.with_suffix("").as_posix()}:
+            candidates[key].append(path)
+    if strict:
+        _refuse_unpaired(images, partners, what, pictures, others, candidates)
+    return [
+        Item(item_id, images / path, partners / candidates[item_id][0], name=item_id)
+        for item_id, path in pictures.items()
+        if item_id in candidates
+    ]
+
+
+def _refuse_unpaired(
+    images: Path,
+    partners: Path,
+    what: str,
+    pictures: Mapping[str, PurePosixPath],
+    others: Sequence[PurePosixPath],
+    candidates: Mapping[str, Sequence[PurePosixPath]],
+) -> None:
+    claimed = {path for item_id in pictures for path in candidates.get(item_id, ())}
+    lonely = [item_id for item_id in pictures if item_id not in candidates]
+    widowed = [path for path in others if path not in claimed]
+    faults = []
+    if lonely:
+        text = f"{len(lonely)} pictures in {images} have no {what} in {partners}: {first_few(lonely)}."
+        faults.append(DataError(f"{text} Add the {what}, or move them out.", "missing"))
+    if widowed:
+        text = f"{len(widowed)} {what}s in {partners} have no picture in {images}: {first_few(widowed)}."
+        faults.append(DataError(f"{text} Add it (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them out.", "missing"))
+    raise_together(faults)
+
+
+def _is_mask(path: PurePosixPath) -> bool:
+    return path.suffix.lower() not in _TEXTS
+
+
+def _refuse_twins(folder: Path, ids: list[str]) -> None:
+    twins = sorted({a for a, b in zip(sorted(ids), sorted(ids)[1:], strict=False) if a == b})
+    if twins:
+        raise DataError(
+            f"{folder} has {len(twins)} pictures twice, with two endings or in two lists: {first_few(twins)}. Keep one of each."
+        )
+
+
+def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
+    """Where pictures and LabelMe files lie; None if there is no such file."""
+    images = child(root, "images") or root
+    annotations = child(root, "annotations")
+    if annotations and (images != root or any(top_files(root, _IMAGES))):
+        names = (name for name in all_files(annotations) if Path(name).suffix.lower() in _ANNOTATIONS)
+        first = next(names, None)
+        if first and not _is_coco(annotations / first):
+            return images, annotations
+    # Of the folder itself only the top: it can be any folder, with whatever in it.
+    names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
+    stems = {Path(name).stem for name in top_files(root, _IMAGES)} if images == root else None
+    for name in names:
+        path = images / name
+        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not _is_coco(path):
+            return images, images
+    return None
+
+
+def _coco_files(root: Path) -> list[tuple[Path, str]]:
+    """COCO's files, each with the word for its split in its own or its folder's name (train2017), if any."""
+    annotations = child(root, "annotations")
+    roboflow = [(path, path.parent.name) for path in sorted(root.glob(f"*/{_ROBOFLOW}"))]
+    instances = sorted(annotations.glob("instances_*.json")) if annotations else []
+    named = [(path, path.stem.removeprefix("instances_")) for path in instances]
+    single = [(root / name, "") for name in ("annotations.json", _ROBOFLOW) if (root / name).is_file()]
+    kinds = [files for files in (roboflow, named, single) if files]
+    if not kinds and annotations:
+        others = [path for path in sorted(annotations.glob("*.json")) if not path.name.startswith(".")]
+        kinds = [[(path, path.stem) for path in others]] if others and _is_coco(others[0]) else []
+    if len(kinds) > 1:
+        both = first_few([str(path) for files in kinds for path, _ in files])
+        raise DataError(f"{root} has COCO files of several kinds ({both}); keep one kind, or move the others.")
+    files = kinds[0] if kinds else []
+    is_split = [bool(_split_of(word)) for _, word in files]
+    if any(is_split) and not all(is_split):
+        strangers = [str(path) for (path, _), known in zip(files, is_split, strict=True) if not known]
+        raise DataError(
+            f"{root} has COCO files for splits and others, which are for none (train, val, test): {first_few(strangers)}."
+            " Rename or move them."
+        )
+    return files
+
+
+def _split_of(word: str) -> str:
+    """validation for val2017; empty for what is no split."""
+    return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file is COCO's, by its beginning."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    return not re.search(rb'"shapes"\s*:', head) and bool(
+        re.search(rb'"(images|annotations|categories|info)"\s*:', head)
+    )

@@ -1,0 +1,182 @@
+"""Image files -> pixels: the format by content, a limit on the size, and no half-decoded pictures."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from refinenet_jax.data.examples import DataError
+
+# Where PIL begins to warn of decompression bombs; a photograph of 9,400 x 9,400 pixels.
+MAX_PIXELS = 89_478_485
+_MAX_BYTES = 1 << 30
+
+# Formats that change values: of no use for class ids.
+LOSSY = ("JPEG", "WEBP")
+
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
+
+_REPLACE = "It is damaged or no image: replace it."
+
+
+def sniff(encoded: bytes) -> str | None:
+    """The format by the content: PNG, JPEG, GIF, BMP, WEBP or TIFF; None for anything else."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for signature, name in _SIGNATURES.items() if encoded.startswith(signature)), None)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+      DataError: the file is not there ("missing"), or larger than an image can be ("undecodable").
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(
+                f"{path} has {path.stat().st_size:,} bytes, more than any image; replace it.", "undecodable"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).", "missing") from error
+
+
+def decode_rgb(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
+    """Decodes a picture as it is stored: not turned by EXIF.
+
+    Args:
+      encoded: the file: of PNG, JPEG, GIF (the first frame), BMP, WebP or TIFF.
+      what: names the picture in messages.
+      cure: ends the message about a picture that cannot be decoded.
+
+    Returns:
+      uint8 [h, w, 3] RGB, also of grey, CMYK and 16-bit pictures; alpha is dropped.
+
+    Raises:
+      DataError: "undecodable": the file is of another format, too large, damaged or cut short.
+    """
+    found = _open(encoded, what, cure).format
+    # cv2 releases the GIL, is twice as fast, and keeps the high bits of 16; PIL reads what cv2 cannot.
+    if found != "GIF":
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        if pixels is not None:
+            return pixels
+    return np.array(_load(encoded, what, cure).convert("RGB"))
+
+
+def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
+    """Decodes a mask without changing its values.
+
+    Returns:
+      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a grey one, also of an RGB file with
+      three equal channels; or uint8 [h, w, 3] RGB of a file in colours. Alpha is dropped.
+
+    Raises:
+      DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colours that are not RGB.
+    """
+    image = _load(encoded, what, cure)
+    depth = encoded[24] if sniff(encoded) == "PNG" else 8
+    if depth == 16 or image.mode.startswith(("I", "F")):
+        raise DataError(f"{what} has 16 bits or more per value; save it as an 8-bit PNG of class ids.", "mask format")
+    pixels = np.array(image)
+    if image.mode in ("1", "P"):
+        return pixels.astype(np.uint8)
+    if image.mode in ("L", "LA", "PA"):
+        grey = pixels.reshape(*pixels.shape[:2], -1)[..., 0]
+        # PIL stretches 2 and 4 bits to 0..255.
+        return np.ascontiguousarray(grey // (255 // (2**depth - 1)))
+    if image.mode not in ("RGB", "RGBA", "RGBX"):
+        raise DataError(
+            f"{what} is an image of mode {image.mode}; save it as an 8-bit PNG of class ids.", "mask format"
+        )
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    grey = (red == green).all() and (red == blue).all()
+    return np.ascontiguousarray(red if grey else pixels[..., :3])
+
+
+def has_palette(encoded: bytes) -> bool:
+    """Whether the values of a decodable image are indices of a palette."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.mode in ("P", "PA")
+
+
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a picture, 1 to 8; 1 where there is none that can be read."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=[sniff(encoded) or ""]) as image:
+            exif = Image.Exif()
+            exif.load(image.info.get("exif"))  # getexif() would decode the whole of a PNG
+            value = exif.get(0x0112, 1)
+    except Exception:  # on damaged EXIF data PIL raises nearly everything; the pixels are none the worse for it
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turn_upright(image: np.ndarray, exif_orientation: int) -> np.ndarray:
+    """Turns and mirrors [h, w, ...] from an EXIF orientation to what a viewer shows."""
+    if exif_orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if exif_orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if exif_orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _open(encoded: bytes, what: str, cure: str) -> Image.Image:
+    """Reads the header only."""
+    start = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}"
+    found = sniff(encoded)
+    if found is None:
+        raise DataError(f"{start}). {cure}", "undecodable")
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=[found])
+    except Image.DecompressionBombError as error:
+        raise _too_large(what, str(error)) from error
+    except Exception as error:  # which one depends on where the file is damaged
+        raise DataError(f"{start}: {error}). {cure}", "undecodable") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(what, f"{image.width} x {image.height}")
+    # Decoders fill what is missing of a JPEG with grey, some without a word.
+    if found == "JPEG" and not _jpeg_is_whole(encoded):
+        raise DataError(f"{start}: it is cut short). {cure}", "undecodable")
+    return image
+
+
+def _load(encoded: bytes, what: str, cure: str) -> Image.Image:
+    image = _open(encoded, what, cure)
+    try:
+        image.load()
+    except Exception as error:
+        message = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}: {error}). {cure}"
+        raise DataError(message, "undecodable") from error
+    return image
+
+
+def _too_large(what: str, size: str) -> DataError:
+    return DataError(f"{what} has too many pixels ({size}; at most {MAX_PIXELS:,}). Make it smaller.", "undecodable")
+
+
+def _jpeg_is_whole(encoded: bytes) -> bool:
+    """Whether the end marker follows the pixels; a thumbnail in the header has one of its own."""
+    position = 2
+    while encoded[position : position + 1] == b"\xff":  # a segment: marker, length, content
+        marker = encoded[position + 1 : position + 2]
+        if marker == _JPEG_PIXELS:
+            break
+        # Any number of 0xff may stand in front of a marker.
+        position += 1 if marker == b"\xff" else 2 + int.from_bytes(encoded[position + 2 : position + 4])
+    return encoded.find(_JPEG_END, position) >= 0

@@ -1,0 +1,184 @@
+"""Tests of decoding: formats by content, values as they are stored, and nothing half-decoded."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from refinenet_jax.data import DataError, images
+
+SHAPE = (40, 60)
+ROWS, COLUMNS = np.indices(SHAPE)
+PICTURE = np.stack([ROWS * 4, COLUMNS * 4, ROWS + COLUMNS], -1).astype(np.uint8)
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+
+
+def _encode(pixels, file_format="PNG", mode=None, **options) -> bytes:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    (image.convert(mode) if mode else image).save(file, file_format, **options)
+    return file.getvalue()
+
+
+def _png_header(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_formats_are_told_by_content(file_format):
+    encoded = _encode(PICTURE, file_format)
+    assert images.sniff(encoded) == file_format
+    decoded = images.decode_rgb(encoded, "it")
+    assert (decoded.shape, decoded.dtype) == ((*SHAPE, 3), np.uint8)
+    assert decoded.flags.writeable
+    off = np.abs(decoded.astype(int) - PICTURE)
+    assert off.max() <= {"JPEG": 30, "WEBP": 50, "GIF": 60}.get(file_format, 0)
+    assert off.mean() < 12
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PN", b"<svg/>", b"RIFF\0\0\0\0WAVE"])
+def test_what_is_no_image_is_refused(content):
+    assert images.sniff(content) is None
+    with pytest.raises(
+        DataError, match=rf"The image x\.jpg cannot be decoded \({len(content)} bytes.*replace"
+    ) as error:
+        images.decode_rgb(content, "The image x.jpg")
+    assert error.value.fault == "undecodable"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("decode", [images.decode_rgb, images.decode_mask])
+def test_files_cut_short_are_refused(file_format, decode):
+    noise = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
+    encoded = _encode(noise, file_format)
+    for size in (len(encoded) * 19 // 20, len(encoded) // 2, 20, 9):
+        with pytest.raises(DataError, match="cannot be decoded") as error:
+            decode(encoded[:size], "it")
+        assert error.value.fault == "undecodable"
+        with pytest.raises(DataError, match="cannot be decoded"):  # as interrupted downloads leave files
+            decode(encoded[:size] + bytes(len(encoded) - size) if file_format == "JPEG" else encoded[:size], "it")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
+def test_a_jpeg_is_whole_up_to_its_end_marker(options):
+    thumbnail = _encode(PICTURE[:8, :8], "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 40
+    encoded = _encode(PICTURE, "JPEG", exif=exif.tobytes() + thumbnail, **options)
+    assert encoded.count(b"\xff\xd9") == 2  # that of the thumbnail does not count
+    assert images._jpeg_is_whole(encoded)
+    assert images._jpeg_is_whole(encoded + b"what some cameras write behind it")
+    assert images._jpeg_is_whole(encoded[:2] + b"\xff\xff\xff" + encoded[2:])
+    for size in (len(encoded) - 1, len(encoded) * 2 // 3, encoded.index(thumbnail) + len(thumbnail) + 9, 3, 2):
+        assert not images._jpeg_is_whole(encoded[:size])
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (9_460, 9_460)])
+@pytest.mark.parametrize("decode", [images.decode_rgb, images.decode_mask])
+def test_bombs_are_refused_by_their_header(size, decode):
+    with pytest.raises(DataError, match=r"too many pixels .*at most 89,478,485") as error:
+        decode(_png_header(*size), "it")
+    assert error.value.fault == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [("L", "JPEG"), ("L", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("1", "PNG")],
+)
+def test_other_modes_become_rgb(mode, file_format):
+    image = Image.fromarray(PICTURE).convert(mode)
+    decoded = images.decode_rgb(_encode(image, file_format, quality=95), "it")
+    assert decoded.shape == (*SHAPE, 3)
+    assert np.abs(decoded.astype(int) - np.asarray(image.convert("RGB"))).mean() < 3
+
+
+def test_of_16_bits_the_high_ones_are_kept():
+    deep = (ROWS * 1000).astype(np.uint16)
+    decoded = images.decode_rgb(_encode(deep), "it")
+    assert np.abs(decoded[..., 0].astype(int) - (deep >> 8)).max() <= 1
+
+
+def test_of_a_moving_picture_the_first_frame_is_taken():
+    frames = [Image.fromarray(np.full((*SHAPE, 3), value, np.uint8)) for value in (200, 30)]
+    decoded = images.decode_rgb(_encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), "it")
+    assert (decoded == 200).all()
+
+
+@pytest.mark.parametrize("exif_orientation", range(1, 9))
+def test_orientation_is_read_and_undone_as_viewers_do(exif_orientation):
+    exif = Image.Exif()
+    exif[0x0112] = exif_orientation
+    for file_format in ("PNG", "JPEG", "WEBP"):
+        assert images.orientation(_encode(PICTURE, file_format, exif=exif)) == exif_orientation
+    with Image.open(io.BytesIO(_encode(PICTURE, exif=exif))) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(images.turn_upright(PICTURE, exif_orientation), expected)
+
+
+def test_orientation_without_sense_is_none():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    for encoded in (_encode(PICTURE), _encode(PICTURE, "JPEG", exif=exif), b"", b"\xff\xd8\xff\xe1\0\x08Exif\0\0MM"):
+        assert images.orientation(encoded) == 1
+    assert images.orientation(_encode(PICTURE, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")) == 1
+
+
+IDS = (ROWS // 5 % 2 + COLUMNS // 7 % 2).astype(np.uint8)  # 0, 1, 2
+
+
+def _indexed(bits):
+    image = Image.fromarray(np.minimum(IDS, 2**bits - 1), "P" if bits > 1 else None).convert("P")
+    image.putpalette([255, 255, 255, 0, 0, 128, 9, 9, 9, 128, 0, 0])
+    return image
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palettes_are_indices_not_colours(bits):
+    encoded = _encode(_indexed(bits), bits=bits)
+    assert encoded[24:26] == bytes([bits, 3])  # the header: depth, and that there is a palette
+    np.testing.assert_array_equal(images.decode_mask(encoded, "it"), np.minimum(IDS, 2**bits - 1))
+    assert images.has_palette(encoded)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_values_are_not_stretched(bits):
+    ids = np.minimum(IDS, 2**bits - 1)
+    packed = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes() for row in ids]
+    header = struct.pack(">IIBBBBB", *SHAPE[::-1], bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in packed))), (b"IEND", b"")]
+    encoded = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    decoded = images.decode_mask(encoded, "it")
+    np.testing.assert_array_equal(decoded, ids)
+    assert decoded.dtype == np.uint8
+
+
+def test_three_equal_channels_are_one():
+    ids = np.stack([IDS] * 3, -1)
+    np.testing.assert_array_equal(images.decode_mask(_encode(ids), "it"), IDS)
+    np.testing.assert_array_equal(images.decode_mask(_encode(ids, mode="RGBA"), "it"), IDS)
+    np.testing.assert_array_equal(images.decode_mask(_encode(IDS, mode="LA"), "it"), IDS)
+    np.testing.assert_array_equal(images.decode_mask(_encode(PICTURE, mode="RGBA"), "it"), PICTURE)
+
+
+@pytest.mark.parametrize("deep", [IDS.astype(np.uint16), IDS.astype(np.int32)])
+def test_masks_of_16_bits_are_refused(deep):
+    with pytest.raises(DataError, match=r"The mask m\.png has 16 bits or more") as error:
+        images.decode_mask(_encode(deep, "PNG" if deep.dtype == np.uint16 else "TIFF"), "The mask m.png")
+    assert error.value.fault == "mask format"
+
+
+def test_a_file_that_cannot_be_read_is_missing(tmp_path):
+    with pytest.raises(DataError, match=r"1\.jpg cannot be read \(No such file") as error:
+        images.read(tmp_path / "1.jpg")
+    assert error.value.fault == "missing"
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(DataError, match=r"huge\.jpg has 1,099,511,627,776 bytes"):
+        images.read(tmp_path / "huge.jpg")
