@@ -1,0 +1,1 @@
+"""The data doctor, `refinenet-jax check`: records of every example, findings about them, a report and a contact sheet."""

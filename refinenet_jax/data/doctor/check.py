@@ -1,0 +1,153 @@
+"""The data doctor, `refinenet-jax check`: what is wrong with a dataset, before a GPU-day is lost on it."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refinenet_jax import visualize
+from refinenet_jax.data.doctor import check_report, contact_sheet
+from refinenet_jax.data.doctor.finding_kinds import KINDS
+from refinenet_jax.data.doctor.findings import Finding, find, is_for_training
+from refinenet_jax.data.doctor.records import Record, inspect
+from refinenet_jax.data.examples import DataError, Source
+from refinenet_jax.data.pipeline import read_ahead
+from refinenet_jax.data.sources import open_source, splits
+from refinenet_jax.errors import UsageError, require
+from refinenet_jax.progress import progress_bar
+
+_MAKER = "refinenet-jax check"  # by which our own files are known
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `refinenet-jax check`."""
+    parser.add_argument("dataset", metavar="DATASET_OR_FOLDER", help="name of a built dataset, or a folder of your own")
+    parser.add_argument("--data-dir", metavar="DIR", help="where datasets are built (default: TFDS's own place)")
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to check (default: all)")
+    parser.add_argument("--output", metavar="DIR", help="for check.json and contact_sheet.jpg (default: check/NAME)")
+    parser.add_argument("--allow", nargs="+", default=[], metavar="FAULT", help="problems to accept, as in [brackets]")
+    parser.add_argument("--limit", type=int, metavar="N", help="images of each split, evenly spread (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks a dataset, prints what was found and writes it down; returns the exit status, 1 if there are problems."""
+    for name in args.allow:
+        require(name, [name for name, kind in KINDS.items() if kind.severity == "problem"], "problem to allow")
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit={args.limit} must be at least 1 image.")
+    output = Path(args.output or Path("check") / _short_name(args.dataset))
+    _refuse_strange_files(output)
+
+    sources, faults = open_splits(args.dataset, args.splits, args.data_dir)
+    records = read(sources, args.limit)
+    info = next(iter(sources.values())).info if sources else None
+    # What kept everything from being checked cannot be accepted.
+    findings = find(records, info, faults, args.allow if sources else ())
+    summary = check_report.summarise(records, info)
+
+    if info:
+        classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
+        print(check_report.printable(f"{info.name}: {classes}") + "\n")
+        print("\n".join(check_report.table(summary)) + "\n")
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for finding in findings:
+        print("\n".join(check_report.describe(finding, coloured)) + "\n")
+    _write(output, args, summary, findings, contact_sheet.draw(sources, records, findings))
+    print(check_report.verdict(findings, sum(map(len, records.values()))))
+    return 1 if any(finding.severity == "problem" for finding in findings) else 0
+
+
+def open_splits(
+    name: str, wanted: Sequence[str] | None = None, data_dir: str | os.PathLike | None = None
+) -> tuple[dict[str, Source], list[tuple[str, str]]]:
+    """Opens the splits of a dataset, training first; those that cannot be opened become (fault, message).
+
+    Raises:
+      DataError: there is no such dataset, or nothing of it can be used.
+    """
+    sources: dict[str, Source] = {}
+    faults: list[tuple[str, str]] = []
+    names: Sequence[str] = wanted or ()
+    try:
+        names = names or sorted(splits(name, data_dir), key=_place_in_order)
+    except DataError as error:
+        faults.append((error.fault, str(error)))
+    for split in names:
+        try:
+            sources[split] = open_source(name, split, data_dir)
+        except DataError as error:
+            faults.append((error.fault, str(error)))
+    if not sources and (all(fault == "unusable" for fault, _ in faults) or not Path(name).expanduser().is_dir()):
+        raise DataError(faults[0][1])
+    return sources, faults
+
+
+def read(sources: Mapping[str, Source], limit: int | None = None) -> dict[str, list[Record]]:
+    """The records of every example, or of `limit` evenly spread ones of each split; pictures do not stay in memory."""
+    items = [
+        (split, int(index))
+        for split, source in sources.items()
+        for index in np.linspace(0, len(source) - 1, min(limit or len(source), len(source))).round()
+    ]
+    records: dict[str, list[Record]] = {split: [] for split in sources}
+    threads = min(os.cpu_count() or 1, 16)
+    with progress_bar("checking", len(items)) as bar:
+        for record in read_ahead(lambda item: inspect(sources[item[0]], *item), items, threads, 4 * threads):
+            records[record.split].append(record)
+            bar.update()
+    return records
+
+
+def _place_in_order(split: str) -> tuple[bool, bool, str]:
+    """What is learnt from stands before what is tested on: a copy in the test split is then told as that of training."""
+    return not is_for_training(split), split == "test", split
+
+
+def _short_name(dataset: str) -> str:
+    """Of a folder its own name, of a dataset all of it."""
+    path = Path(dataset).expanduser()
+    return re.sub(r"\W+", "_", path.resolve().name if path.is_dir() else dataset).strip("_") or "data"
+
+
+def _refuse_strange_files(output: Path) -> None:
+    """Results of an earlier check may be replaced, files of anybody else may not."""
+    report, sheet = output / "check.json", output / "contact_sheet.jpg"
+    try:
+        ours = json.loads(report.read_text()).get("made_by") == _MAKER
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    for path in (report, sheet):
+        if path.exists() and not ours:
+            raise UsageError(f"{path} is there and was not made by this command; give another --output.")
+
+
+def _write(
+    output: Path,
+    args: argparse.Namespace,
+    summary: Mapping[str, Any],
+    findings: Sequence[Finding],
+    sheet: np.ndarray | None,
+) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    content = {
+        "made_by": _MAKER,
+        "dataset": args.dataset,
+        "limit": args.limit,
+        "splits": summary,
+        "findings": check_report.as_json(findings),
+    }
+    partial = output / "check.json.partial"
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(output / "check.json")
+    picture = output / "contact_sheet.jpg"
+    if sheet is None:
+        picture.unlink(missing_ok=True)  # of an earlier check
+    else:
+        visualize.write(str(picture), sheet)
+    print(f"All of it: {output / 'check.json'}" + (f", {picture}" if sheet is not None else ""))

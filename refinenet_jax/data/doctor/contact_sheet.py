@@ -1,0 +1,87 @@
+"""The data doctor's picture: examples of every split with their masks, and a row for each finding that can be seen."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from refinenet_jax import visualize
+from refinenet_jax.data import images
+from refinenet_jax.data.doctor.findings import Finding
+from refinenet_jax.data.doctor.records import Record
+from refinenet_jax.data.examples import DataError, Source
+
+_COLUMNS = 6
+_WIDTH, _HEIGHT, _CAPTION = 240, 180, 20  # of a cell: its width, the most height of its image, and its text
+_INK = (40, 40, 40)
+
+
+def draw(
+    sources: Mapping[str, Source], records: Mapping[str, Sequence[Record]], findings: Sequence[Finding]
+) -> np.ndarray | None:
+    """A gallery, uint8 [h, w, 3] RGB, about 1,500 pixels wide; None if no image can be shown.
+
+    Args:
+      sources: of each split; the examples shown are read again.
+      records: of each split.
+      findings: each shows its first examples, copies side by side.
+    """
+    rows, captions = [], []
+    for split, of_split in records.items():
+        readable = [record for record in of_split if not record.fault]
+        picks = np.unique(np.linspace(0, len(readable) - 1, _COLUMNS).round().astype(int)) if readable else ()
+        rows.append([_cell(sources, readable[i]) for i in picks])
+        captions.append(f"{split}: {len(picks)} of {len(of_split)}, evenly spread")
+    for finding in findings:
+        rows.append([_cell(sources, record) for record in _shown(finding)])
+        captions.append(f"{finding.severity.upper()} [{finding.name}] {finding.title}")
+    rows = [[cell for cell in row if cell is not None] for row in rows]
+    blank = np.full((1, _WIDTH, 3), 255, np.uint8)
+    kept = [
+        (row + [blank] * (_COLUMNS - len(row)), caption) for row, caption in zip(rows, captions, strict=True) if row
+    ]
+    if not kept:
+        return None
+    return visualize.gallery([row for row, _ in kept], [_ascii(caption) for _, caption in kept], width=_WIDTH)
+
+
+def _shown(finding: Finding) -> list[Record]:
+    """As many examples as fit in a row; of copies two each, from two splits where there are two."""
+    shown: list[Record] = []
+    for group in finding.groups:
+        one_per_split = list({record.split: record for record in reversed(group)}.values())[::-1]
+        pair = one_per_split[:2] if len(one_per_split) > 1 else group[:2]
+        if len(shown) + len(pair) > _COLUMNS:
+            break
+        shown += pair
+    return shown
+
+
+def _cell(sources: Mapping[str, Source], record: Record) -> np.ndarray | None:
+    """One example with its mask over it and its id below, 240 pixels wide; without its mask if it cannot be read."""
+    source = sources[record.split]
+    try:
+        if record.fault:
+            image, mask = images.decode_rgb(source.encoded(record.index)[0], record.id), None
+        else:
+            example = source[record.index]
+            image, mask = example["image"], example["mask"]
+    except (DataError, OSError):
+        return None
+    height, width = image.shape[:2]
+    scale = min(_WIDTH / width, _HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    if mask is not None:
+        image = visualize.overlay(image, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT))
+    cell = np.full((size[1] + _CAPTION, _WIDTH, 3), 255, np.uint8)
+    left = (_WIDTH - size[0]) // 2
+    cell[: size[1], left : left + size[0]] = image
+    text = _ascii(f"{record.split}: {record.id}")
+    text = text if len(text) <= 36 else f"{text[:12]}..{text[-22:]}"
+    return cv2.putText(cell, text, (2, size[1] + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.36, _INK, 1, cv2.LINE_AA)
+
+
+def _ascii(text: str) -> str:
+    """The font has no other letters."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,210 @@
+"""What the data doctor concludes from its records: each finding with its weight and its examples."""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from refinenet_jax.data.doctor.finding_kinds import KINDS, SEVERITIES
+from refinenet_jax.data.doctor.fingerprints import earlier_twins
+from refinenet_jax.data.doctor.records import Record
+from refinenet_jax.data.examples import DatasetInfo
+
+_UNREADABLE = {
+    "undecodable": "that cannot be decoded",
+    "size mismatch": "whose mask has another size",
+    "mask value": "with mask values that are no class",
+    "mask format": "whose mask holds no class ids",
+    "missing": "whose files are missing",
+    "annotation": "with a faulty annotation",
+    "unusable": "that cannot be used",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+      name: of its kind, a key of KINDS.
+      severity: that of its kind, unless it was allowed.
+      title: what was found, in a line.
+      count: how many examples, pairs, videos or classes it is about.
+      groups: the examples, each group being copies of one picture or a single example.
+      details: lines that say more, or stand for the examples where there are none.
+      allowed: whether the user accepts it.
+    """
+
+    name: str
+    severity: str
+    title: str
+    count: int
+    groups: tuple[tuple[Record, ...], ...] = ()
+    details: tuple[str, ...] = ()
+    allowed: bool = False
+
+
+def find(
+    records: Mapping[str, Sequence[Record]],
+    info: DatasetInfo | None,
+    faults: Sequence[tuple[str, str]] = (),
+    allow: Sequence[str] = (),
+) -> list[Finding]:
+    """Everything that is wrong or worth knowing, worst first.
+
+    Args:
+      records: of each split; a split comes before those that are not to resemble it: training first.
+      info: of the dataset; None if no split could be opened.
+      faults: (fault, message) of splits that could not be opened.
+      allow: names of problems that the user accepts; they become warnings.
+    """
+    all_records = [record for split in records.values() for record in split]
+    readable = {split: [record for record in of_split if not record.fault] for split, of_split in records.items()}
+    found = [
+        *_unreadable(all_records, faults),
+        *_masks(readable, info),
+        *_files([record for split in readable.values() for record in split]),
+        *_copies(readable),
+        *_groups(readable),
+    ]
+    found = [
+        dataclasses.replace(f, severity="warning", allowed=True) if f.name in allow and f.severity == "problem" else f
+        for f in found
+    ]
+    order = list(KINDS)
+    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), order.index(f.name)))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _finding(name: str, title: str, number: int, groups: Sequence = (), details: Sequence[str] = ()) -> Finding:
+    return Finding(name, KINDS[name].severity, title, number, tuple(map(tuple, groups)), tuple(details))
+
+
+def _singles(name: str, title: str, records: Sequence[Record], details: Sequence[str] = ()) -> Iterator[Finding]:
+    """A finding about the records one by one, if there are any."""
+    if records:
+        yield _finding(name, f"{count(len(records), 'image')} {title}", len(records), [[r] for r in records], details)
+
+
+def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    by_fault = defaultdict(list)
+    for record in records:
+        if record.fault:
+            by_fault[record.fault].append(record)
+    messages = defaultdict(list)
+    for fault, message in dict.fromkeys(faults):
+        messages[fault].append(message)
+    for fault in sorted({*by_fault, *messages}):
+        hit, told = by_fault[fault], messages[fault]
+        title = f"{count(len(hit), 'example')} {_UNREADABLE[fault]}" if hit else "The dataset cannot be opened whole"
+        details = [*told, *(record.message for record in hit[:1])]
+        if turned := sum(record.orientation != 1 for record in hit):
+            details.append(f"Images turned by their EXIF data: {turned}. Were their masks drawn on the turned image?")
+        yield _finding(fault.replace(" ", "-"), title, len(hit) or len(told), [[r] for r in hit], details)
+
+
+def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[Finding]:
+    """Splits, classes and examples with masks that are unlikely or teach nothing."""
+    void, empty, absent, unmeasured = [], [], [], []
+    for split, records in splits.items():
+        if not records:
+            continue
+        pixels = np.sum([record.pixels for record in records], axis=0)
+        if pixels[-1] and not pixels[1:-1].any():
+            title = f"The masks of {split} hold nothing but 0 and 255"
+            yield _finding("binary-masks", title, len(records), [[r] for r in records])
+            continue
+        full = [r for r in records if r.labelled and r.foreground > 0.95 * r.labelled]
+        if 2 * len(full) > len(records):
+            title = f"{len(full)} of {count(len(records), 'image')} of {split} are foreground nearly all over"
+            yield _finding("inverted", title, len(full), [[r] for r in full])
+        void += [r for r in records if not r.labelled]
+        without = [r for r in records if r.labelled and not r.foreground]
+        if 2 * len(without) > len(records) and pixels[1:-1].any():
+            title = f"{len(without)} of {count(len(records), 'image')} of {split} have no foreground"
+            yield _finding("mostly-empty", title, len(without), [[r] for r in without])
+        else:
+            empty += without
+        missing = [f"{split}: {info.class_names[i]}" for i in np.flatnonzero(pixels[:-1] == 0)]
+        (absent if is_for_training(split) else unmeasured).extend(missing)
+    if absent:
+        yield _finding("absent-class", "Classes that do not occur in training", len(absent), (), absent)
+    if unmeasured:
+        yield _finding("unmeasured-class", "Classes that do not occur in evaluation", len(unmeasured), (), unmeasured)
+    yield from _singles("all-void", "all void", void)
+    yield from _singles("no-foreground", "without foreground", empty)
+
+
+def is_for_training(split: str) -> bool:
+    """Whether a network is trained on a split of this name."""
+    return split.startswith("train")
+
+
+def _files(records: Sequence[Record]) -> Iterator[Finding]:
+    shows = [r for r in records if r.shows_mask]
+    yield from _singles("mask-as-image", "nothing but the mask itself", shows)
+    other = [r for r in records if r.format]
+    kinds = [f"{n} {kind}" for kind, n in Counter(r.format for r in other).items()]
+    yield from _singles("mislabelled", "of another format than the ending says", other, [", ".join(kinds)])
+    yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
+    yield from _singles("greyscale", "without colour", [r for r in records if r.is_grey and not r.shows_mask])
+
+
+def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
+    """Pictures that are there more than once, to the pixel or nearly so."""
+    records = [record for split in splits.values() for record in split]
+    copies = [group for group in _grouped(records, "image_digest") if len(group) > 1]
+    conflicting = [group for group in copies if len({r.mask_digest for r in group}) > 1]
+    leaks = [group for group in copies if len({r.split for r in group}) > 1]
+    repeats = [own for group in copies for own in _grouped(group, "split") if len(own) > 1]
+    if conflicting:
+        title = f"{count(len(conflicting), 'picture')} with different masks"
+        yield _finding("conflicting-masks", title, len(conflicting), conflicting)
+    if leaks:
+        yield _finding("leak", f"{count(len(leaks), 'picture')} in more than one split", len(leaks), leaks)
+    if repeats:
+        title = f"{count(len(repeats), 'picture')} more than once in a split"
+        yield _finding("duplicates", title, len(repeats), repeats)
+    if not records:
+        return
+    exact = {id(r) for group in leaks for r in group}
+    repeated = {id(r) for own in repeats for r in own}
+    across, within = earlier_twins(np.stack([r.fingerprint for r in records]), [len(s) for s in splits.values()])
+    near = [(records[j], r) for r, j in zip(records, across, strict=True) if j >= 0 and id(r) not in exact]
+    if near:
+        pairs = Counter(f"{a.split} and {b.split}: {{}}" for a, b in near)
+        title = f"{count(len(near), 'image')} nearly the same as one of another split"
+        yield _finding("near-leak", title, len(near), near, [pair.format(n) for pair, n in pairs.items()])
+    alike = [(records[j], r) for r, j in zip(records, within, strict=True) if j >= 0 and id(r) not in repeated]
+    if alike:
+        title = f"{count(len(alike), 'image')} nearly the same as an earlier one of the split"
+        yield _finding("near-duplicates", title, len(alike), alike)
+
+
+def _groups(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
+    """Videos in two splits, and ids given twice."""
+    records = [record for split in splits.values() for record in split]
+    videos = _grouped([r for r in records if r.video], "video")
+    straddling = [group for group in videos if len({r.split for r in group}) > 1]
+    if straddling:
+        details = []
+        for group in straddling:
+            parts = ", ".join(f"{split} {n}" for split, n in Counter(r.split for r in group).items())
+            details.append(f"{group[0].video}: {parts}")
+        title = f"{count(len(straddling), 'video')} with frames in more than one split"
+        yield _finding("straddling", title, len(straddling), straddling, details)
+    same = [group for group in _grouped(records, "id") if len(group) > 1]
+    if same:
+        yield _finding("duplicate-ids", f"{count(len(same), 'id')} given more than once", len(same), same)
+
+
+def _grouped(records: Sequence[Record], attribute: str) -> list[list[Record]]:
+    groups = defaultdict(list)
+    for record in records:
+        groups[getattr(record, attribute)].append(record)
+    return list(groups.values())
