@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from tfds_builders import archives
 
@@ -131,24 +132,24 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 return tree
             for name in (archive.filename, *archive.other_names):
                 if (manual_dir / name).is_file():
-                    return _unpack(manual_dir / name, archive, dl_manager.download_dir, find)
+                    return self._unpack(manual_dir / name, archive, dl_manager.download_dir, find)
             if self._manual_dir_asked_for:
                 if not required:
                     return None
                 raise FileNotFoundError(
-                    f"{manual_dir} has neither {archive.filename} nor what it unpacks to.\n{self._instructions}"
+                    f"{manual_dir} has neither {archive.filename} nor what it unpacks to.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
                 )
         try:
             if not archive.url:
                 raise OSError("no address is known")
             path = dl_manager.download(archive.url)
-        except (OSError, ValueError, tfds.download.DownloadError) as error:
+        except (OSError, ValueError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
             what = f"{archive.filename} could not be downloaded from {archive.url or 'anywhere'} ({error})."
             if not required:
                 logging.warning("%s", what)
                 return None
-            raise RuntimeError(f"{what}\n{self._instructions}") from error
-        return _unpack(path, archive, dl_manager.download_dir, find)
+            raise RuntimeError(f"{what}\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}") from error
+        return self._unpack(path, archive, dl_manager.download_dir, find)
 
     def make_examples(self, items: Iterable[Item], make: Callable[[Item], Example]) -> Iterator[Example] | Any:
         """The examples of a split: one by one, or as a Beam transform if `tfds build` was given --beam_pipeline_options.
@@ -163,23 +164,23 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
         return beam.Create(list(items)) | beam.Map(make)
 
-    @property
-    def _instructions(self) -> str:
-        return self.MANUAL_DOWNLOAD_INSTRUCTIONS
-
-
-def _unpack(
-    path: epath.Path, archive: Archive, download_dir: epath.Path, find: Callable[[epath.Path], epath.Path | None]
-) -> epath.Path:
-    """Unpacks an archive beside TFDS's downloads, once for all configs, and returns what `find` finds there."""
-    about = path.stat()
-    into = download_dir / "extracted" / f"{archive.filename}.{about.length}.{int(about.mtime)}"
-    if not into.exists():
-        archives.safe_extract(
-            path, into, max_members=archive.max_members, max_bytes=archive.max_bytes, max_ratio=_MAX_RATIO
-        )
-    tree = find(into)
-    if tree is None:
+    def _unpack(
+        self,
+        path: epath.Path,
+        archive: Archive,
+        download_dir: epath.Path,
+        find: Callable[[epath.Path], epath.Path | None],
+    ) -> epath.Path:
+        """Unpacks an archive beside TFDS's downloads, once for all configs, and returns what `find` finds there."""
+        about = path.stat()
+        into = download_dir / "extracted" / f"{archive.filename}.{about.length}.{int(about.mtime)}"
+        if not into.exists():
+            limits = {"max_members": archive.max_members, "max_bytes": archive.max_bytes, "max_ratio": _MAX_RATIO}
+            try:
+                archives.safe_extract(path, into, **limits)
+            except archives.UnsafeArchiveError as error:
+                raise archives.UnsafeArchiveError(f"{error}\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}") from error
+        if tree := find(into):
+            return tree
         inside = ", ".join(sorted(p.name for p in into.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(f"{path} does not hold what {archive.filename} should; it holds {inside}.")
-    return tree

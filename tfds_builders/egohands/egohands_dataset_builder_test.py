@@ -1,5 +1,6 @@
 """Tests of the builder: TFDS's own checks on dummy_data/, then where the data may come from and what is refused."""
 
+import functools
 import io
 import os
 import pathlib
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
+from tfds_builders import testing
 from tfds_builders.archives import UnsafeArchiveError
 from tfds_builders.egohands import egohands_dataset_builder, labelled_samples, make_dummy_data
 
@@ -28,15 +30,7 @@ class EgohandsTest(tfds.testing.DatasetBuilderTestCase):
     SPLITS = {"train": 5, "validation": 2, "test": 2}  # noqa: RUF012
 
 
-def _build(tmp_path, config, manual_dir=None):
-    builder = egohands_dataset_builder.Builder(data_dir=tmp_path / "data", config=config, file_format="array_record")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    return builder
-
-
-def _examples(builder, split):
-    source = builder.as_data_source(split=split)
-    return {source[i]["id"].decode(): source[i] for i in range(len(source))}
+_build = functools.partial(testing.build, egohands_dataset_builder.Builder)
 
 
 @pytest.fixture
@@ -63,7 +57,7 @@ def test_configs():
 
 def test_examples_of_the_three_configs(tmp_path):
     built = {c: _build(tmp_path, f"{c}_available", DUMMY) for c in ("hands", "left_right", "identities")}
-    examples = {config: _examples(builder, "train") for config, builder in built.items()}
+    examples = {config: testing.examples_of(builder, "train") for config, builder in built.items()}
     assert built["left_right"].info.metadata == {
         "class_names": ["background", "left hand", "right hand"],
         "flip_pairs": [[1, 2]],
@@ -85,11 +79,8 @@ def test_examples_of_the_three_configs(tmp_path):
 
 
 def test_the_jpeg_is_stored_byte_for_byte(tmp_path):
-    builder = _build(tmp_path, "hands_available", DUMMY)
-    source = builder.as_data_source(split="test", decoders={"image": tfds.decode.SkipDecoding()})
-    for example in (source[i] for i in range(len(source))):
-        path = DUMMY / labelled_samples.FOLDER / f"{example['id'].decode()}.jpg"
-        assert example["image"] == path.read_bytes()
+    for key, content in testing.stored_images(_build(tmp_path, "hands_available", DUMMY)).items():
+        assert content == (DUMMY / labelled_samples.FOLDER / f"{key}.jpg").read_bytes()
 
 
 @pytest.mark.parametrize("inside", [".", labelled_samples.FOLDER, "egohands_data"])
@@ -109,20 +100,10 @@ def test_takes_the_zip_from_manual_dir_and_unpacks_it_once(tmp_path, tree):
 
 
 def test_beam_builds_the_same_files(tmp_path):
-    """In the same order, too: a run does not depend on how its data were built."""
     plain = _build(tmp_path / "plain", "identities_available", DUMMY)
     options = PipelineOptions(["--runner=DirectRunner"])
-    config = tfds.download.DownloadConfig(manual_dir=DUMMY, beam_options=options)
-    beam = egohands_dataset_builder.Builder(
-        data_dir=tmp_path / "beam", config="identities_available", file_format="array_record"
-    )
-    beam.download_and_prepare(download_config=config)
-    for split in ("train", "validation", "test"):
-        by_plain, by_beam = plain.as_data_source(split=split), beam.as_data_source(split=split)
-        assert len(by_plain) == len(by_beam)
-        for a, b in zip(by_plain, by_beam, strict=True):
-            assert a["id"] == b["id"]
-            np.testing.assert_array_equal(a["mask"], b["mask"])
+    beam = _build(tmp_path / "beam", "identities_available", DUMMY, beam_options=options)
+    testing.assert_same_examples(plain, beam)
 
 
 def test_refuses_an_unsafe_zip(tmp_path):
@@ -137,7 +118,7 @@ def test_downloads_without_manual_dir(tmp_path, tree):
     (tmp_path / "data" / "downloads" / "manual").mkdir(parents=True)
     (tmp_path / "data" / "downloads" / "manual" / "other.zip").touch()
     path = tfds.core.Path(_zip_of(tree, tmp_path / "downloaded"))
-    with mock.patch("tensorflow_datasets.download.DownloadManager.download", return_value=path) as download:
+    with mock.patch(testing.DOWNLOAD, return_value=path) as download:
         assert _build(tmp_path, "hands_available").info.splits.total_num_examples == 9
     download.assert_called_once_with("http://vision.soic.indiana.edu/egohands_files/egohands_data.zip")
 
@@ -145,7 +126,7 @@ def test_downloads_without_manual_dir(tmp_path, tree):
 def test_a_failed_download_says_what_to_do_by_hand(tmp_path):
     error = tfds.download.DownloadError("HTTP code: 404")
     with (
-        mock.patch("tensorflow_datasets.download.DownloadManager.download", side_effect=error),
+        mock.patch(testing.DOWNLOAD, side_effect=error),
         pytest.raises(RuntimeError, match=r"404(?s:.*)egohands_data\.zip into a folder(?s:.*)--manual_dir"),
     ):
         _build(tmp_path, "hands")

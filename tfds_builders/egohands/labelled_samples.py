@@ -16,7 +16,9 @@ import re
 import numpy as np
 import scipy.io
 from etils import epath
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from refinenet_jax.data.polygons import draw
 
 FOLDER = "_LABELLED_SAMPLES"
 FRAMES_PER_VIDEO = 100
@@ -127,8 +129,7 @@ def read_polygons(path: epath.Path) -> list[dict[str, np.ndarray]]:
 def draw_identities(polygons: dict[str, np.ndarray]) -> np.ndarray:
     """Draws the hands of one frame.
 
-    The coordinates are continuous, pixel (0, 0) covering [0,1] x [0,1], and PIL takes the pixel that each corner lies
-    in. The official masks are drawn by MATLAB's `insertShape('FilledPolygon')`: up to a pixel different at the edges.
+    The official masks, drawn by MATLAB's `insertShape('FilledPolygon')`, are up to a pixel different at the edges.
 
     Args:
       polygons: As in `Frame`.
@@ -136,12 +137,8 @@ def draw_identities(polygons: dict[str, np.ndarray]) -> np.ndarray:
     Returns:
       uint8 [720,1280]: 0 background, 1 own left, 2 own right, 3 other left, 4 other right hand.
     """
-    mask = Image.new("L", (WIDTH, HEIGHT))
-    draw = ImageDraw.Draw(mask)
-    for name, identity in IDENTITIES.items():
-        if len(polygons[name]):
-            draw.polygon(polygons[name].ravel().tolist(), fill=identity)
-    return np.asarray(mask)
+    seen = [(polygons[name], identity) for name, identity in IDENTITIES.items() if len(polygons[name])]
+    return draw(HEIGHT, WIDTH, seen)
 
 
 def read_jpeg(path: epath.Path) -> bytes:
@@ -152,7 +149,7 @@ def read_jpeg(path: epath.Path) -> bytes:
     """
     content = path.read_bytes()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # for some others PIL runs programs
             found = f"{image.format} {image.mode} {image.width}x{image.height}"
             image.draft("L", (WIDTH // 8, HEIGHT // 8))  # reads every byte, but computes 1 of 64 pixels: twice as fast
             image.load()

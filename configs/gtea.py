@@ -1,0 +1,20 @@
+"""GTEA (Fathi et al., CVPR 2011), hands down to the wrist, with the recipe of the CVPR 2018 paper, see `paper.py`.
+
+  tfds build tfds_builders/gtea --config=wrist --file_format=array_record
+  python -m refinenet_jax.main --config=configs/gtea.py --workdir=runs/gtea --config.init_from=runs/person_parts
+  python -m refinenet_jax.main --config=configs/gtea.py --workdir=runs/gtea --job=evaluate
+
+Published, from Person-Part weights: hand IoU 0.821 averaged over the 204 test frames (CVPR 2018, poster). The 80 epochs are
+known for EgoHands only, and the paper's choice of validation frames is not known, see tfds_builders/gtea/README.md.
+Other networks behind a colon: --config=configs/gtea.py:rf_lw_mbv2. Without init_from it starts from random weights.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper
+
+TRAIN_FRAMES = 366
+
+
+def get_config(variant: str = "rf101") -> ConfigDict:
+    return paper.recipe(variant, "gtea/wrist", TRAIN_FRAMES)

@@ -1,0 +1,26 @@
+"""PASCAL Person-Part, six parts of the body: what the CVPR 2018 paper starts from, with its recipe for hands, see `paper.py`.
+
+  tfds build tfds_builders/person_parts --config=parts --file_format=array_record
+  python -m refinenet_jax.main --config=configs/person_parts.py --workdir=runs/person_parts
+  python -m refinenet_jax.main --config=configs/person_parts.py --workdir=runs/person_parts --job=evaluate
+
+Then the hand datasets start from it, such as configs/egohands.py with --config.init_from=runs/person_parts.
+
+Published, on the 1,817 validation pictures, mean IoU of the seven classes: RefineNet-101 0.686 (CVPR 2017); Light-Weight
+RefineNet-50, -101, -152 0.649, 0.667, 0.676 (BMVC 2018). Their recipes differ; the 80 epochs here are known for EgoHands only.
+The project that this one follows trains on lower arms with their hands and reports an IoU of 0.61: build
+--config=lower_arms (or --config=hands) and train with --config.data.name=person_parts/lower_arms. There is no test split.
+Other networks behind a colon: --config=configs/person_parts.py:rf_lw101.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper
+
+TRAIN_PICTURES = 1716
+
+
+def get_config(variant: str = "rf101") -> ConfigDict:
+    config = paper.recipe(variant, "person_parts/parts", TRAIN_PICTURES)
+    config.evaluate.split = "validation"
+    return config

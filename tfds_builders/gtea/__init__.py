@@ -1,0 +1,1 @@
+"""gtea dataset."""

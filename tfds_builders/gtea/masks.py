@@ -1,0 +1,135 @@
+"""Masks of GTEA in its three labellings, and the checks of them all before a dataset is built. Nothing here knows TFDS."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from refinenet_jax.data import polygons
+from refinenet_jax.data.examples import first_few
+from refinenet_jax.data.folders import labelme
+from tfds_builders.gtea.hand2k import Frame
+from tfds_builders.pictures import read_binary, read_grey
+
+SIZE = HEIGHT, WIDTH = 405, 720
+SIDES = {"left": 1, "right": 2}
+
+# Left, right and where they intersect have a grey each (hand2K's Readme.txt), which are not documented.
+_GREYS = 3
+_LEAST_IOU = 0.8
+
+
+def read_wrist(path: epath.Path) -> np.ndarray:
+    """Reads a mask of the CVPR 2018 paper, cut at 128 for it was saved as JPEG: uint8 [405,720], 1 hand.
+
+    Raises:
+      ValueError: It cannot be decoded or has another size.
+    """
+    return read_binary(path, SIZE)[0]
+
+
+def read_arm(path: epath.Path) -> np.ndarray:
+    """Reads a mask of hand2K, of which all is hand or arm that is not black: uint8 [405,720], 1 hand and arm.
+
+    Raises:
+      ValueError: It cannot be decoded or has another size.
+    """
+    return (read_grey(path, SIZE) > 0).astype(np.uint8)
+
+
+def read_left_right(path: epath.Path) -> np.ndarray:
+    """Draws the outlines of hand2K in the order of the file: where hands intersect, the later one is on top.
+
+    Raises:
+      ValueError: The file cannot be read, or the name of an object does not tell its side.
+
+    Returns:
+      uint8 [405,720]: 0 background, 1 left, 2 right hand and arm.
+    """
+    shapes = []
+    for shape in labelme.read_labelme(path).shapes:
+        side = side_of(shape.label)
+        if side is None:
+            raise ValueError(
+                f"{path}: the object {shape.label!r} is neither a left nor a right hand by its name. Correct the name, such"
+                " as 'Left hand', or mark the object as deleted."
+            )
+        shapes.append((shape.points, side))
+    try:
+        return polygons.draw(HEIGHT, WIDTH, shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Draw it again, or mark it as deleted.") from error
+
+
+READERS: dict[str, Callable[[epath.Path], np.ndarray]] = {
+    "wrist": read_wrist,
+    "arm": read_arm,
+    "left_right": read_left_right,
+}
+
+
+def side_of(name: str) -> int | None:
+    """The class of an object by its name ("Left hand", "right_hand", "LEFTHAND", "Rigth hand"); None if it tells none."""
+    letters = re.sub(r"[^a-z]", "", name.casefold())
+    told = [side for side in SIDES if side in letters]
+    if not told:  # misspelt, perhaps; the two words have too little in common to be taken for each other
+        told = [s for s in SIDES if difflib.SequenceMatcher(None, letters[: len(s)], s).ratio() >= 0.75]
+    return SIDES[told[0]] if len(told) == 1 else None
+
+
+def check(frames: Iterable[Frame], read: Callable[[epath.Path], np.ndarray]) -> None:
+    """Reads all labels with one of the READERS.
+
+    Raises:
+      ValueError: Some cannot be used; names them all, up to 20.
+    """
+    faults = []
+    for frame in frames:
+        try:
+            read(frame.label)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(first_few(["Labels of GTEA cannot be used:", *faults], 21, "\n"))
+
+
+def warn_of_greys(frames: Iterable[Frame]) -> None:
+    """Logs which greys the masks of hand2K hold if there are more than left, right and intersection need."""
+    seen: Counter[int] = Counter()
+    for frame in frames:
+        seen.update(np.flatnonzero(np.bincount(read_grey(frame.label, SIZE).ravel())).tolist())
+    greys = {grey: seen[grey] for grey in sorted(seen) if grey}
+    if len(greys) > _GREYS:
+        logging.warning(
+            "The masks hold %d greys besides black, and not %d at most, for left, right and intersection. All are taken for"
+            " hand or arm, faint ones too. Grey (masks that hold it): %s",
+            *(len(greys), _GREYS, first_few([f"{grey} ({count})" for grey, count in greys.items()], 10)),
+        )
+
+
+def warn_of_disagreement(frames: Iterable[Frame], masks: dict[str, epath.Path]) -> None:
+    """Logs the frames whose outlines and mask, both hands together, overlap by an IoU below 0.8.
+
+    Args:
+      frames: With outlines as labels.
+      masks: hand2K's, by the name of the frame; not all need be there.
+
+    Raises:
+      ValueError: One cannot be read.
+    """
+    compared, apart = 0, []
+    for frame in (frame for frame in frames if frame.name in masks):
+        drawn, mask = read_left_right(frame.label) > 0, read_arm(masks[frame.name]) > 0
+        compared += 1
+        union = (drawn | mask).sum()
+        if union and (iou := (drawn & mask).sum() / union) < _LEAST_IOU:
+            apart.append(f"{frame.name} (IoU {iou:.2f})")
+    if apart:
+        logging.warning(
+            "Outlines that are not what the mask shows; look at them (%d of %d frames): %s",
+            *(len(apart), compared, first_few(apart, 10)),
+        )

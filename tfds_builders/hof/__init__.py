@@ -1,0 +1,1 @@
+"""hof dataset."""

@@ -1,0 +1,208 @@
+"""The official HandOverFace tree: its pictures, their masks at 384x216, and their outlines at the original size.
+
+The layout, as those describe it who read it (Urooj and Borji, "Analysis of Hand Segmentation in the Wild", CVPR 2018):
+
+    hand_over_face/
+        images_original_size/<n>.jpg    n from 1 to 300; web pictures of all sizes, some of them grey; 216 and 221 are GIFs
+        annotations/<n>.xml             LabelMe outlines in pixels of these
+        images_resized/<n>.jpg          the same pictures, all forced to 384x216
+        masks/<n>.png                   0 and 255, for the resized ones
+
+Nothing here knows TFDS, so that masks can be drawn and checked without it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from refinenet_jax.data.examples import first_few
+from refinenet_jax.data.folders import labelme
+from tfds_builders.pictures import read_binary, read_rgb
+
+FOLDER = "hand_over_face"
+NUMBERS = range(1, 301)
+SIZE = 216, 384  # height and width of the resized pictures and the masks
+
+# A person is outlined here besides the hands; corrected in hand_over_face_corrected. Elsewhere an unknown label is an error.
+WITH_OTHER_OBJECTS = {225}
+# Added to whatever is found wrong with a picture.
+HINTS = {
+    10: "In archives from before the correction, 10.xml and 10.png belong to another picture: get the corrected one."
+}
+
+# What an object may be called, once in lower case and without blanks, '_', '-' and a number at the end: "Left_Hand 2" is
+# "lefthand". How the true files spell it is not documented; a spelling that is missing belongs here.
+SPELLINGS = {
+    **dict.fromkeys(("hand", "hands"), ""),
+    **dict.fromkeys(("left", "lefthand", "handleft", "lhand", "handl", "lh"), "left"),
+    **dict.fromkeys(("right", "righthand", "handright", "rhand", "handr", "rh"), "right"),
+}
+
+# An outline may leave its picture by so many pixels, as by a click beside it; more, and it is for another size or picture.
+_MARGIN = 20
+
+Read = TypeVar("Read")
+
+
+@dataclasses.dataclass(frozen=True)
+class Masked:
+    """A resized picture and its mask."""
+
+    number: int
+    image: epath.Path
+    mask: epath.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """One outline: float64 [n,2] of x, y in pixels, and 'left', 'right' or, if the file does not tell, ''."""
+
+    points: np.ndarray
+    side: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Outlined:
+    """A picture at its original size, in pixels, and its hands in the order of the file."""
+
+    number: int
+    image: epath.Path
+    height: int
+    width: int
+    hands: tuple[Hand, ...]
+
+
+def find(folder: epath.Path) -> epath.Path | None:
+    """Finds the tree: the folder itself, `hand_over_face/` in it, or that in what the archive is called."""
+    for candidate in (folder, folder / FOLDER, folder / "hand_over_face_corrected" / FOLDER):
+        if (candidate / "images_resized").is_dir() or (candidate / "images_original_size").is_dir():
+            return candidate
+    return None
+
+
+def read_resized(tree: epath.Path) -> list[Masked]:
+    """Reads which pictures there are, in numeric order, and makes sure that they and their masks can be used.
+
+    Raises:
+      ValueError: Something is missing, cannot be read or is of another size; names all faults.
+    """
+
+    def read(number: int, image: epath.Path, mask: epath.Path) -> Masked:
+        read_rgb(image, SIZE)
+        read_binary(mask, SIZE)
+        return Masked(number, image, mask)
+
+    return _read_all(tree, ("images_resized", "jpg"), ("masks", "png"), read)
+
+
+def read_original(tree: epath.Path) -> list[Outlined]:
+    """Reads the outlines of all pictures, in numeric order, and makes sure that these can be decoded.
+
+    Raises:
+      ValueError: Something is missing, cannot be read or does not fit; names all faults.
+    """
+    pictures = _read_all(tree, ("images_original_size", "jpg"), ("annotations", "xml"), _read_outlined)
+    without = [str(picture.number) for picture in pictures if not picture.hands]
+    if without:
+        logging.warning("%s: no hand is outlined in %s.", tree / "annotations", ", ".join(without))
+    return pictures
+
+
+def _read_all(
+    tree: epath.Path,
+    images: tuple[str, str],
+    labels: tuple[str, str],
+    read: Callable[[int, epath.Path, epath.Path], Read],
+) -> list[Read]:
+    """Reads picture by picture; `images` and `labels` are folders with the ending of their files."""
+    (by_image, strays), (by_label, more_strays) = _numbered(tree, *images), _numbered(tree, *labels)
+    results, faults = [], [*strays, *more_strays]
+    for number in sorted(by_image.keys() | by_label.keys()):
+        try:
+            for (folder, ending), there in ((images, by_image), (labels, by_label)):
+                if number not in there:
+                    raise ValueError(f"{tree / folder} has no {number}.{ending}, but the other folder has this number.")
+            results.append(read(number, by_image[number], by_label[number]))
+        except ValueError as error:
+            faults.append(f"{error} {HINTS.get(number, '')}".rstrip())
+    if not faults and not results:
+        faults.append("There are no pictures.")
+    if faults:
+        raise ValueError(first_few([f"{tree} is not HandOverFace as it is published:", *faults], 21, "\n"))
+    if by_image.keys() != set(NUMBERS):
+        missing, others = sorted(set(NUMBERS) - by_image.keys()), sorted(by_image.keys() - set(NUMBERS))
+        logging.warning(
+            "%s has %d pictures; the official number is %d. Missing: %s. Not in the official dataset: %s.",
+            *(tree / images[0], len(by_image), len(NUMBERS)),
+            *(first_few(numbers, 20) or "none" for numbers in (missing, others)),
+        )
+    return results
+
+
+def _numbered(tree: epath.Path, folder: str, ending: str) -> tuple[dict[int, epath.Path], list[str]]:
+    """The files by number, and what is wrong with the others of this ending. Hidden files and other endings never matter."""
+    if not (tree / folder).is_dir():
+        raise ValueError(f"{tree} has no folder {folder}. Unpack the whole archive again.")
+    paths, strays = {}, []
+    for path in sorted((tree / folder).iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() != f".{ending}":
+            continue
+        if not re.fullmatch(r"[1-9]\d{0,5}", path.stem):
+            strays.append(f"{path} is no file of the dataset (1.{ending}). Take it out of this folder.")
+        elif int(path.stem) in paths:
+            strays.append(f"{path} and {paths[int(path.stem)].name} have the same number. Take one out.")
+        else:
+            paths[int(path.stem)] = path
+    return paths, strays
+
+
+def _read_outlined(number: int, image: epath.Path, xml: epath.Path) -> Outlined:
+    height, width = read_rgb(image).shape[:2]
+    annotation = labelme.read_labelme(xml)
+    if annotation.size not in (None, (height, width)):
+        raise ValueError(
+            f"{xml} is for a picture of {annotation.size[1]}x{annotation.size[0]}, but {image} is {width}x{height}: another "
+            "picture, or another size of it. Get the official file; if the outlines fit all the same, delete <imagesize>."
+        )
+    hands = []
+    for index, shape in enumerate(annotation.shapes):
+        where = f"{xml}: outline {index} ({shape.label!r})"
+        if ((shape.points < -_MARGIN) | (shape.points > (width + _MARGIN, height + _MARGIN))).any():
+            (x0, y0), (x1, y1) = shape.points.min(axis=0), shape.points.max(axis=0)
+            raise ValueError(
+                f"{where} covers x {x0:g} to {x1:g} and y {y0:g} to {y1:g}, but {image} is {width}x{height}: it was drawn on "
+                "another picture, or another size of it. Get the official files."
+            )
+        side = _side(where, shape)
+        if side is not None:
+            hands.append(Hand(shape.points, side))
+        elif number in WITH_OTHER_OBJECTS:
+            logging.warning("%s is no hand and left out.", where)
+        else:
+            raise ValueError(
+                f"{where}: this label is not known. Known, up to upper and lower case, blanks, '_', '-' and a number at the "
+                f"end, are {', '.join(SPELLINGS)}. If it means a hand, add it to SPELLINGS in "
+                "tfds_builders/hof/hand_over_face.py; else mark the object as deleted in the file."
+            )
+    return Outlined(number, image, height, width, tuple(hands))
+
+
+def _side(where: str, shape: labelme.Shape) -> str | None:
+    """'left', 'right', '' for a hand of unknown side, None for no hand.
+
+    In their annotations of EgoHands the owners call the object "hand" and write "left,holding,..." into its attributes.
+    """
+    key = re.sub(r"[\s_-]+", "", shape.label.lower()).rstrip("0123456789")
+    if key not in SPELLINGS:
+        return None
+    told = {"left", "right"} & set(re.split(r"[^a-z]+", shape.attributes.lower())) | {SPELLINGS[key]} - {""}
+    if len(told) > 1:
+        raise ValueError(
+            f"{where}, with attributes {shape.attributes!r}, is told to be left and right. Correct the file."
+        )
+    return told.pop() if told else ""

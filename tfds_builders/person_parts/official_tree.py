@@ -1,0 +1,120 @@
+"""The official trees: where annotations and pictures lie in a folder, and which pictures are for training.
+
+    pascal_person_part/pascal_person_part_gt/<id>.png                       3,533 masks of Chen et al.
+    pascal_person_part/pascal_person_part_trainval_list/{train,val}_id.txt  the split of those, by id
+    Annotations_Part/<id>.mat                                               10,103 annotations of PASCAL-Part
+    VOCdevkit/VOC2010/JPEGImages/<id>.jpg                                   the pictures
+    VOCdevkit/VOC2010/ImageSets/Main/{train,val}.txt                        the split of PASCAL VOC 2010
+
+An <id> is `2008_003228`. Nothing here knows TFDS.
+"""
+
+import hashlib
+import re
+
+from etils import epath
+
+from refinenet_jax.data.examples import first_few
+
+MASKS = "pascal_person_part_gt"
+LISTS = "pascal_person_part_trainval_list"
+ANNOTATIONS = "Annotations_Part"
+PICTURES = "JPEGImages"
+MAIN = "ImageSets/Main"
+
+_ID = re.compile(r"\d{4}_\d{6}")
+# Lines are `2008_003228` or `/JPEGImages/2008_003228.jpg /path/of/its/mask.png`.
+_LINE = re.compile(r"(?:\S*/)?(\d{4}_\d{6})(?:\.jpg)?(?:\s.*)?")
+
+
+def find_person_part(folder: epath.Path) -> epath.Path | None:
+    """Finds `pascal_person_part/`: the folder itself, or in it."""
+    return _having(MASKS, folder, folder / "pascal_person_part")
+
+
+def find_annotations(folder: epath.Path) -> epath.Path | None:
+    """Finds `Annotations_Part/`: in the folder, or in `trainval/` in it."""
+    parent = _having(ANNOTATIONS, folder, folder / "trainval")
+    return parent / ANNOTATIONS if parent else None
+
+
+def find_voc(folder: epath.Path) -> epath.Path | None:
+    """Finds `VOC2010/`: the folder itself, in it, or in `VOCdevkit/` in it."""
+    return _having(PICTURES, folder, folder / "VOC2010", folder / "VOCdevkit" / "VOC2010")
+
+
+def _having(name: str, *candidates: epath.Path) -> epath.Path | None:
+    return next((candidate for candidate in candidates if (candidate / name).is_dir()), None)
+
+
+def list_files(folder: epath.Path, ending: str) -> dict[str, epath.Path]:
+    """The files named <id> and the ending, by id; others, such as ._<id> and Thumbs.db, are ignored."""
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and _ID.fullmatch(path.stem)}
+
+
+def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
+    """Reads which pictures are for training and which for validation: {train,val}_id.txt, else {train,val}.txt.
+
+    Returns:
+      For train and validation the ids, sorted; None if there is no such folder.
+
+    Raises:
+      ValueError: A list is missing, empty or unreadable, or has a picture twice or in common with the other.
+    """
+    if not folder.is_dir():
+        return None
+    for ending in ("_id.txt", ".txt"):
+        paths = {"train": folder / f"train{ending}", "validation": folder / f"val{ending}"}
+        if all(path.exists() for path in paths.values()):
+            break
+    else:
+        raise ValueError(
+            f"{folder} has neither train_id.txt and val_id.txt nor train.txt and val.txt. Unpack it again."
+        )
+    lists = {split: _read_list(path) for split, path in paths.items()}
+    if common := sorted(set(lists["train"]) & set(lists["validation"])):
+        raise ValueError(
+            f"{folder} has {first_few(common, 10)} in both lists, for training and for validation. Unpack it again."
+        )
+    return lists
+
+
+def _read_list(path: epath.Path) -> list[str]:
+    ids = []
+    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if not match:
+            raise ValueError(f"{path}, line {number}: {line[:80]!r} names no picture of VOC. Unpack the list again.")
+        ids.append(match[1])
+    if not ids or len(ids) != len(set(ids)):
+        raise ValueError(f"{path} {'has a picture twice' if ids else 'is empty'}. Unpack the list again.")
+    return sorted(ids)
+
+
+def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Path) -> dict[str, list[str]]:
+    """Distributes ids as lists have them.
+
+    Raises:
+      ValueError: One is in no list; `folder`, where they come from, is named.
+    """
+    if strangers := sorted(set(ids).difference(*lists.values())):
+        raise ValueError(f"{folder} has no list with {first_few(strangers, 10)}. Take the lists of VOC 2010.")
+    return {split: sorted(set(ids) & set(members)) for split, members in lists.items()}
+
+
+def split_by_hash(ids: list[str]) -> dict[str, list[str]]:
+    """Distributes ids half and half, as both official splits nearly do, by the SHA-256 of the id: always the same."""
+    splits = {"train": [], "validation": []}
+    for name in sorted(ids):
+        splits["train" if hashlib.sha256(name.encode()).digest()[0] < 128 else "validation"].append(name)
+    return splits
+
+
+def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.Path, what: str) -> None:
+    """Raises ValueError, with names, unless there is a file for each id."""
+    if missing := sorted(set(ids) - set(files)):
+        raise ValueError(
+            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing, 10)}. Unpack it again, whole."
+        )

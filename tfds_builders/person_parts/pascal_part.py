@@ -1,0 +1,157 @@
+"""The annotations of persons: PASCAL-Part's .mat, drawn to a mask, and the masks that Chen et al. drew from them.
+
+A .mat of PASCAL-Part (Chen, Mottaghi et al., CVPR 2014) holds the objects of a picture, each with its class, its mask and
+the masks of its parts. Those of a person have 24 names. They overlap, so that the order of painting matters. Nothing here
+knows TFDS.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from tfds_builders.person_parts import matlab5
+
+VOID = 255
+CLASS_NAMES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
+HAND = 7  # in the masks drawn here; Chen et al. count hands to the lower arms
+
+# The class of each part, in the order of painting, later over earlier: hair falls over shoulders, arms hide the torso, and the
+# hands are last, for they rest on legs and touch faces, and nothing may cut their outlines. The neck belongs to the head:
+# so it is in the masks of Chen et al., though people write that it belongs to the torso.
+_PAINT_ORDER = (
+    ("torso", 2),
+    ("neck head leye reye lear rear lebrow rebrow nose mouth hair", 1),
+    ("luleg ruleg", 5),
+    ("llleg rlleg lfoot rfoot", 6),
+    ("luarm ruarm", 3),
+    ("llarm rlarm", 4),
+    ("lhand rhand", HAND),
+)
+PARTS = {part: class_id for parts, class_id in _PAINT_ORDER for part in parts.split()}
+
+# Some times the largest official file, and pictures (at most 500 x 500).
+_MAX_FILE_BYTES = 16 << 20
+_MAX_PIXELS = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """One person.
+
+    Attributes:
+      mask: bool [h,w].
+      parts: Names, of PARTS, and masks, bool [h,w], in the order of the file; empty if nobody outlined them.
+    """
+
+    mask: np.ndarray
+    parts: tuple[tuple[str, np.ndarray], ...]
+
+
+def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
+    """Reads the persons in an annotation of PASCAL-Part; other objects are ignored.
+
+    Returns:
+      Height and width of the masks, (0, 0) if there is no object at all; and the persons in the order of the file.
+
+    Raises:
+      ValueError: The file cannot be read, a person has a part of a name not in PARTS, or masks differ in size.
+    """
+    try:
+        (annotation,) = matlab5.read_variable(_read_bytes(path), "anno")
+        objects = [
+            (item["class"], item["mask"], [(part["part_name"], part["mask"]) for part in item["parts"]])
+            for item in annotation["objects"]
+        ]
+        if not all(
+            isinstance(name, str) for kind, _, parts in objects for name in (kind, *(part for part, _ in parts))
+        ):
+            raise TypeError("a class or the name of a part is no text")
+    except Exception as error:  # A damaged file fails in any of many ways.
+        raise ValueError(
+            f"{path} cannot be read as an annotation of PASCAL-Part ({type(error).__name__}: {error}). "
+            "It may be cut short or of another data set; unpack it again."
+        ) from error
+    size, persons = (0, 0), []
+    for index, (kind, mask, parts) in enumerate(objects):
+        where = f"{path}: object {index} ({kind})"
+        if index == 0:
+            size = np.shape(mask)
+        if len(size) != 2 or np.shape(mask) != size:
+            raise ValueError(
+                f"{where} has a mask of shape {np.shape(mask)}; that of object 0 is {size}. Unpack it again."
+            )
+        if kind != "person":
+            continue
+        for name, part in parts:
+            if name not in PARTS:
+                raise ValueError(
+                    f"{where} has a part {name!r}; those of a person are {' '.join(PARTS)}. "
+                    "Get the file from the official archive."
+                )
+            if np.shape(part) != size:
+                raise ValueError(
+                    f"{where} has {name!r} of shape {np.shape(part)}; its mask is {size}. Unpack it again."
+                )
+        persons.append(Person(mask > 0, tuple((name, part > 0) for name, part in parts)))
+    return size, persons
+
+
+def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:
+    """Draws the parts of all persons, class by class and not person by person.
+
+    So it does not matter in which order the file has them: a hand on somebody else's shoulder stays whole.
+
+    Args:
+      size: Height and width.
+      persons: In any order.
+
+    Returns:
+      uint8 [h,w]: 0 background, 1 to 6 as CLASS_NAMES, HAND, and VOID where there is a person of whom no part is told:
+      slivers between parts, and persons whose parts nobody outlined.
+    """
+    canvas = np.zeros(size, np.uint8)
+    for person in persons:
+        canvas[person.mask] = VOID
+    for class_id in dict.fromkeys(PARTS.values()):
+        for person in persons:
+            for name, mask in person.parts:
+                if PARTS[name] == class_id:
+                    canvas[mask] = class_id
+    return canvas
+
+
+def read_png(path: epath.Path) -> np.ndarray:
+    """Reads a mask of Chen et al.: the numbers of its palette's colours, which are class ids.
+
+    Returns:
+      uint8 [h,w]: ids of CLASS_NAMES, and VOID.
+
+    Raises:
+      ValueError: The file cannot be read, has lost its palette, or holds anything else.
+    """
+    cure = "Unpack it again, and do not save it with an editor."
+    try:
+        with Image.open(io.BytesIO(_read_bytes(path)), formats=["PNG"]) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise ValueError(f"it claims {image.width}x{image.height} pixels")
+            mode, mask = image.mode, np.asarray(image)
+    except Exception as error:  # Which one depends on where the file is damaged.
+        raise ValueError(f"{path} cannot be read as a PNG ({error}). {cure}") from error
+    if mode not in ("P", "L"):
+        raise ValueError(f"{path} has the mode {mode}, colours instead of class ids. {cure}")
+    wrong = np.setdiff1d(mask, [*range(len(CLASS_NAMES)), VOID])
+    if wrong.size:
+        raise ValueError(
+            f"{path} has the values {wrong[:8].tolist()}; classes are 0 to {len(CLASS_NAMES) - 1}, void is {VOID}. {cure}"
+        )
+    return mask
+
+
+def _read_bytes(path: epath.Path) -> bytes:
+    size = path.stat().length
+    if size > _MAX_FILE_BYTES:
+        raise ValueError(f"it has {size} bytes, more than any annotation ({_MAX_FILE_BYTES})")
+    return path.read_bytes()

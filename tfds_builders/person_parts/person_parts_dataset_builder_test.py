@@ -1,0 +1,357 @@
+"""Tests of the builder: TFDS's own checks on dummy_data/, then which files make which examples, and what is refused."""
+
+import pathlib
+import shutil
+import tarfile
+import zipfile
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from apache_beam.options.pipeline_options import PipelineOptions
+from PIL import Image
+
+from tfds_builders.archives import UnsafeArchiveError
+from tfds_builders.person_parts import make_dummy_data, person_parts_dataset_builder
+from tfds_builders.person_parts.make_dummy_data import BELT, box, cat, person, write_mat
+
+DUMMY = pathlib.Path(__file__).parent / "dummy_data"
+REALDATA = pathlib.Path(__file__).parents[3] / "shared" / "realdata"
+PICTURES = "VOCdevkit/VOC2010/JPEGImages"
+MATS = "trainval/Annotations_Part"
+TRAIN, VALIDATION = {*make_dummy_data.TRAIN}, {*make_dummy_data.VALIDATION}
+
+
+class PersonPartsTest(tfds.testing.DatasetBuilderTestCase):
+    """Tests for the person_parts dataset."""
+
+    DATASET_CLASS = person_parts_dataset_builder.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["parts", "hands", "lower_arms"]  # noqa: RUF012
+    SPLITS = {"train": 3, "validation": 2}  # noqa: RUF012
+
+
+def _build(tmp_path, config, manual_dir=None, **kwargs):
+    builder = person_parts_dataset_builder.Builder(
+        data_dir=tmp_path / "data", config=config, file_format="array_record"
+    )
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, **kwargs))
+    return builder
+
+
+def _examples(builder, split):
+    source = builder.as_data_source(split=split)
+    return {source[i]["id"].decode(): source[i] for i in range(len(source))}
+
+
+def _masks(builder):
+    return {name: e["mask"][..., 0] for split in builder.info.splits for name, e in _examples(builder, split).items()}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the dummy tree to do harm to."""
+    return shutil.copytree(DUMMY, tmp_path / "tree")
+
+
+@pytest.fixture
+def without_chen(tree):
+    shutil.rmtree(tree / "pascal_person_part")
+    return tree
+
+
+def test_configs():
+    configs = person_parts_dataset_builder.Builder.builder_configs
+    assert [*configs] == ["parts", "hands", "lower_arms"]
+    for config in configs.values():
+        assert set(config.classes) == set(range(len(config.class_names)))
+        assert len(config.classes) == 8
+        assert config.flip_pairs == ()
+
+
+def test_the_three_configs_have_the_same_pictures(tmp_path):
+    built = {c: _build(tmp_path, c, DUMMY) for c in ("parts", "hands", "lower_arms")}
+    for builder in built.values():
+        assert set(_examples(builder, "train")) == TRAIN
+        assert set(_examples(builder, "validation")) == VALIDATION
+    assert built["hands"].info.metadata == {"class_names": ["background", "hand"], "flip_pairs": []}
+    parts, hands, lower_arms = (_masks(builder) for builder in built.values())
+    for name in TRAIN | VALIDATION:
+        assert hands[name].dtype == np.uint8
+        assert (lower_arms[name][hands[name] == 1] == 1).all()
+        np.testing.assert_array_equal(lower_arms[name] == 1, parts[name] == 4)
+    assert set(np.unique(parts["1999_000001"])) == set(range(7))
+    # A person without arms teaches, too.
+    assert not (hands["1999_000010"] == 1).any()
+
+
+def test_all_persons_of_a_picture_are_there(tmp_path):
+    mask = _masks(_build(tmp_path, "hands", DUMMY))["1999_000002"]
+    left, right = (mask[22:26, x + 8 : x + 12] for x in (4, 40))
+    assert left[:3].all()
+    assert right.all()
+    assert (mask == 1).sum() == 2 * (16 + 25)
+
+
+def test_a_person_without_parts_is_void(tmp_path):
+    for config in ("hands", "lower_arms"):
+        mask = _masks(_build(tmp_path, config, DUMMY))["1999_000003"]
+        assert set(np.unique(mask)) == {0, 1, 255}
+        assert (mask[1:21, 45:55] == 255).all()
+        assert not mask[30:37, 41:52].any()  # the cat
+
+
+def test_drawn_parts_are_those_of_chen_but_for_void(tmp_path, without_chen):
+    """Where no part is told, he has background."""
+    chen = _masks(_build(tmp_path, "parts", DUMMY))
+    drawn = _masks(_build(tmp_path / "drawn", "parts", without_chen))
+    assert set(chen) == set(drawn) == TRAIN | VALIDATION
+    for name in drawn:
+        np.testing.assert_array_equal(np.where(drawn[name] == 255, 0, drawn[name]), chen[name])
+    belt = box(*np.add(BELT, (20, 3, 20, 3)))
+    legs = box(25, 29, 35, 37)  # over the belt
+    np.testing.assert_array_equal(drawn["1999_000010"] == 255, (belt > 0) & (legs == 0))
+    assert 255 not in chen["1999_000003"]
+
+
+def test_the_jpeg_is_stored_byte_for_byte(tmp_path):
+    builder = _build(tmp_path, "parts", DUMMY)
+    source = builder.as_data_source(split="train", decoders={"image": tfds.decode.SkipDecoding()})
+    for example in (source[i] for i in range(len(source))):
+        assert example["image"] == (DUMMY / PICTURES / f"{example['id'].decode()}.jpg").read_bytes()
+
+
+def _archives(tree, folder):
+    """The tree as its owners publish it."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "pascal_person_part.zip", "w") as archive:
+        for file in sorted((tree / "pascal_person_part").rglob("*")):
+            archive.write(file, file.relative_to(tree))
+    with tarfile.open(folder / "trainval.tar.gz", "w:gz") as archive:
+        archive.add(tree / MATS, "Annotations_Part")
+    with tarfile.open(folder / "VOCtrainval_03-May-2010.tar", "w") as archive:
+        archive.add(tree / "VOCdevkit", "VOCdevkit")
+    return folder
+
+
+def test_takes_archives_and_unpacked_trees_in_any_mixture(tmp_path, tree):
+    expected = _masks(_build(tmp_path, "hands", DUMMY))
+    manual = _archives(tree, tmp_path / "manual")
+    for unpacked, archive in (
+        (None, None),
+        ("VOCdevkit", "VOCtrainval_03-May-2010.tar"),
+        (MATS, "trainval.tar.gz"),
+        ("pascal_person_part", "pascal_person_part.zip"),
+    ):
+        if unpacked:
+            shutil.copytree(tree / unpacked, manual / unpacked)
+            (manual / archive).unlink()
+        found = _masks(_build(tmp_path / str(unpacked), "hands", manual))
+        assert set(found) == set(expected)
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_parts_need_no_mat_and_each_mat_is_read_once(tmp_path, tree):
+    with mock.patch("tfds_builders.person_parts.pascal_part.read_persons", side_effect=AssertionError("read")):
+        _build(tmp_path, "parts", tree)
+    read = person_parts_dataset_builder.pascal_part.read_persons
+    with mock.patch("tfds_builders.person_parts.pascal_part.read_persons", side_effect=read) as counted:
+        _build(tmp_path, "hands", tree)
+        assert counted.call_count == 5
+        shutil.rmtree(tree / "pascal_person_part")
+        _build(tmp_path, "lower_arms", tree)
+        assert counted.call_count == 5 + 7
+
+
+def test_without_chens_lists_voc_splits_those_with_parts(tmp_path, without_chen):
+    builder = _build(tmp_path, "hands", without_chen)
+    assert (set(_examples(builder, "train")), set(_examples(builder, "validation"))) == (TRAIN, VALIDATION)
+
+
+def test_without_any_lists_a_hash_splits_and_a_warning_says_so(tmp_path, without_chen, caplog):
+    shutil.rmtree(without_chen / "VOCdevkit/VOC2010/ImageSets")
+    builder = _build(tmp_path, "lower_arms", without_chen)
+    assert "5 pictures have a person with parts, split in halves by the SHA-256" in caplog.text
+    assert set(_masks(builder)) == TRAIN | VALIDATION
+    # `printf 1999_000001 | sha256sum` and so on begin with f5, 06, 1b, 22, cc.
+    assert set(_examples(builder, "train")) == {"1999_000002", "1999_000003", "1999_000010"}
+
+
+def test_masks_of_chen_without_lists_are_all_taken(tmp_path, tree):
+    shutil.rmtree(tree / "pascal_person_part/pascal_person_part_trainval_list")
+    builder = _build(tmp_path, "parts", tree)
+    assert (set(_examples(builder, "train")), set(_examples(builder, "validation"))) == (TRAIN, VALIDATION)
+
+
+def test_beam_builds_the_same_files(tmp_path):
+    """In the same order, too: a run does not depend on how its data were built."""
+    plain = _build(tmp_path / "plain", "lower_arms", DUMMY)
+    options = PipelineOptions(["--runner=DirectRunner"])
+    beam = _build(tmp_path / "beam", "lower_arms", DUMMY, beam_options=options)
+    for split in ("train", "validation"):
+        by_plain, by_beam = plain.as_data_source(split=split), beam.as_data_source(split=split)
+        assert len(by_plain) == len(by_beam)
+        for a, b in zip(by_plain, by_beam, strict=True):
+            assert a["id"] == b["id"]
+            np.testing.assert_array_equal(a["mask"], b["mask"])
+            np.testing.assert_array_equal(a["image"], b["image"])
+
+
+def _refused(tmp_path, config, tree, match):
+    with pytest.raises(ValueError, match=match):
+        _build(tmp_path, config, tree)
+    assert not list((tmp_path / "data").rglob("*array_record*"))
+    assert not list((tmp_path / "data").rglob("dataset_info.json"))
+
+
+def test_missing_files_are_named(tmp_path, tree):
+    (tree / MATS / "1999_000002.mat").unlink()
+    _refused(tmp_path, "hands", tree, "Annotations_Part lacks the annotation of 1 pictures: 1999_000002")
+    (tree / PICTURES / "1999_000003.jpg").unlink()
+    (tree / PICTURES / "1999_000010.jpg").unlink()
+    _refused(tmp_path, "parts", tree, r"JPEGImages lacks the file of 2 pictures: 1999_000003.*1999_000010")
+
+
+def test_faulty_annotations_are_refused_before_anything_is_written(tmp_path, tree):
+    kind, mask, parts = person(4, 2)
+    write_mat(tree / MATS / "1999_000011.mat", [(kind, mask, parts | {"tail": mask})])
+    _refused(tmp_path, "hands", tree, r"1999_000011\.mat: object 0 \(person\) has a part 'tail'")
+    write_mat(tree / MATS / "1999_000011.mat", [])
+    _refused(tmp_path, "hands", tree, r"1999_000011\.mat has no object with a mask")
+    write_mat(tree / MATS / "1999_000011.mat", [cat(3, 3)])
+    assert not _masks(_build(tmp_path / "cat", "hands", tree))["1999_000011"].any()
+
+
+def test_a_picture_of_another_size_than_its_mask_is_named(tmp_path, tree):
+    Image.new("RGB", (64, 49)).save(tree / PICTURES / "1999_000011.jpg")
+    for config in ("parts", "hands"):
+        _refused(tmp_path, config, tree, r"1999_000011\.jpg has 64x49 pixels, not 64x48")
+
+
+def test_a_damaged_picture_is_named(tmp_path, tree):
+    path = tree / PICTURES / "1999_000011.jpg"
+    path.write_bytes(path.read_bytes()[:400])
+    _refused(tmp_path, "lower_arms", tree, r"1999_000011\.jpg cannot be decoded")
+
+
+def test_nobody_with_parts_is_an_error(tmp_path, without_chen):
+    for path in (without_chen / MATS).glob("1999*.mat"):
+        write_mat(path, [cat(3, 3), person(20, 3, ())])
+    _refused(tmp_path, "hands", without_chen, "has no annotation of a person's parts")
+
+
+def test_a_manual_dir_without_the_data_is_an_error(tmp_path, tree):
+    shutil.rmtree(tree / MATS)
+    with pytest.raises(
+        FileNotFoundError, match=r"neither trainval\.tar\.gz nor(?s:.*)into one folder(?s:.*)--manual_dir"
+    ):
+        _build(tmp_path, "hands", tree)
+    shutil.rmtree(tree / "VOCdevkit")
+    with pytest.raises(FileNotFoundError, match=r"neither VOCtrainval_03-May-2010\.tar nor(?s:.*)--manual_dir"):
+        _build(tmp_path, "parts", tree)
+
+
+def _download(archives, answers):
+    """Stands in for TFDS's: by the start of an address the file that comes, or the error."""
+
+    def download(_, url):
+        answer = next((answer for start, answer in answers.items() if url.startswith(start)), url.rpartition("/")[2])
+        if isinstance(answer, Exception):
+            raise answer
+        return tfds.core.Path(archives / answer)
+
+    return mock.patch("tensorflow_datasets.download.DownloadManager.download", autospec=True, side_effect=download)
+
+
+@pytest.fixture
+def archives(tmp_path, tree):
+    folder = _archives(tree, tmp_path / "server")
+    (folder / "page.html").write_text("<!DOCTYPE html><html>This domain is for sale</html>")
+    return folder
+
+
+GONE = tfds.download.DownloadError("HTTP code: 404")
+
+
+def test_downloads_what_a_config_needs(tmp_path, archives):
+    with _download(archives, {}) as download:
+        assert set(_masks(_build(tmp_path, "parts"))) == TRAIN | VALIDATION
+    assert [call.args[1].rpartition("/")[2] for call in download.call_args_list] == [
+        "pascal_person_part.zip",
+        "VOCtrainval_03-May-2010.tar",
+    ]
+
+
+@pytest.mark.parametrize("answer", [GONE, "page.html"], ids=["404", "page"])
+def test_servers_that_are_gone_are_done_without(tmp_path, archives, answer):
+    with _download(archives, {"http://www.stat.ucla.edu": answer, "http://www.liang": answer}) as download:
+        assert set(_masks(_build(tmp_path, "parts"))) == TRAIN | VALIDATION
+    assert any(call.args[1].startswith("https://www.cs.stanford.edu") for call in download.call_args_list)
+
+
+def test_a_page_in_place_of_the_pictures_is_explained(tmp_path, archives):
+    explanation = r"is a web page, not an archive(?s:.*)VOCtrainval_03-May-2010\.tar(?s:.*)--manual_dir"
+    with (
+        _download(archives, {"http://host.robots": "page.html"}),
+        pytest.raises(UnsafeArchiveError, match=explanation),
+    ):
+        _build(tmp_path, "parts")
+
+
+def test_a_failed_download_says_what_to_do_by_hand(tmp_path, archives):
+    with (
+        _download(archives, {"http": GONE}),
+        pytest.raises(
+            RuntimeError, match=r"trainval\.tar\.gz could not be downloaded from https://www\.cs.*404(?s:.*)--manual"
+        ),
+    ):
+        _build(tmp_path, "hands")
+
+
+def test_a_broken_archive_in_manual_dir_is_not_passed_over(tmp_path, archives):
+    shutil.copy(archives / "page.html", archives / "pascal_person_part.zip")
+    with pytest.raises(UnsafeArchiveError, match=r"pascal_person_part\.zip is a web page(?s:.*)--manual_dir"):
+        _build(tmp_path, "hands", archives)
+
+
+def _real_tree(root):
+    """The real files in the official layout, without any lists."""
+    for folder, ending, into in (
+        ("pascal_part", ".jpg", PICTURES),
+        ("person_part", ".jpg", PICTURES),
+        ("pascal_part", ".mat", MATS),
+        ("person_part", ".png", "pascal_person_part/pascal_person_part_gt"),
+    ):
+        (root / into).mkdir(parents=True, exist_ok=True)
+        for path in (REALDATA / folder).glob(f"*{ending}"):
+            (root / into / path.name).symlink_to(path)
+    return root
+
+
+@pytest.mark.skipif(
+    not all((REALDATA / name).exists() for name in ("pascal_part", "person_part")),
+    reason=f"no real files in {REALDATA}",
+)
+def test_real_files(tmp_path):
+    """The 4 masks of Chen et al.; then the 8 annotations with persons, in all configs."""
+    tree = _real_tree(tmp_path / "tree")
+    chen = _masks(_build(tmp_path / "chen", "parts", tree))
+    assert {name: int(mask.max()) for name, mask in chen.items()} == {
+        **{"2008_002176": 5, "2008_007586": 5},
+        **{"2008_008246": 6, "2009_001521": 6},
+    }
+    shutil.rmtree(tree / "pascal_person_part")
+    parts, hands, lower_arms = (_masks(_build(tmp_path, c, tree)) for c in ("parts", "hands", "lower_arms"))
+    assert set(parts) == set(hands) == set(lower_arms)
+    assert len(parts) == 8
+    for name, mask in parts.items():
+        np.testing.assert_array_equal(lower_arms[name] == 1, mask == 4)
+        for other in (hands, lower_arms):
+            np.testing.assert_array_equal(other[name] == 255, mask == 255)
+        assert (mask == 255).sum() <= 0.055 * (mask > 0).sum()
+        assert 0 < (hands[name] == 1).sum() < (lower_arms[name] == 1).sum()
+
+
+if __name__ == "__main__":
+    tfds.testing.test_main()
