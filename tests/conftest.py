@@ -9,10 +9,19 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 
 import pytest
+from absl import logging
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 sys.path += [str(ROOT), str(ROOT / "tests")]  # configs; tiny.py
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+    """The programs silence absl's log for good; tests that come after one read it."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture(scope="session")
