@@ -67,6 +67,7 @@ class Meter:
 
 def create_writer(workdir: str | os.PathLike):
     """TensorBoard events in `workdir`, written by the main process in a thread of its own."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow, which writes events only, would talk about it
     from clu import metric_writers  # here, for it imports TensorFlow
 
     if not parallel.is_main_process():
