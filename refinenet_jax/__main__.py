@@ -8,10 +8,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import logging
 
+from refinenet_jax import verify
+from refinenet_jax.data.doctor import check
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import predict
+from refinenet_jax.weights import convert
 
-VERBS = {"predict": (predict, "find hands in images: class-id masks and overlays")}
+VERBS = {
+    "check": (check, "find what is wrong with a dataset before training on it"),
+    "convert": (convert, "turn other people's weights into a folder that predict, evaluate and training take"),
+    "predict": (predict, "find hands in images: class-id masks and overlays"),
+    "verify": (verify, "tell whether the checkpoints in a folder are what was written"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,10 @@ written un-replicated, so that any number of devices restores them.
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,11 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from refinenet_jax import parallel
+from refinenet_jax import integrity, parallel
 from refinenet_jax.errors import UsageError
+from refinenet_jax.progress import say
 
 DESCRIPTION = "model.json"
-# Entries of model.json that decide what the parameters mean: another value needs another folder.
-IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale", "normalisation")
 BEST = "mean_iou"
 
 
@@ -37,10 +39,18 @@ class Checkpoints:
     """The checkpoints of one training run: the latest few and the best."""
 
     def __init__(self, workdir: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
+        self._workdir = workdir
+        self._removed = _folder(workdir) / "removed"
+        if parallel.is_main_process():
+            shutil.rmtree(self._removed, ignore_errors=True)
+        self._prover = ThreadPoolExecutor(1)
+        self._proof = None
         self._manager = ocp.CheckpointManager(
             _folder(workdir),
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
+                cleanup_tmp_directories=True,  # what a killed process, or a full disk, left half written
+                todelete_subdir="removed",  # renamed at once, then deleted: a kill leaves no half under the old name
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [
                         checkpoint_managers.LatestN(keep_latest),
@@ -68,32 +78,85 @@ class Checkpoints:
         """
         if step == self.latest_step:
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
-                optimizer=ocp.args.StandardSave(optimizer),
-                data=ocp.args.JsonSave(data),
-            ),
-            metrics=dict(metrics) if metrics is not None else None,
-        )
+        with self._explained():
+            if self._proof:
+                self._proof.result()
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(model),
+                    optimizer=ocp.args.StandardSave(optimizer),
+                    data=ocp.args.JsonSave(data),
+                ),
+                metrics=dict(metrics) if metrics is not None else None,
+            )
+        if parallel.is_main_process():
+            self._proof = self._prover.submit(self._prove)
 
-    def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any, dict]:
-        """The latest checkpoint's model, optimizer and data, in the structure, dtypes and sharding of the arguments."""
+    def restore_data(self) -> dict:
+        """The latest checkpoint's data, JSON."""
+        return self._manager.restore(self.latest_step, args=ocp.args.Composite(data=ocp.args.JsonRestore())).data
+
+    def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
+        """The latest checkpoint's model and optimizer, in the structure, dtypes and sharding of the arguments."""
         restored = self._manager.restore(
             self.latest_step,
             args=ocp.args.Composite(
-                model=ocp.args.StandardRestore(model),
-                optimizer=ocp.args.StandardRestore(optimizer),
-                data=ocp.args.JsonRestore(),
+                model=ocp.args.StandardRestore(model), optimizer=ocp.args.StandardRestore(optimizer)
             ),
         )
-        return restored.model, restored.optimizer, restored.data
+        return restored.model, restored.optimizer
 
     def close(self) -> None:
         """Waits until all is written."""
+        with self._explained():
+            try:
+                self._manager.wait_until_finished()
+                if self._proof:
+                    self._proof.result()
+            finally:
+                self._prover.shutdown()
+                self._manager.close()
+
+    def _prove(self) -> None:
         self._manager.wait_until_finished()
-        self._manager.close()
+        integrity.complete_manifests(self._workdir)
+        shutil.rmtree(self._removed, ignore_errors=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            message = integrity.disk_full_message(error, self._workdir)
+            if message is None:
+                raise
+            raise CheckpointError(message) from error
+
+
+def recover(workdir: str | os.PathLike) -> int | None:
+    """Sets damaged checkpoints aside, so that training goes on from the newest whole one; for before `Checkpoints`.
+
+    Returns:
+      Step of the newest whole checkpoint, None if there is none at all.
+
+    Raises:
+      CheckpointError: all are damaged.
+    """
+    whole, faults = integrity.latest_whole_step(workdir)
+    if faults and whole is None:
+        raise CheckpointError(
+            f"No checkpoint in {workdir} is whole; `refinenet-jax verify {workdir}` tells more. Restore one from a copy, or "
+            "give another --workdir."
+        )
+    parallel.wait_for_all("checkpoints are read")
+    if parallel.is_main_process():
+        for step, found in faults.items():
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            aside = integrity.set_aside(workdir, step)
+            say(f"Checkpoint {step} is damaged ({found[0]}{more}): set aside as {aside}; going on from {whole}.")
+    parallel.wait_for_all("damaged ones are set aside")
+    return whole
 
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
@@ -110,12 +173,7 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
     Raises:
       CheckpointError: nothing there, or not that step.
     """
-    description = read_description(workdir)
-    if description is None:
-        raise CheckpointError(
-            f"{workdir} has no {DESCRIPTION}, so it is no folder of a training run. Give --checkpoint the --workdir of "
-            "`python -m refinenet_jax.main --config=...`."
-        )
+    description = require_description(workdir)
     with ocp.CheckpointManager(
         _folder(workdir),
         options=ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True),
@@ -136,13 +194,40 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
     return {**description, "step": step}, restored.model
 
 
-def check_description(workdir: str | os.PathLike, description: Mapping[str, Any]) -> None:
-    """Raises CheckpointError where the folder already holds another model than the one described."""
+def write_model(workdir: str | os.PathLike, description: Mapping[str, Any], variables: Any) -> None:
+    """Writes a model that was not trained here: a folder that `load_model` reads, of step 0, with nothing to train on from.
+
+    It appears under its name only once it is whole.
+    """
+    workdir = Path(workdir)
+    partial = workdir.with_name(f".{workdir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    write_description(partial, description)
+    with ocp.CheckpointManager(_folder(partial)) as manager:
+        manager.save(0, args=ocp.args.Composite(model=ocp.args.StandardSave(variables)))
+        manager.wait_until_finished()
+    integrity.complete_manifests(partial)
+    partial.rename(workdir)
+
+
+def check_description(workdir: str | os.PathLike, description: Mapping[str, Any], identity: Sequence[str]) -> None:
+    """Raises CheckpointError where the folder already holds another model than the one described.
+
+    Args:
+      workdir: the folder.
+      description: of the model.
+      identity: its entries that decide what the parameters mean; where model.json lacks one, it is older than that entry.
+    """
     existing = read_description(workdir)
     if existing is None:
         return
+    if "converted_from" in existing:
+        raise CheckpointError(
+            f"{workdir} holds weights converted from {existing['converted_from']}, no training run. Start from them in "
+            f"another folder: --config.init_from={workdir} --workdir=..."
+        )
     description = json.loads(json.dumps(description))
-    wrong = [key for key in IDENTITY if existing.get(key) != description.get(key)]
+    wrong = [key for key in identity if existing.get(key, description[key]) != description[key]]
     if wrong:
         differences = "\n  ".join(f"{key}: there {existing.get(key)}, now {description.get(key)}" for key in wrong)
         raise CheckpointError(
@@ -158,6 +243,21 @@ def write_description(workdir: str | os.PathLike, description: Mapping[str, Any]
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps({**description, "versions": versions}, indent=2) + "\n")
     partial.replace(path)  # whole or not at all
+
+
+def require_description(workdir: str | os.PathLike) -> dict:
+    """Contents of model.json.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    description = read_description(workdir)
+    if description is None:
+        raise CheckpointError(
+            f"{workdir} has no {DESCRIPTION}, so it is no folder of a training run. Give the --workdir of "
+            "`python -m refinenet_jax.main --config=...`, or what `refinenet-jax convert` made."
+        )
+    return description
 
 
 def read_description(workdir: str | os.PathLike) -> dict | None:

@@ -49,6 +49,13 @@ class Tiny(nn.Module):
     num_classes: int
     batch_norm: str = "frozen"
     dropout: float = 0.0
+    input_scale: float = 1.0
+    normalisation: str = "imagenet"
+    pool_order: str = "pool_conv"
+    pool_stages: int = 4
+    stride_on: str = "3x3"
+    resize: str = "bilinear"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -63,11 +70,11 @@ class Tiny(nn.Module):
         return Conv(self.num_classes, (3, 3), name="classifier")(x)
 
 
-def create_model(name: str, num_classes: int, *, batch_norm="frozen", dropout=0.5, dtype="float32") -> Tiny:
+def create_model(name: str, num_classes: int, *, batch_norm="frozen", dropout=0.5, dtype="float32", **options) -> Tiny:
     """In the place of `models.create_model`."""
     del dtype
     require(name, VARIANTS, "variant")
-    return Tiny(num_classes, batch_norm, dropout)
+    return Tiny(num_classes, batch_norm, dropout, **options)
 
 
 def variables(num_classes: int = 3, seed: int = 0) -> dict:

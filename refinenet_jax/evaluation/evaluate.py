@@ -32,7 +32,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
     def count(variables: dict, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
         images, masks = batch
         prediction = jnp.argmax(segmenter.probabilities(variables, images), -1)
-        return confusion(masks, prediction, segmenter.model.num_classes)
+        return confusion(masks, prediction, len(segmenter.class_names))
 
     count_batch = parallel.parallel_map(count)
 
@@ -40,7 +40,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
         variables: dict, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
         mine = range(jax.process_index(), len(source), jax.process_count())
-        classes = segmenter.model.num_classes
+        classes = len(segmenter.class_names)
         counts = np.zeros((len(mine), classes, classes), np.int64)
         done = 0
         for batch in segmenter.batches(read_ahead(source.__getitem__, mine), batch_size):

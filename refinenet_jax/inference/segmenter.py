@@ -46,10 +46,10 @@ class Segmenter:
     Attributes:
       model: from `create_model`.
       variables: its params and batch_stats.
-      class_names: names of its classes, background first.
+      class_names: names of its classes, background first. The network may have one channel more, for void (the authors'
+        MATLAB networks do): it is left out, and the others are scaled to a sum of 1.
       flip_pairs: pairs of class ids that a left-right flip exchanges.
-      input_scale: every image is enlarged by this before the network; a property of how it was trained.
-      scales: test scales, on top of it; the probabilities at all of them are averaged.
+      scales: test scales, on top of the network's input_scale; the probabilities at all of them are averaged.
       flip: average over the mirrored image too (left and right classes exchanged back).
       size_multiple: images are padded at the right and bottom, by repeating the edge, to multiples of this; a compilation
         serves all images of one padded size. 1 for none.
@@ -59,7 +59,6 @@ class Segmenter:
     variables: dict
     class_names: tuple[str, ...]
     flip_pairs: tuple[tuple[int, int], ...] = ()
-    input_scale: float = 1.0
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     size_multiple: int = 32
@@ -81,13 +80,17 @@ class Segmenter:
           CheckpointError: no checkpoint there.
         """
         description, variables = checkpoint.load_model(directory, step)
-        model = models.create_model(description["variant"], len(description["class_names"]), dtype=description["dtype"])
+        model = models.create_model(
+            description["variant"],
+            description.get("num_classes", len(description["class_names"])),
+            dtype=description["dtype"],
+            **models.options_of(description),
+        )
         return cls(
             model,
             variables,
             tuple(description["class_names"]),
             tuple(tuple(pair) for pair in description["flip_pairs"]),
-            description["input_scale"],
             tuple(description["scales"] if scales is None else scales),
             description["flip"] if flip is None else flip,
         )
@@ -141,12 +144,16 @@ class Segmenter:
         size = image.shape[1:3]
         views = []
         for scale in self.scales:
-            x = models.prepare(image, scale * self.input_scale)
+            x = models.prepare(self.model, image, scale)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self.model.apply(variables, x[:, :, ::-1] if mirrored else x)
                 view = jax.nn.softmax(layers.resize_half_pixel(logits, size))
                 views.append(view[:, :, ::-1][..., self._mirrored_classes()] if mirrored else view)
-        return sum(views) / len(views)
+        scores = sum(views) / len(views)
+        if len(self.class_names) == self.model.num_classes:
+            return scores
+        scores = scores[..., : len(self.class_names)]
+        return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
 
     def with_variables(self, variables: dict) -> "Segmenter":
         """The same network with other weights; what was compiled serves both."""

@@ -1,5 +1,8 @@
 """The networks, by name."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +19,14 @@ VARIANTS = {
     "rf_lw152": ("resnet152", True),
     "rf_lw_mbv2": ("mobilenet_v2", True),
 }
+# Options of a network besides its variant, with what each may be: where published networks with one set of weights differ.
+OPTIONS = {
+    "pool_order": ("pool_conv", "conv_pool"),
+    "pool_stages": (4, 2),
+    "stride_on": ("3x3", "1x1"),
+    "resize": ("bilinear", "bicubic"),
+    "normalisation": ("imagenet", "minus_128"),
+}
 BATCH_NORM = ("frozen", "local", "synchronised")
 DTYPES = ("float32", "bfloat16")
 
@@ -30,8 +41,21 @@ def create_model(
     batch_norm: str = "frozen",
     dropout: float = 0.5,
     dtype: str = "float32",
+    remat: bool = False,
+    input_scale: float = 1.0,
+    **options: str | int,
 ) -> RefineNet:
-    """The network called `name`, one of VARIANTS; see `RefineNet` for the options.
+    """The network called `name`, one of VARIANTS; see `RefineNet` for what the arguments mean.
+
+    Args:
+      name: of the variant.
+      num_classes: channels of its output.
+      batch_norm: what training does to the moments.
+      dropout: rate.
+      dtype: of the computation.
+      remat: whether to save memory in training.
+      input_scale: of the pictures.
+      **options: of OPTIONS; the published PyTorch networks' by default.
 
     Raises:
       UsageError: an unknown name or option; the message has the nearest valid one.
@@ -39,24 +63,66 @@ def create_model(
     require(name, VARIANTS, "variant")
     require(batch_norm, BATCH_NORM, "batch_norm")
     require(dtype, DTYPES, "dtype")
+    for option, value in options.items():
+        require(option, OPTIONS, "option")
+        if value not in OPTIONS[option]:
+            raise UsageError(f"{option} is {value!r}; it can be {' or '.join(map(repr, OPTIONS[option]))}.")
     if num_classes < 2:
         raise UsageError(f"num_classes is {num_classes}; a segmentation needs at least background and one class.")
+    if not input_scale > 0:
+        raise UsageError(f"input_scale is {input_scale}; it must be above 0.")
     trunk, light = VARIANTS[name]
-    return RefineNet(trunk, num_classes, light, batch_norm, dropout, jnp.dtype(dtype))
+    return RefineNet(
+        trunk,
+        num_classes,
+        light,
+        batch_norm,
+        dropout,
+        jnp.dtype(dtype),
+        remat=remat,
+        input_scale=input_scale,
+        **options,
+    )
 
 
-def normalise(image: jax.Array) -> jax.Array:
-    """RGB [..., 3] of 0 to 255 -> float32, ImageNet's mean and standard deviation taken out: what every variant reads."""
-    return (image.astype(jnp.float32) / 255 - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
+def options_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `create_model` among what a model.json says."""
+    return {name: description[name] for name in (*OPTIONS, "input_scale") if name in description}
 
 
-def prepare(image: jax.Array, scale: float = 1.0) -> jax.Array:
-    """uint8 RGB [b, h, w, 3] -> the network's input: resized by `scale` (bicubic, anti-aliased) and normalised."""
-    size = tuple(max(round(n * scale), 1) for n in image.shape[1:3])
+def normalise(image: jax.Array, how: str = "imagenet") -> jax.Array:
+    """RGB [..., 3] of 0 to 255 -> float32, as the network reads it.
+
+    'imagenet' takes ImageNet's mean and standard deviation out of values in [0, 1], 'minus_128' subtracts 128 from those in
+    [0, 255] (the authors' MATLAB code).
+    """
+    image = image.astype(jnp.float32)
+    if how == "minus_128":
+        return image - 128
+    return (image / 255 - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
+
+
+def prepare(model: RefineNet, image: jax.Array, scale: float = 1.0) -> jax.Array:
+    """Pictures -> the network's input: resized by `scale` and the model's own (bicubic, anti-aliased), then normalised.
+
+    Args:
+      model: its `input_scale` and `normalisation` count.
+      image: uint8 RGB [b, h, w, 3].
+      scale: on top of the model's.
+
+    Returns:
+      float32 [b, round(h * scale), round(w * scale), 3].
+    """
+    size = prepared_size(model, image.shape[1:3], scale)
     if size != image.shape[1:3]:
         image = jax.image.resize(image.astype(jnp.float32), (image.shape[0], *size, 3), "cubic")
         image = jnp.clip(image, 0, 255)
-    return normalise(image)
+    return normalise(image, model.normalisation)
+
+
+def prepared_size(model: RefineNet, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
+    """Height and width that `prepare` gives to pictures of a size."""
+    return tuple(max(round(n * scale * model.input_scale), 1) for n in size)
 
 
 def variable_shapes(model: RefineNet) -> dict:

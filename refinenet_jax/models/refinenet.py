@@ -1,7 +1,8 @@
 """RefineNet (Lin et al., CVPR 2017) and its Light-Weight forms (Nekrasov et al., BMVC 2018): trunk, cascade, classifier.
 
 Structure and numbers are those of the published PyTorch networks (DrSleep/refinenet-pytorch, `models/resnet.py`;
-DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`), which the tests hold them to.
+DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`) and, by options, of the authors' MATLAB networks
+(guosheng/refinenet), which the tests hold them to.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,6 @@ from flax import linen as nn
 from refinenet_jax.models import layers
 from refinenet_jax.models.mobilenet import MobileNetV2
 from refinenet_jax.models.resnet import ResNet
-
-POOL_STAGES = 4
 
 
 class ResidualConvUnit(nn.Module):
@@ -31,19 +30,23 @@ class ResidualConvUnit(nn.Module):
 
 
 class ChainedResidualPooling(nn.Module):
-    """A chain of 5x5 pools, each followed by a convolution and added to the sum (CVPR 2017, section 3.2).
+    """A chain of 5x5 pools with a convolution each, all added to the sum (CVPR 2017, section 3.2).
 
-    The input is expected to be behind its ReLU.
+    The input is expected to be behind its ReLU. In a stage the pool comes first ('pool_conv', as the paper has it) or the
+    convolution ('conv_pool', the "improved" form of the authors' later code): same weights, another function.
     """
 
     conv: Callable[..., nn.Module]
     kernel: int
+    order: str = "pool_conv"
+    stages: int = 4
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         top = x
-        for stage in range(1, POOL_STAGES + 1):
-            top = self.conv(x.shape[-1], self.kernel, name=f"conv{stage}")(layers.max_pool_5x5(top))
+        for stage in range(1, self.stages + 1):
+            conv = self.conv(x.shape[-1], self.kernel, name=f"conv{stage}")
+            top = conv(layers.max_pool_5x5(top)) if self.order == "pool_conv" else layers.max_pool_5x5(conv(top))
             x = x + top
         return x
 
@@ -57,6 +60,8 @@ class RefineBlock(nn.Module):
     features: int
     light: bool
     conv: Callable[..., nn.Module]
+    pool: Callable[..., nn.Module]
+    resize: Callable[..., jax.Array]
 
     @nn.compact
     def __call__(self, fine: jax.Array, coarse: jax.Array | None) -> jax.Array:
@@ -68,8 +73,8 @@ class RefineBlock(nn.Module):
         if coarse is not None:  # multi-resolution fusion
             x = self.conv(self.features, kernel, name="fuse_fine")(x)
             coarse = self.conv(self.features, kernel, name="fuse_coarse")(coarse)
-            x = x + layers.resize_align_corners(coarse, x.shape[1:3])
-        x = ChainedResidualPooling(self.conv, kernel, name="pool")(nn.relu(x))
+            x = x + self.resize(coarse, x.shape[1:3])
+        x = self.pool(self.conv, kernel, name="pool")(nn.relu(x))
         if not self.light:
             for unit in (1, 2, 3):
                 x = ResidualConvUnit(self.conv, name=f"output_rcu{unit}")(x)
@@ -79,9 +84,9 @@ class RefineBlock(nn.Module):
 class ResNetCascade(nn.Module):
     """Stages 4 to 1 of a ResNet -> [b, h/4, w/4, 256]; the blocks are refine4 ... refine1, as the paper numbers them."""
 
+    block: Callable[..., nn.Module]
     light: bool
     dropout: float
-    conv: Callable[..., nn.Module]
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
@@ -90,7 +95,7 @@ class ResNetCascade(nn.Module):
             fine = features[f"stage{stage}"]
             if stage >= 3:
                 fine = nn.Dropout(self.dropout, deterministic=not train)(fine)
-            x = RefineBlock(512 if stage == 4 else 256, self.light, self.conv, name=f"refine{stage}")(fine, x)
+            x = self.block(512 if stage == 4 else 256, name=f"refine{stage}")(fine, x)
         return x if self.light else nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -98,6 +103,8 @@ class MobileNetCascade(nn.Module):
     """Stages 8 to 3 of MobileNet-v2 -> [b, h/4, w/4, 256]; stages of one resolution are added."""
 
     conv: Callable[..., nn.Module]
+    pool: Callable[..., nn.Module]
+    resize: Callable[..., jax.Array]
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
@@ -107,8 +114,8 @@ class MobileNetCascade(nn.Module):
             fine = sum(self.conv(256, 1, name=f"adapt_stage{s}")(features[f"stage{s}"]) for s in stages)
             if x is not None:
                 x = self.conv(256, 1, name=f"fuse_coarse{block}")(x)
-                fine = fine + layers.resize_align_corners(x, fine.shape[1:3])
-            x = ChainedResidualPooling(self.conv, 1, name=f"pool{block}")(nn.relu6(fine))
+                fine = fine + self.resize(x, fine.shape[1:3])
+            x = self.pool(self.conv, 1, name=f"pool{block}")(nn.relu6(fine))
         return x
 
 
@@ -123,6 +130,13 @@ class RefineNet(nn.Module):
         own, 'synchronised' those of the whole batch (under a mapped axis called 'batch').
       dropout: rate on the two deepest features (and before the full network's classifier); needs a 'dropout' rng to train.
       dtype: of the computation; parameters, moments and logits are float32 always.
+      pool_order: 'pool_conv' or 'conv_pool', in a stage of the chained residual pooling.
+      pool_stages: of the chained residual pooling.
+      stride_on: '3x3' or '1x1', the convolution of a ResNet block that carries the stride.
+      resize: 'bilinear' (corners aligned) or 'bicubic' (MATLAB's), of the coarse path where paths are fused.
+      normalisation: 'imagenet' or 'minus_128', what is done to the pixels; see `models.prepare`.
+      remat: in training, the blocks of a ResNet's cascade are computed again for their gradient rather than kept.
+      input_scale: every picture is enlarged by this before the network; see `models.prepare`.
     """
 
     trunk_name: str
@@ -131,6 +145,13 @@ class RefineNet(nn.Module):
     batch_norm: str = "frozen"
     dropout: float = 0.5
     dtype: layers.Dtype = jnp.float32
+    pool_order: str = "pool_conv"
+    pool_stages: int = 4
+    stride_on: str = "3x3"
+    resize: str = "bilinear"
+    normalisation: str = "imagenet"
+    input_scale: float = 1.0
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -157,11 +178,16 @@ class RefineNet(nn.Module):
             epsilon=1e-5,
             dtype=self.dtype,
         )
+        pool = partial(ChainedResidualPooling, order=self.pool_order, stages=self.pool_stages)
+        resize = {"bilinear": layers.resize_align_corners, "bicubic": layers.resize_bicubic}[self.resize]
         if self.trunk_name == "mobilenet_v2":
-            trunk, cascade = MobileNetV2(conv, norm, name="trunk"), MobileNetCascade(new_conv, name="cascade")
+            trunk = MobileNetV2(conv, norm, name="trunk")
+            cascade = MobileNetCascade(new_conv, pool, resize, name="cascade")
         else:
-            trunk = ResNet(int(self.trunk_name.removeprefix("resnet")), conv, norm, name="trunk")
-            cascade = ResNetCascade(self.light, self.dropout, new_conv, name="cascade")
+            trunk = ResNet(int(self.trunk_name.removeprefix("resnet")), conv, norm, self.stride_on, name="trunk")
+            block = nn.remat(RefineBlock) if self.remat else RefineBlock
+            block = partial(block, light=self.light, conv=new_conv, pool=pool, resize=resize)
+            cascade = ResNetCascade(block, self.light, self.dropout, name="cascade")
         features = trunk(x.astype(self.dtype))
         if features_only:
             return features

@@ -12,18 +12,23 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut; the 3x3 carries the stride, as in torchvision's ResNet."""
+    """1x1, 3x3 and 1x1 convolutions around a shortcut.
+
+    The stride is on the 3x3, as in torchvision's ResNet, or on the first 1x1, as in the original (Caffe) one.
+    """
 
     features: int
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    stride_on: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = self.features * EXPANSION
-        y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, name="conv1")(x)))
-        y = nn.relu(self.norm(name="bn2")(self.conv(self.features, 3, self.stride, name="conv2")(y)))
+        stride1, stride2 = (1, self.stride) if self.stride_on == "3x3" else (self.stride, 1)
+        y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, stride1, name="conv1")(x)))
+        y = nn.relu(self.norm(name="bn2")(self.conv(self.features, 3, stride2, name="conv2")(y)))
         # A scale of zero makes the new block an identity: a deep trunk with frozen moments would overflow without.
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(self.conv(width, 1, name="conv3")(y))
         if x.shape[-1] != width or self.stride > 1:
@@ -37,6 +42,7 @@ class ResNet(nn.Module):
     depth: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    stride_on: str = "3x3"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
@@ -47,6 +53,6 @@ class ResNet(nn.Module):
             for block in range(1, blocks + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = Bottleneck(32 * 2**stage, stride, self.conv, self.norm, name=name)(x)
+                x = Bottleneck(32 * 2**stage, stride, self.conv, self.norm, self.stride_on, name=name)(x)
             features[f"stage{stage}"] = x
         return features

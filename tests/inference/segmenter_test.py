@@ -11,8 +11,8 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
 
 
-def _segmenter(**options):
-    return Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, **options)
+def _segmenter(model=None, **options):
+    return Segmenter(model or tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, **options)
 
 
 def _images(sizes, seed=0):
@@ -47,8 +47,8 @@ def test_scales_are_averaged():
 
 def test_input_scale_multiplies_the_test_scales():
     (image,) = _images([(32, 64)])
-    _close(_segmenter(input_scale=1.5)(image).scores, _segmenter(scales=(1.5,))(image).scores)
-    _close(_segmenter(input_scale=2.0, scales=(0.5,))(image).scores, _segmenter()(image).scores)
+    _close(_segmenter(tiny.Tiny(3, input_scale=1.5))(image).scores, _segmenter(scales=(1.5,))(image).scores)
+    _close(_segmenter(tiny.Tiny(3, input_scale=2.0), scales=(0.5,))(image).scores, _segmenter()(image).scores)
 
 
 def test_flip_averages_the_mirrored_image_with_sides_exchanged():

@@ -1,38 +1,179 @@
-"""Loading weights fails on anything missing, left over or misshapen, and names all of it."""
+"""Weights find their places or an error names all that do not; files tell their network; ours come back bit for bit."""
+
+import json
 
 import jax
 import numpy as np
 import pytest
 
-from refinenet_jax import models, weights
+import refinenet_jax
+from refinenet_jax import checkpoint, models, weights
+from refinenet_jax.__main__ import main
+from refinenet_jax.errors import UsageError
+from refinenet_jax.weights import recognise
+from refinenet_jax.weights.files import WeightsFile
 from refinenet_jax.weights.names import pytorch_name
 
 
-@pytest.fixture
-def state_dict():
-    """A PyTorch state dict that fits rf_lw_mbv2 with two classes."""
-    shapes = models.variable_shapes(models.create_model("rf_lw_mbv2", 2))
-    rng = np.random.default_rng(0)
+def _pytorch(variant, classes, make=lambda shape: np.broadcast_to(np.float32(1), shape)):
+    """A PyTorch state dict that fits."""
+    model = models.create_model(variant, classes)
     entries = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(models.variable_shapes(model)):
         shape = tuple(leaf.shape[i] for i in (3, 2, 0, 1)) if len(leaf.shape) == 4 else leaf.shape
-        entries[pytorch_name(tuple(k.key for k in path)[1:], "mobilenet_v2")] = rng.random(shape, np.float32)
+        entries[pytorch_name(tuple(k.key for k in path)[1:], model.trunk_name)] = make(shape)
+    return entries
+
+
+@pytest.fixture(scope="module")
+def state_dict():
+    rng = np.random.default_rng(0)
+    entries = _pytorch("rf_lw_mbv2", 2, lambda shape: rng.random(shape, np.float32))
     return entries | {"layer1.1.num_batches_tracked": np.zeros((), np.int64)}
 
 
-def test_npz_file_and_dict_give_the_same(state_dict, tmp_path):
+@pytest.fixture(scope="module")
+def npz(state_dict, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "anything.bin"
+    with path.open("wb") as file:
+        np.savez(file, **state_dict)
+    return path
+
+
+def _same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_file_and_dict_give_the_same(state_dict, npz):
     model = models.create_model("rf_lw_mbv2", 2)
-    np.savez(tmp_path / "weights.npz", **state_dict)
-    from_file = weights.load_weights(tmp_path / "weights.npz", model)
     from_dict = weights.load_weights(state_dict, model)
-    jax.tree.map(np.testing.assert_array_equal, from_file, from_dict)
+    _same(weights.load_weights(npz, model), from_dict)
+    loaded, variables = refinenet_jax.load(npz)
+    assert loaded == model
+    _same(variables, from_dict)
     kernel = from_dict["params"]["classifier"]["kernel"]
     np.testing.assert_array_equal(kernel[1, 2, 5, 1], state_dict["segm.weight"][1, 5, 1, 2])
 
 
 def test_all_faults_are_listed(state_dict):
-    state_dict["fc.weight"] = np.zeros((1000, 1280), np.float32)
-    del state_dict["conv7.weight"]
+    wrong = {name: array for name, array in state_dict.items() if name != "conv7.weight"}
+    wrong["fc.weight"] = np.zeros((1000, 1280), np.float32)
     faults = r"(?s)4 faults.*missing: conv7\.weight.*shape: segm\.(bias|weight).*left over: fc"
     with pytest.raises(ValueError, match=faults):
-        weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 21))
+        weights.load_weights(wrong, models.create_model("rf_lw_mbv2", 21))
+
+
+def test_what_is_skipped_is_no_fault_and_starts_anew(state_dict):
+    wrong = {name: array for name, array in state_dict.items() if not name.startswith("conv7.")}
+    wrong["fc.weight"] = np.zeros((1000, 1280), np.float32)
+    model = models.create_model("rf_lw_mbv2", 21)
+    variables = weights.load_weights(wrong, model, skip=("classifier", "conv7", "fc"))
+    classifier = variables["params"]["classifier"]["kernel"]
+    assert classifier.shape == (3, 3, 256, 21)
+    assert 0.005 < classifier.std() < 0.02
+    whole = weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2))
+    np.testing.assert_array_equal(
+        variables["params"]["trunk"]["conv1"]["kernel"], whole["params"]["trunk"]["conv1"]["kernel"]
+    )
+    _same(variables["batch_stats"], whole["batch_stats"])
+    # A name is not a prefix of other names: 'conv' would let nearly everything go.
+    with pytest.raises(UsageError, match=r"missing: conv7\.weight"):
+        weights.load_weights(wrong, model, skip=("classifier", "conv", "fc"))
+
+
+@pytest.mark.parametrize("variant", models.VARIANTS)
+def test_every_variant_is_told_by_names_and_shapes(variant):
+    network = recognise.recognise(WeightsFile("PyTorch (zip)", _pytorch(variant, 7), {}))
+    assert (network.variant, network.num_classes, network.class_names[1]) == (variant, 7, "head")
+    assert network.options == {"pool_stages": 4}
+
+
+@pytest.mark.parametrize("depth", [50, 101, 152])
+def test_an_imagenet_trunk_is_told_and_its_classes_left(depth):
+    """torchvision's and timm's names; `fc` is ImageNet's."""
+    arrays = {
+        name: array for name, array in _pytorch(f"rf{depth}", 2).items() if name.startswith(("conv1", "bn1", "layer"))
+    }
+    arrays |= {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000, np.float32)}
+    network = recognise.recognise(WeightsFile("safetensors", arrays, {}))
+    assert (network.variant, network.trunk, network.num_classes) == (None, f"resnet{depth}", None)
+
+
+@pytest.mark.parametrize(
+    ("drop", "add", "says"),
+    [
+        ("layer3.5.", {}, "a trunk of 5 blocks in its third stage"),
+        ("conv1.", {"conv1.0.weight": np.zeros((32, 3, 3, 3))}, "known are ResNet-50, -101 and -152"),
+        ("p_ims1d2_outl1", {}, "a classifier and a trunk, but no cascade"),
+        ("", {"conv1_filter": np.zeros((7, 7, 3, 64))}, "MatConvNet's names and PyTorch's"),
+        ("mflow_conv_g", {}, "chained pooling has 0 stages"),
+    ],
+)
+def test_unknown_networks_are_refused(drop, add, says):
+    arrays = {name: array for name, array in _pytorch("rf50", 2).items() if not (drop and name.startswith(drop))} | add
+    with pytest.raises(UsageError, match=says):
+        recognise.recognise(WeightsFile("npz", arrays, {}))
+
+
+def test_a_trunk_alone_wants_to_know_what_to_build(tmp_path):
+    arrays = {name: array for name, array in _pytorch("rf50", 2).items() if name.startswith(("conv1", "bn1", "layer"))}
+    np.savez(tmp_path / "trunk.npz", **{name: np.float16(array) for name, array in arrays.items()})
+    with pytest.raises(UsageError, match=r"holds a resnet50 without a cascade.*variant='rf50' or 'rf_lw50'"):
+        refinenet_jax.load(tmp_path / "trunk.npz")
+    model, variables = refinenet_jax.load(tmp_path / "trunk.npz", variant="rf_lw50", num_classes=3)
+    assert model == models.create_model("rf_lw50", 3)
+    assert (variables["params"]["trunk"]["conv1"]["kernel"] == 1).all()
+    assert 0.005 < variables["params"]["cascade"]["refine4"]["adapt"]["kernel"].std() < 0.02
+    with pytest.raises(UsageError, match="left over: layer3"):
+        refinenet_jax.load(tmp_path / "trunk.npz", variant="rf_lw_mbv2", num_classes=3)
+
+
+def test_converted_weights_are_a_folder_like_a_runs(npz, state_dict, tmp_path, capsys):
+    folder = tmp_path / "converted"
+    arguments = [str(npz), "--output", str(folder), "--classes", "background, glove", "--licence", "for research only"]
+    assert main(["convert", *arguments]) == 0
+    assert "rf_lw_mbv2, 2 channels" in capsys.readouterr().out
+    description = json.loads((folder / "model.json").read_text())
+    assert (description["licence"], description["class_names"]) == ("for research only", ["background", "glove"])
+    segmenter = refinenet_jax.Segmenter.from_checkpoint(folder)
+    _same(segmenter.variables, weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2)))
+    assert segmenter.class_names == ("background", "glove")
+    assert main(["convert", *arguments]) == 1
+    assert "exists" in capsys.readouterr().err
+    with pytest.raises(checkpoint.CheckpointError, match="init_from"):
+        checkpoint.check_description(folder, description, ())
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_our_own_file_comes_back_bit_for_bit(npz, tmp_path, ending, capsys):
+    assert main(["convert", str(npz), "--output", str(tmp_path / "run")]) == 0
+    path = tmp_path / f"weights{ending}"
+    assert main(["convert", str(tmp_path / "run"), "--output", str(path)]) == 0
+    model, variables = refinenet_jax.load(path)
+    assert model == models.create_model("rf_lw_mbv2", 2)
+    _same(variables, refinenet_jax.load(npz)[1])
+    assert main(["convert", str(path), "--output", str(tmp_path / "again")]) == 0
+    one, other = (json.loads((tmp_path / name / "model.json").read_text()) for name in ("run", "again"))
+    assert {**one, "converted_from": ""} == {**other, "converted_from": ""}
+    capsys.readouterr()
+    assert main(["convert", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "rf_lw_mbv2, 2 channels: background, hand" in told
+
+
+def test_classes_must_be_as_many_as_channels_but_void_may_be_left_out(npz, tmp_path, capsys):
+    assert main(["convert", str(npz), "--output", str(tmp_path / "a"), "--classes", "background,left,right,other"]) == 1
+    assert "2 channels, but 4 classes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_sides_are_swapped_by_a_mirror(tmp_path):
+    model = models.create_model("rf_lw_mbv2", 3)
+    from refinenet_jax.weights.convert import describe
+
+    names = ("background", "left hand", "right hand")
+    network = recognise.Network("rf_lw_mbv2", "mobilenet_v2", 3, names, {}, {})
+    assert describe("rf_lw_mbv2", model, network, {})["flip_pairs"] == [(1, 2)]
+    hidden = describe("rf_lw_mbv2", model, network, {}, ("background", "hand", "void"))
+    assert (hidden["class_names"], hidden["num_classes"]) == (("background", "hand"), 3)

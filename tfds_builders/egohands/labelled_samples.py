@@ -11,14 +11,15 @@ Nothing here knows TFDS, so that masks can be drawn and checked without it.
 
 import dataclasses
 import io
+import math
 import re
 
 import numpy as np
-import scipy.io
 from etils import epath
 from PIL import Image
 
 from refinenet_jax.data.polygons import draw
+from refinenet_jax.matlab import mat5, structs
 
 FOLDER = "_LABELLED_SAMPLES"
 FRAMES_PER_VIDEO = 100
@@ -46,6 +47,10 @@ VIDEOS = sorted(video for videos in SPLITS.values() for video in videos)
 # The fields of polygons.mat and the id each hand has in a mask: `my` is the wearer of the camera, `your` the partner.
 # Painted in this order, later over earlier: where hands overlap, the wearer's are the nearer ones to the camera.
 IDENTITIES = {"yourleft": 3, "yourright": 4, "myleft": 1, "myright": 2}
+
+# Some times the most that an official polygons.mat has: 0.9 MB, and 260,000 numbers.
+_MAX_FILE_BYTES = 16 << 20
+_MAX_NUMBERS = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +113,13 @@ def read_polygons(path: epath.Path) -> list[dict[str, np.ndarray]]:
       ValueError: The file cannot be read or is not what the data set ships.
     """
     try:
-        structs = scipy.io.loadmat(io.BytesIO(path.read_bytes()), variable_names=["polygons"])["polygons"].ravel()
-        frames = [{name: np.asarray(struct[name], np.float64) for name in IDENTITIES} for struct in structs]
-    except Exception as error:  # On damaged files scipy raises nearly everything there is.
+        if (size := path.stat().length) > _MAX_FILE_BYTES:
+            raise ValueError(f"it has {size} bytes, more than any video's ({_MAX_FILE_BYTES})")
+        rows = structs(mat5.read_variables(path.read_bytes())["polygons"], "polygons")
+        if (count := sum(math.prod(row[name].shape) for row in rows for name in IDENTITIES)) > _MAX_NUMBERS:
+            raise ValueError(f"it has {count} numbers, more than any video's ({_MAX_NUMBERS})")
+        frames = [{name: np.asarray(row[name].read(), np.float64) for name in IDENTITIES} for row in rows]
+    except Exception as error:  # A damaged file fails in any of many ways.
         raise ValueError(
             f"{path} cannot be read as the polygons of EgoHands ({type(error).__name__}: {error}). "
             "It may be cut short or of another data set; unpack it again."

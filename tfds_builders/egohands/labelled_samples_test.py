@@ -1,6 +1,7 @@
 """Tests of the official lists, of reading polygons.mat, and of drawing masks."""
 
 import pathlib
+import struct
 from collections import Counter
 
 import numpy as np
@@ -46,9 +47,9 @@ def test_a_video_is_its_frames_by_name_with_their_polygons():
 
 
 def test_both_kinds_of_absent_hand_are_in_the_dummy_data():
-    struct = scipy.io.loadmat(VIDEO / "polygons.mat")["polygons"]
-    assert struct.shape == (1, 3)
-    assert {struct[0, 2][name].shape for name in labelled_samples.IDENTITIES} == {(1, 0), (0, 0)}
+    polygons = scipy.io.loadmat(VIDEO / "polygons.mat")["polygons"]
+    assert polygons.shape == (1, 3)
+    assert {polygons[0, 2][name].shape for name in labelled_samples.IDENTITIES} == {(1, 0), (0, 0)}
 
 
 def test_a_corner_fills_the_pixel_it_lies_in():
@@ -110,6 +111,21 @@ def test_bad_polygons_are_named(tmp_path, content):
     _write(tmp_path / "polygons.mat", content)
     with pytest.raises(ValueError, match=r"polygons\.mat(: myleft of frame 0| cannot be read)"):
         read_polygons(epath.Path(tmp_path / "polygons.mat"))
+
+
+def test_polygons_that_claim_to_be_many_are_refused(tmp_path, monkeypatch):
+    path = epath.Path(tmp_path / "polygons.mat")
+    fields = [(name, object) for name in labelled_samples.IDENTITIES]
+    scipy.io.savemat(path, {"polygons": np.zeros((1, 3), fields)})
+    path.write_bytes(path.read_bytes().replace(struct.pack("<ii", 1, 3), struct.pack("<ii", 1, 1_500_000_000)))
+    with pytest.raises(ValueError, match=r"polygons\.mat cannot be read .*more than 50,000 values"):
+        read_polygons(path)
+    monkeypatch.setattr(labelled_samples, "_MAX_NUMBERS", 100)
+    with pytest.raises(ValueError, match=r"polygons\.mat cannot be read .*has 120 numbers, more than any video's"):
+        read_polygons(VIDEO / "polygons.mat")
+    monkeypatch.setattr(labelled_samples, "_MAX_FILE_BYTES", 100)
+    with pytest.raises(ValueError, match=r"polygons\.mat cannot be read .*bytes, more than any video's"):
+        read_polygons(VIDEO / "polygons.mat")
 
 
 @pytest.mark.skipif(not ANNOTATIONS.exists(), reason=f"no real EgoHands annotations in {ANNOTATIONS}")

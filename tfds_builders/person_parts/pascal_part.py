@@ -7,12 +7,14 @@ knows TFDS.
 
 import dataclasses
 import io
+import math
+from typing import Any
 
 import numpy as np
 from etils import epath
 from PIL import Image
 
-from tfds_builders.person_parts import matlab5
+from refinenet_jax.matlab import Numbers, mat5, structs
 
 VOID = 255
 CLASS_NAMES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
@@ -60,10 +62,14 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
       ValueError: The file cannot be read, a person has a part of a name not in PARTS, or masks differ in size.
     """
     try:
-        (annotation,) = matlab5.read_variable(_read_bytes(path), "anno")
+        (annotation,) = structs(mat5.read_variables(_read_bytes(path))["anno"], "annotations")
         objects = [
-            (item["class"], item["mask"], [(part["part_name"], part["mask"]) for part in item["parts"]])
-            for item in annotation["objects"]
+            (
+                item["class"],
+                item["mask"],
+                [(part["part_name"], part["mask"]) for part in structs(item["parts"], "parts")],
+            )
+            for item in structs(annotation["objects"], "objects")
         ]
         if not all(
             isinstance(name, str) for kind, _, parts in objects for name in (kind, *(part for part, _ in parts))
@@ -78,11 +84,13 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
     for index, (kind, mask, parts) in enumerate(objects):
         where = f"{path}: object {index} ({kind})"
         if index == 0:
-            size = np.shape(mask)
-        if len(size) != 2 or np.shape(mask) != size:
+            size = _shape(mask)
+        if len(size) != 2 or _shape(mask) != size:
             raise ValueError(
-                f"{where} has a mask of shape {np.shape(mask)}; that of object 0 is {size}. Unpack it again."
+                f"{where} has a mask of shape {_shape(mask)}; that of object 0 is {size}. Unpack it again."
             )
+        if math.prod(size) > _MAX_PIXELS:
+            raise ValueError(f"{where} has a mask of shape {size}, larger than any picture. Unpack it again.")
         if kind != "person":
             continue
         for name, part in parts:
@@ -91,12 +99,14 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
                     f"{where} has a part {name!r}; those of a person are {' '.join(PARTS)}. "
                     "Get the file from the official archive."
                 )
-            if np.shape(part) != size:
-                raise ValueError(
-                    f"{where} has {name!r} of shape {np.shape(part)}; its mask is {size}. Unpack it again."
-                )
-        persons.append(Person(mask > 0, tuple((name, part > 0) for name, part in parts)))
+            if _shape(part) != size:
+                raise ValueError(f"{where} has {name!r} of shape {_shape(part)}; its mask is {size}. Unpack it again.")
+        persons.append(Person(mask.read() > 0, tuple((name, part.read() > 0) for name, part in parts)))
     return size, persons
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.shape if isinstance(value, Numbers) else ()
 
 
 def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:

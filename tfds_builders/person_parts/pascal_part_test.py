@@ -105,6 +105,14 @@ def test_masks_of_different_sizes_are_named(tmp_path):
         _read(tmp_path, [(kind, mask, parts | {"nose": "text"})])
 
 
+def test_masks_larger_than_pictures_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pascal_part, "_MAX_PIXELS", HEIGHT * WIDTH - 1)
+    with pytest.raises(
+        ValueError, match=r"object 0 \(person\) has a mask of shape \(48, 64\), larger than any picture"
+    ):
+        _read(tmp_path, [person(20, 3)])
+
+
 def test_names_that_are_no_text_are_refused(tmp_path):
     kind, mask, parts = person(20, 3)
     for objects in ([(3.0, mask, parts)], [(kind, mask, {3: mask})]):

@@ -1,0 +1,121 @@
+"""`refinenet-jax convert`: other people's weights into our checkpoint format, or into one file."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refinenet_jax import checkpoint, models
+from refinenet_jax.errors import UsageError
+from refinenet_jax.weights.files import read
+from refinenet_jax.weights.loading import load, network_in
+from refinenet_jax.weights.recognise import Network
+from refinenet_jax.weights.saving import ENDINGS, save_weights
+
+_LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `refinenet-jax convert`."""
+    parser.add_argument("source", metavar="FILE", help=".pth, .safetensors, .npz, MatConvNet's .mat, or a run's folder")
+    parser.add_argument(
+        "--output",
+        metavar="DIR_OR_FILE",
+        help="new folder that predict, evaluate and --config.init_from take, or a .safetensors or .npz file; "
+        "without it, what the file holds is told",
+    )
+    parser.add_argument("--classes", help="names of the classes, background first: background,left hand,right hand")
+    parser.add_argument("--licence", help="licence note to keep in model.json; by default what the file says")
+    parser.add_argument("--variant", choices=models.VARIANTS, help="for a trunk alone: the network to put on it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts, or tells; returns the exit status."""
+    source, output = Path(args.source), args.output and Path(args.output)
+    if output and output.exists():
+        raise UsageError(f"{output} exists; move it, or give another --output.")
+    if source.is_dir():
+        if output is None or output.suffix not in ENDINGS:
+            raise UsageError(f"{source} is a folder already; give an --output that ends in {' or '.join(ENDINGS)}.")
+        description, variables = checkpoint.load_model(source)
+        save_weights(output, variables, description)
+        print(f"Written: {output}")
+        return 0
+    classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
+    network = network_in(source)
+    file = read(source)
+    for line in _tell(source, file.format, network, file.facts):
+        print(line)
+    if output is None:
+        return 0
+    alone = {"variant": args.variant, "num_classes": len(classes) or None} if network.variant is None else {}
+    model, variables = load(source, **alone)
+    description = describe(args.variant or network.variant, model, network, file.facts, classes, args.licence)
+    description |= {"converted_from": source.name}
+    if output.suffix in ENDINGS:
+        save_weights(output, variables, description)
+    else:
+        checkpoint.write_model(output, description, variables)
+    print(f"Written: {output}")
+    return 0
+
+
+def describe(
+    variant: str,
+    model: models.RefineNet,
+    network: Network,
+    facts: Mapping[str, Any],
+    classes: tuple[str, ...] = (),
+    licence: str | None = None,
+) -> dict[str, Any]:
+    """What model.json says of a converted network: as of one trained here, with the file's own facts.
+
+    Raises:
+      UsageError: more or fewer classes than the network has channels (a last one called void may be there or not).
+    """
+    names = classes or network.class_names
+    if names[-1] == "void":
+        names = names[:-1]
+    if not model.num_classes - 1 <= len(names) <= model.num_classes:
+        raise UsageError(f"The network has {model.num_classes} channels, but {len(names)} classes: {', '.join(names)}.")
+    noted = next((str(facts[key]) for key in _LICENCE_KEYS if key in facts), "not stated in the file")
+    pairs = [
+        (i, names.index(other))
+        for i, name in enumerate(names)
+        if "left" in name and (other := name.replace("left", "right")) in names
+    ]
+    return {
+        "variant": variant,
+        "num_classes": model.num_classes,
+        "class_names": names,
+        "flip_pairs": pairs,
+        **{name: getattr(model, name) for name in (*models.OPTIONS, "input_scale")},
+        "dtype": "float32",
+        "scales": (1.0,),
+        "flip": False,
+        "dataset": "",
+        "licence": licence or noted,
+    }
+
+
+def _tell(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -> list[str]:
+    """What a file is, a line for each thing worth knowing."""
+    count = sum(int(np.prod(network.arrays[name].shape)) for name in network.arrays)
+    lines = [f"{source}: {form}, {len(network.arrays)} arrays, {count / 1e6:.1f} M numbers"]
+    if network.variant:
+        void = network.num_classes - len(network.class_names)
+        lines.append(
+            f"network   {network.variant}, {network.num_classes} channels: {', '.join(network.class_names)}"
+            f"{' (and void)' if void else ''}"
+        )
+    else:
+        lines.append(f"network   {network.trunk}, a trunk alone")
+    if network.options:
+        lines.append("computes  " + ", ".join(f"{key} {value}" for key, value in network.options.items()))
+    plain = {key: value for key, value in facts.items() if isinstance(value, str | int | float) and key != "model.json"}
+    if plain:
+        lines.append("says      " + ", ".join(f"{key}: {str(value)[:60]}" for key, value in list(plain.items())[:12]))
+    # A file may hold what would steer the terminal.
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]

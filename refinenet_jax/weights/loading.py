@@ -1,0 +1,147 @@
+"""Files of weights -> networks, filled."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from refinenet_jax import models
+from refinenet_jax.errors import UsageError
+from refinenet_jax.weights.files import WeightsError, read
+from refinenet_jax.weights.names import pytorch_name
+from refinenet_jax.weights.recognise import Network, recognise
+
+# It carries nothing we need: the count behind PyTorch's cumulative batch-norm average.
+_IGNORED = "num_batches_tracked"
+# With a trunk alone: what is new on it, and the classifier of ImageNet that is not needed.
+_SKIPPED_WITH_A_TRUNK = ("cascade", "classifier", "fc")
+
+
+def load(
+    path: str | os.PathLike, *, variant: str | None = None, num_classes: int | None = None
+) -> tuple[models.RefineNet, dict]:
+    """Loads the network that a file holds.
+
+    Args:
+      path: PyTorch's .pth, .safetensors, .npz or MatConvNet's .mat; what is in it decides, not its name.
+      variant: for a file with a trunk alone: the network to put on it, with new weights.
+      num_classes: the same.
+
+    Returns:
+      The network as the file's own library computes it, and its variables, float32.
+
+    Raises:
+      UsageError: the file is damaged, unsafe or of no network known; or something in it is missing, left over or of
+        another shape: all of it is listed.
+    """
+    network = network_in(path)
+    if network.variant is None:
+        if variant is None or num_classes is None:
+            fitting = [name for name, (trunk, _) in models.VARIANTS.items() if trunk == network.trunk]
+            raise UsageError(
+                f"{path} holds a {network.trunk} without a cascade. Say what to build on it: load(path, "
+                f"variant={' or '.join(map(repr, fitting))}, num_classes=...)."
+            )
+        model = models.create_model(variant, num_classes, **network.options)
+        return model, _fill(model, network, path)
+    if variant not in (None, network.variant) or num_classes not in (None, network.num_classes):
+        raise UsageError(
+            f"{path} holds a {network.variant} with {network.num_classes} channels, not what was asked for."
+        )
+    model = models.create_model(network.variant, network.num_classes, **network.options)
+    return model, _fill(model, network, path)
+
+
+def load_weights(
+    source: str | os.PathLike | Mapping[str, np.ndarray], model: models.RefineNet, skip: Iterable[str] = ()
+) -> dict:
+    """Fills a given model.
+
+    Args:
+      source: a file, as `load` takes it, or a PyTorch state dict of NumPy arrays (convolutions OIHW).
+      model: the network to fill, from `create_model`. How it computes (its options) is not compared.
+      skip: what need not fit: names of arrays in the file, or places in our tree such as 'classifier' or
+        'cascade/refine1', with all below. Our variables among them, if the file has none that fit, start at random.
+
+    Returns:
+      {'params': ..., 'batch_stats': ...}, float32.
+
+    Raises:
+      UsageError: as `load`; what is named in `skip` is no fault.
+    """
+    if isinstance(source, Mapping):
+        return _fill_from(source, model, "These arrays", tuple(skip))
+    return _fill(model, network_in(source), source, tuple(skip))
+
+
+def network_in(path: str | os.PathLike) -> Network:
+    """What a file of weights is of, its arrays still unread.
+
+    Raises:
+      UsageError: the file is damaged, unsafe or of no network known.
+    """
+    try:
+        return recognise(read(path))
+    except WeightsError as error:
+        raise error if str(path) in str(error) else WeightsError(f"{path} cannot be used. {error}") from error
+
+
+def _fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
+    if network.variant is None:
+        skip = (*skip, *_SKIPPED_WITH_A_TRUNK)
+    return _fill_from(network.arrays, model, where, skip, network.ours)
+
+
+def _fill_from(
+    arrays: Mapping[str, np.ndarray], model: models.RefineNet, where: Any, skip: tuple[str, ...], ours: bool = False
+) -> dict:
+    """The variables of `model` from arrays of PyTorch's names and layout, or of ours."""
+    left = {name for name in arrays if not name.endswith(_IGNORED)}
+    faults: list[str] = []
+    fresh: list[tuple] = []
+
+    def take(path: tuple, wanted: jax.ShapeDtypeStruct) -> np.ndarray | None:
+        keys = tuple(p.key for p in path)
+        place = "/".join(keys)
+        name = place if ours else pytorch_name(keys[1:], model.trunk_name)
+        skipped = _covers(skip, name) or _covers(skip, "/".join(keys[1:]))
+        left.discard(name)
+        if name not in arrays:
+            if not skipped:
+                faults.append(f"missing: {name}, for {place} {wanted.shape}")
+        else:
+            array = arrays[name]
+            if array.ndim == 4 and not ours:
+                array = array.transpose(2, 3, 1, 0)  # OIHW -> HWIO
+            if array.shape == wanted.shape:
+                return np.array(array, np.float32, order="C")
+            if not skipped:
+                faults.append(f"shape: {name} is {arrays[name].shape}, {place} is {wanted.shape} (HWIO)")
+        fresh.append(path)
+        return None
+
+    shapes = models.variable_shapes(model)
+    variables = jax.tree_util.tree_map_with_path(take, shapes)
+    faults += [f"left over: {name} {arrays[name].shape}" for name in sorted(left) if not _covers(skip, name)]
+    if faults:
+        raise UsageError(
+            f"{where}: the weights do not fit {model.trunk_name}{' light-weight' if model.light else ''} "
+            f"with {model.num_classes} classes ({len(faults)} faults):\n  " + "\n  ".join(faults)
+        )
+    if fresh:
+        new = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+        variables = jax.tree.map(
+            lambda taken, made: np.asarray(made) if taken is None else taken,
+            variables,
+            new,
+            is_leaf=lambda leaf: leaf is None,
+        )
+    return variables
+
+
+def _covers(skip: tuple[str, ...], name: str) -> bool:
+    """Whether an entry of `skip` is this name, or one that it lies below."""
+    return any(name == entry or name.startswith((f"{entry}.", f"{entry}/")) for entry in skip)

@@ -1,0 +1,113 @@
+"""Which network a file of weights is of: told by the names and shapes in it, never by the file's own name."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from refinenet_jax import models
+from refinenet_jax.weights import matlab_names
+from refinenet_jax.weights.files import WeightsError, WeightsFile
+from refinenet_jax.weights.matlab_names import Renamed
+from refinenet_jax.weights.saving import DESCRIPTION, description_of
+
+_DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
+_HANDS = ("background", "hand")
+_PARTS = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
+_VOC = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a file of weights is of.
+
+    Attributes:
+      variant: of VARIANTS; None for a trunk alone, which several variants share.
+      trunk: as in `RefineNet.trunk_name`.
+      num_classes: channels of the classifier, None for a trunk alone. The authors' MATLAB networks have one more than classes,
+        the last, for void: nothing is trained to be it.
+      class_names: by convention of the datasets, as no file tells them; `convert --classes` tells better.
+      options: of `create_model`.
+      arrays: by PyTorch's names, or ours.
+      ours: whether the names are ours.
+    """
+
+    variant: str | None
+    trunk: str
+    num_classes: int | None
+    class_names: tuple[str, ...]
+    options: dict[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    ours: bool = False
+
+
+def recognise(file: WeightsFile) -> Network:
+    """Tells the network.
+
+    Raises:
+      WeightsError: it is none of those known, or of two naming schemes.
+    """
+    if (description := description_of(file)) is not None:
+        return Network(
+            description["variant"],
+            models.VARIANTS[description["variant"]][0],
+            description.get("num_classes", len(description["class_names"])),
+            tuple(description["class_names"]),
+            models.options_of(description),
+            Renamed({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
+            ours=True,
+        )
+    arrays, options, matlab = file.arrays, {}, matlab_names.is_matlab(file.arrays)
+    if matlab:
+        if mixed := [name for name in arrays if name.endswith((".weight", ".running_mean"))]:
+            raise WeightsError(f"It has MatConvNet's names and PyTorch's ({mixed[0]}): one file of two networks.")
+        options = matlab_names.options(arrays, file.facts)
+        arrays = matlab_names.to_pytorch(arrays)
+    trunk = _trunk(arrays)
+    classifier = {"segm.weight", "clf_conv.weight"} & arrays.keys()
+    adapt = next((name for name in ("p_ims1d2_outl1_dimred.weight", "conv8.weight") if name in arrays), None)
+    if not classifier and adapt is None:
+        return Network(None, trunk, None, (), options, arrays)
+    if not classifier or adapt is None:
+        raise WeightsError(
+            f"It has {'a classifier' if classifier else 'a cascade'} and a trunk, but no "
+            f"{'cascade' if classifier else 'classifier'}: part of a network."
+        )
+    light = arrays[adapt].shape[-1] == 1
+    variant = next((name for name, (t, is_light) in models.VARIANTS.items() if (t, is_light) == (trunk, light)), None)
+    if variant is None:
+        raise WeightsError(
+            f"A {'light-weight' if light else 'full'} cascade on {trunk} is none of {', '.join(models.VARIANTS)}."
+        )
+    stages = [int(n) for name in arrays for n in re.findall(r"(?:_pool|crp\d)\.0\.(\d)_", name)]
+    options["pool_stages"] = max(stages, default=0)
+    if options["pool_stages"] not in models.OPTIONS["pool_stages"]:
+        raise WeightsError(f"Its chained pooling has {options['pool_stages']} stages; known are 4 and 2.")
+    channels = arrays[classifier.pop()].shape[0]
+    return Network(variant, trunk, channels, _class_names(channels, matlab), options, arrays)
+
+
+def _trunk(arrays: Mapping[str, np.ndarray]) -> str:
+    """The trunk's name."""
+    if "layer1.0.weight" in arrays and "layer2.0.output.0.0.weight" in arrays:
+        return "mobilenet_v2"
+    blocks = {int(n) for name in arrays for n in re.findall(r"^layer3\.(\d+)\.conv3\.weight$", name)}
+    if "conv1.weight" in arrays and len(blocks) in _DEPTHS:
+        return f"resnet{_DEPTHS[len(blocks)]}"
+    what = f"a trunk of {len(blocks)} blocks in its third stage" if blocks else "no trunk that is known here"
+    raise WeightsError(
+        f"It holds {what}; known are ResNet-50, -101 and -152 (with their plain 7x7 stem) and the MobileNet-v2 of Light-Weight "
+        f"RefineNet. Its {len(arrays)} arrays begin with {', '.join(list(arrays)[:4]) or 'nothing'}."
+    )
+
+
+def _class_names(channels: int, matlab: bool) -> tuple[str, ...]:
+    """Names of the classes by their number; MATLAB's hand and VOC networks have void behind them."""
+    known = {2: _HANDS, 7: _PARTS, 21: _VOC} | ({3: _HANDS, 22: _VOC} if matlab else {})
+    return known.get(channels, ("background", *(f"class {i}" for i in range(1, channels))))

@@ -1,0 +1,112 @@
+"""`refinenet-jax verify` names what is damaged, and says what to do."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refinenet_jax import checkpoint, integrity, verify
+from refinenet_jax.errors import UsageError
+
+DESCRIPTION = {"variant": "rf101", "class_names": ["background", "hand"]}
+MODEL = {"params": {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}}
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """Step 0 without a manifest."""
+    folder = tmp_path_factory.mktemp("converted") / "run"
+    checkpoint.write_model(folder, DESCRIPTION, MODEL)
+    shutil.rmtree(folder / "manifests", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture
+def workdir(converted, tmp_path):
+    """Steps 0, 10 and 20 with manifests."""
+    folder = Path(shutil.copytree(converted, tmp_path / "run"))
+    for step in ("10", "20"):
+        shutil.copytree(folder / "checkpoints" / "0", folder / "checkpoints" / step)
+    integrity.complete_manifests(folder)
+    return folder
+
+
+def _verify(folder, capsys):
+    """Exit status and output."""
+    parser = argparse.ArgumentParser()
+    verify.add_arguments(parser)
+    status = verify.run(parser.parse_args([str(folder)]))
+    return status, capsys.readouterr().out
+
+
+def test_whole_checkpoints(workdir, capsys):
+    status, output = _verify(workdir, capsys)
+    assert status == 0
+    header, *rows, _, last = output.splitlines()
+    assert header.split() == ["step", "files", "MB"]
+    count = len(integrity.files(workdir, 0))
+    assert [row.split() for row in rows] == [[step, str(count), "0.0", "whole"] for step in ("0", "10", "20")]
+    assert last == "Nothing is damaged."
+
+
+def test_damage_is_named_in_80_columns_with_a_cure_and_status_1(workdir, capsys, monkeypatch):
+    monkeypatch.chdir(workdir)
+    weights = max((workdir / "checkpoints/20/model").rglob("d/*"), key=lambda path: path.stat().st_size)
+    weights.write_bytes(weights.read_bytes()[::-1])
+    status, output = _verify(Path("."), capsys)
+    assert status == 1
+    assert max(map(len, output.splitlines())) <= 80
+    assert f"    {weights.relative_to(workdir / 'checkpoints/20')} has other content\n" in output
+    assert output.endswith(
+        "Damaged: 1 of 3 checkpoints. Restore from a copy, or delete checkpoints/20.\nTraining goes on from step 10.\n"
+    )
+
+
+def test_many_faults_are_counted_and_none_whole_is_said(workdir, capsys):
+    for step in ("0", "10", "20"):
+        for path in (workdir / "checkpoints" / step).rglob("*"):
+            if path.is_file() and path.name != "_METADATA":
+                path.unlink()
+    status, output = _verify(workdir, capsys)
+    assert status == 1
+    missing = len(integrity.read_manifest(workdir, 0)) - 1
+    assert output.count(" is missing") == 3 * 5
+    assert output.count(f"    and {missing - 5} more\n") == 3
+    assert "another folder" in output.replace("\n", " ")
+
+
+def test_a_converted_folder_without_manifest_is_told_but_no_fault(converted, capsys):
+    status, output = _verify(converted, capsys)
+    assert status == 0
+    assert "no manifest: nothing to hold it against" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "model.json is missing"),
+        ('{"variant": ', "model.json is damaged"),
+        ("[" * 10**5, "does not tell variant and class_names"),
+        ("[]", "does not tell variant and class_names"),
+        (json.dumps({"variant": "rf101", "class_names": []}), "does not tell variant and class_names"),
+        ("{}" + " " * 2**20, "far too large"),
+    ],
+)
+def test_a_damaged_description_is_a_fault(workdir, capsys, content, says):
+    (workdir / "model.json").unlink()
+    if content is not None:
+        (workdir / "model.json").write_text(content)
+    status, output = _verify(workdir, capsys)
+    assert status == 1
+    assert says in output.replace("\n", " ")
+    assert "Restore it" in output.replace("\n", " ")
+
+
+def test_a_folder_without_checkpoints_is_an_error_with_a_cure(tmp_path, capsys):
+    with pytest.raises(UsageError, match=r"holds no checkpoint\. Give the --workdir of a training run"):
+        _verify(tmp_path, capsys)
+    with pytest.raises(UsageError, match=r"nowhere is no folder\. Give the --workdir of a training run"):
+        _verify(tmp_path / "nowhere", capsys)

@@ -1,0 +1,274 @@
+"""A file of weights is known by its content; safetensors and npz give their arrays, and are held to what they claim."""
+
+import io
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch_files
+
+from refinenet_jax.weights import files
+
+ARRAYS = {
+    "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    "double": np.array([1.5, -2]),
+    "half": np.array([[0.5]], np.float16),
+    "count": np.array(7, np.int64),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 3), np.float32),
+}
+
+
+def assert_holds(file: files.WeightsFile, arrays: dict) -> None:
+    assert set(file.arrays) == set(arrays)
+    for name, array in arrays.items():
+        taken = file.arrays[name]
+        np.testing.assert_array_equal(taken, array, strict=True)
+        assert taken.dtype.isnative
+        taken[...] = 0
+        np.testing.assert_array_equal(file.arrays[name], array)  # what is taken belongs to the taker
+
+
+def assert_refused(path: Path, match: str) -> None:
+    with pytest.raises(files.WeightsError, match=match) as error:
+        files.read(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_the_content_tells_the_format_and_the_name_does_not(tmp_path):
+    safetensors.numpy.save_file(ARRAYS, tmp_path / "a.npz")
+    torch_files.write(tmp_path / "b.safetensors", {"a": ARRAYS["half"]}, legacy=False)
+    torch_files.write(tmp_path / "c.mat", {"a": ARRAYS["half"]}, legacy=True)
+    with open(tmp_path / "d.pth", "wb") as file:
+        np.savez(file, **ARRAYS)
+    formats = [files.read(path).format for path in sorted(tmp_path.iterdir())]
+    assert formats == ["safetensors", "PyTorch (zip)", "PyTorch (legacy)", "npz"]
+
+
+def test_names_are_listed_without_reading_an_array():
+    def read():
+        raise AssertionError
+
+    arrays = files.LazyArrays({"a": read})
+    assert "a" in arrays
+    assert "b" not in arrays
+    assert (list(arrays), len(arrays)) == (["a"], 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "web page"),
+        (b"\x1f\x8b\x08\x00", "gunzip"),
+        (b"\x93NUMPY\x01\x00", r"numpy\.savez"),
+        (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a pickle of Python"),
+        (b"hello", "no file of weights"),
+        (b"PK\x03\x04 and nothing", "cut short or damaged"),
+        (b"PK\x05\x06" + bytes(18), "it holds nothing"),
+    ],
+)
+def test_other_files_are_told_what_they_are(tmp_path, content, match):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    assert_refused(path, match)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    assert_refused(tmp_path / "nothing", "does not exist")
+    assert_refused(tmp_path, "is a folder")
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(tmp_path / "pipe", "no ordinary file")
+
+
+def test_a_file_that_shrinks_after_it_was_opened_is_noticed(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.ones(10_000))
+    file = files.read(path)
+    os.truncate(path, 100)
+    with pytest.raises(files.WeightsError, match="has changed"):
+        file.arrays["a"]
+
+
+# ---- safetensors
+
+
+def test_safetensors_give_arrays_and_metadata(tmp_path):
+    arrays = ARRAYS | {"b": np.array([1.0, -2.5], ml_dtypes.bfloat16)}
+    safetensors.numpy.save_file(arrays, tmp_path / "w", {"licence": "CC BY-NC 4.0"})
+    file = files.read(tmp_path / "w")
+    assert_holds(file, arrays | {"b": arrays["b"].astype(np.float32)})
+    assert file.facts == {"licence": "CC BY-NC 4.0"}
+
+
+def _safetensors(path: Path, header: object, data: bytes = b"", size: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + data)
+    return path
+
+
+def _entry(shape: list, begin: int, end: int, dtype: str = "F32") -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "match"),
+    [
+        ({"a": _entry([2], 0, 8), "b": _entry([2], 4, 12)}, 12, "damaged"),  # overlap
+        ({"a": _entry([2], 0, 8), "b": _entry([2], 0, 8)}, 8, "damaged"),  # the same bytes twice
+        ({"a": _entry([1], 0, 4), "b": _entry([1], 8, 12)}, 12, "damaged"),  # gap
+        ({"a": _entry([2], 0, 8)}, 12, "damaged"),  # more than is listed
+        ({"a": _entry([2], 0, 8)}, 4, "damaged"),  # cut
+        ({"a": _entry([3], 0, 8)}, 8, "damaged"),
+        ({"a": _entry([1 << 62, 1 << 62], 0, 8)}, 8, "damaged"),
+        ({"a": _entry([-1], 0, 8)}, 8, "damaged"),
+        ({"a": _entry([1], 8, 4)}, 8, "damaged"),
+        ({"a": _entry([0, 1 << 60], 0, 0)}, 0, "claims 2 axes"),
+        ({"a": _entry([1] * 100, 0, 4)}, 4, "claims 100 axes"),
+        ({"a": _entry([8], 0, 8, "F8_E4M3")}, 8, "holds F8_E4M3.*Save it as float32"),
+        ({"a": _entry([8], 0, 8, "OBJECT")}, 8, "damaged"),
+        ({"a": 1}, 0, "damaged"),
+        (b"{" * 10_000, 0, "damaged"),
+        (b'{"a": \xff}', 0, "damaged"),
+    ],
+)
+def test_safetensors_that_lie_are_refused(tmp_path, header, data, match):
+    assert_refused(_safetensors(tmp_path / "w", header, bytes(data)), match)
+
+
+def test_a_safetensors_header_larger_than_the_file_or_than_sense_is_refused(tmp_path):
+    for size, match in ((1000, "damaged"), (1 << 30, "claims a list of arrays"), ((1 << 64) - 1, "claims a list of")):
+        assert_refused(_safetensors(tmp_path / "w", {}, size=size), match)
+
+
+# ---- npz
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_gives_arrays_of_either_order_and_texts(tmp_path, save):
+    arrays = ARRAYS | {"fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "big": np.arange(3, dtype=">i4")}
+    with open(tmp_path / "w", "wb") as file:
+        save(file, **arrays, licence="CC BY-NC 4.0")
+    file = files.read(tmp_path / "w")
+    assert_holds(file, arrays | {"big": np.arange(3, dtype=np.int32)})
+    assert file.facts == {"licence": "CC BY-NC 4.0"}
+
+
+class Touch:
+    """Would leave a file behind if it were unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_npz_with_anything_but_numbers_is_refused(tmp_path):
+    for array in (
+        np.array([Touch(tmp_path / "canary")], object),
+        np.array(["a", "b"]),
+        np.array([b"a"]),
+        np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]),
+        np.array([1j]),
+        np.array(["2020-01-01"], "datetime64[D]"),
+        np.ones(2, ml_dtypes.bfloat16),
+        np.array("x" * 100_000),
+    ):
+        with open(tmp_path / "w", "wb") as file:
+            np.savez(file, good=np.ones(2), bad=array)
+        assert_refused(tmp_path / "w", "'bad' holds .*numbers")
+    assert not (tmp_path / "canary").exists()
+
+
+def _npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    length = struct.pack("<H", len(header)) if version == b"\x01\x00" else struct.pack("<I", len(header))
+    return b"\x93NUMPY" + version + length + header.encode() + data
+
+
+def _npz(path: Path, members: list[tuple[str, bytes]], packing: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def _header(shape: object, descr: object = "<f4", fortran: object = False) -> str:
+    return f"{{'descr': {descr!r}, 'fortran_order': {fortran!r}, 'shape': {shape!r}, }}\n"
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    ("member", "match"),
+    [
+        (_npy(_header((1 << 40,)), bytes(8)), "claims float32 .* 8 bytes are there"),
+        (_npy(_header((3,)), bytes(8)), "claims float32"),
+        (_npy(_header((1,)), bytes(8)), "claims float32"),
+        (_npy(_header((-2,)), bytes(8)), "claims 1 axes"),
+        (_npy(_header((0, 1 << 62))), "claims 2 axes"),
+        (_npy(_header((1,) * 100), bytes(4)), "claims 100 axes"),
+        (_npy(_header((2.0,)), bytes(8)), "no whole array"),
+        (_npy(_header((1,), "|O"), b"cos\nsystem\n"), "not numbers"),
+        (_npy(_header((1,), [("a", "<f4")]), bytes(4)), "not numbers"),
+        (_npy(_header((1,), ("<f4", (1 << 20, 1 << 20))), bytes(4)), "not numbers|no whole array"),
+        (_npy(_header((1,), "rubbish"), bytes(4)), "no whole array"),
+        (_npy("__import__('os')\n"), "no whole array"),
+        (_npy("(" * 3000 + ")" * 3000 + "\n"), "no whole array"),
+        (_npy("[" * 1500 + "]" * 1500 + "\n"), "no whole array"),
+        (_npy("-" * 3000 + "1\n"), "no whole array"),
+        (_npy(_header((1,)) + " " * 60_000, bytes(4)), "no whole array"),
+        (_npy(_header((1,)), bytes(4), b"\x03\x00"), "no whole array"),
+        (_npy(_header((1,)), bytes(4), b"\x09\x00"), "no whole array"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "no whole array"),
+        (b"\x93NUMPY", "no whole array"),
+        (b"", "no whole array"),
+    ],
+)
+def test_npz_members_that_lie_are_refused(tmp_path, member, match, packing):
+    assert_refused(_npz(tmp_path / "w", [("a.npy", member)], packing), match)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_npz_archives_that_lie_are_refused(tmp_path):
+    file = io.BytesIO()
+    np.save(file, np.zeros(8 << 20))
+    zeros = file.getvalue()
+    for members, match in (
+        ([("a.npy", zeros)], "would unpack to"),
+        ([(f"{i}.npy", zeros[: 1 << 20]) for i in range(100)], "would unpack to"),
+        ([("a.npy", b""), ("a.npy", b"")], "twice"),
+        ([("a.npy", b""), ("readme.txt", b"")], "neither of PyTorch"),
+    ):
+        assert_refused(_npz(tmp_path / "w", members, zipfile.ZIP_DEFLATED), match)
+
+
+def test_a_packed_member_that_unpacks_to_more_than_it_claims_is_refused(tmp_path):
+    path = _npz(tmp_path / "w", [("a.npy", _npy(_header((1 << 20,)), bytes(4 << 20)))], zipfile.ZIP_DEFLATED)
+    whole = bytearray(path.read_bytes())
+    for magic, place in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        struct.pack_into("<I", whole, whole.index(magic) + place, 1000)
+    path.write_bytes(whole)
+    assert_refused(path, "does not match its checksum|damaged|claims")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "compressed"])
+def test_every_cut_is_noticed(tmp_path, kind):
+    path = tmp_path / "w"
+    if kind == "safetensors":
+        safetensors.numpy.save_file(ARRAYS, path)
+    else:
+        with open(path, "wb") as file:
+            (np.savez if kind == "npz" else np.savez_compressed)(file, **ARRAYS)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 11):
+        path.write_bytes(whole[:length])
+        with pytest.raises(files.WeightsError):
+            files.read(path)

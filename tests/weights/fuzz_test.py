@@ -1,0 +1,204 @@
+"""Thousands of damaged files: each is refused, or read within the bounds of its size; nothing else ever comes of it.
+
+The checksums of zip files would stop most damage before the readers see it, so some changes are made before the file is
+written. FUZZ_CASES in the environment sets the number of files per kind.
+"""
+
+import io
+import json
+import os
+import random
+import resource
+import struct
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch_files
+from torch_files import Build, Call
+
+from refinenet_jax.weights import files
+
+CASES = int(os.environ.get("FUZZ_CASES", "200"))
+SECONDS, MIBIBYTES = 5, 200  # that one file, and all of them, may take
+
+ARRAYS = {
+    "module.conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    "module.turned": np.arange(6.0).reshape(2, 3).T,
+    "module.count": np.array(7, np.int64),
+}
+NUMBERS = [
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 40,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+]
+WORDS = [
+    b"(",
+    b"R",
+    b"b",
+    b"Q",
+    b"t",
+    b"e",
+    b"u",
+    b"s",
+    b"2",
+    b"0",
+    b".",
+    b"\x93",
+    b"\x8e",
+    b"\x8d",
+    b"\x8b",
+    b"r",
+    b"j",
+    b"}",
+    b"]",
+]
+WORDS += [
+    b"cos\nsystem\n",
+    b"ctorch\nSize\n",
+    b"cnumpy\ndtype\n",
+    b"-1",
+    b"1e9",
+    b"[]",
+    b'"F64"',
+    b"'|O'",
+    b"99999999999",
+    b"null",
+]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The bytes after one to four changes."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        place, length = rng.randrange(len(changed) + 1), rng.choice([1, 1, 2, 4, 8, 32])
+        match rng.randrange(7):
+            case 0 if place < len(changed):
+                changed[place] ^= 1 << rng.randrange(8)
+            case 1:
+                changed[place : place + length] = rng.randbytes(length)
+            case 2:
+                changed[place : place + length] = b""
+            case 3:
+                changed[place:place] = changed[rng.randrange(len(changed) + 1) :][:length]
+            case 4:
+                size = rng.choice([1, 2, 4, 8])
+                number = rng.choice(NUMBERS) & ((1 << 8 * size) - 1)
+                changed[place : place + size] = number.to_bytes(size, "little")
+            case 5:
+                changed[place:place] = rng.choice(WORDS)
+            case 6 if rng.random() < 0.2:
+                del changed[place:]
+    return bytes(changed)
+
+
+def pytorch_pickle(rng: random.Random, legacy: bool) -> bytes:
+    number = Build(Call("numpy.dtype", ("f8", False, True)), (3, "<", None, None, None, -1, -1, 0))
+    content = {
+        "state_dict": torch_files.tensors(ARRAYS, legacy),
+        "best": Call("numpy.core.multiarray.scalar", (number, Call("_codecs.encode", ("abcdefgh", "latin1")))),
+        "args": Build(Call("argparse.Namespace", ()), {"lr": 0.1, "size": Call("torch.Size", ((2, 3),))}),
+    }
+    return mutated(torch_files.pickled(content), rng)
+
+
+def pytorch_zip(rng: random.Random, path) -> None:
+    torch_files.write_zip(
+        path, pytorch_pickle(rng, False), {str(i): a.tobytes() for i, a in enumerate(ARRAYS.values())}
+    )
+
+
+def pytorch_legacy(rng: random.Random, path) -> None:
+    storages = {str(i): (array.size, array.tobytes()) for i, array in enumerate(ARRAYS.values())}
+    torch_files.write_legacy(path, pytorch_pickle(rng, True), storages)
+
+
+def whole_pytorch_zip(rng: random.Random, path) -> None:
+    path.write_bytes(mutated(torch_files.write(path, ARRAYS, legacy=False).read_bytes(), rng))
+
+
+def whole_pytorch_legacy(rng: random.Random, path) -> None:
+    path.write_bytes(mutated(torch_files.write(path, ARRAYS, legacy=True).read_bytes(), rng))
+
+
+def npz(rng: random.Random, path) -> None:
+    with zipfile.ZipFile(path, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+        for name, array in ARRAYS.items():
+            file = io.BytesIO()
+            np.save(file, array)
+            archive.writestr(f"{name}.npy", mutated(file.getvalue(), rng) if rng.random() < 0.5 else file.getvalue())
+
+
+def whole_npz(rng: random.Random, path) -> None:
+    with open(path, "wb") as file:
+        rng.choice([np.savez, np.savez_compressed])(file, **ARRAYS)
+    path.write_bytes(mutated(path.read_bytes(), rng))
+
+
+def safetensors_header(rng: random.Random, path) -> None:
+    data = b"".join(array.tobytes() for array in ARRAYS.values())
+    entries, begin = {"__metadata__": {"licence": "none"}}, 0
+    for name, array in ARRAYS.items():
+        kind = {"f4": "F32", "f8": "F64", "i8": "I64"}[array.dtype.str[1:]]
+        entries[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [begin, begin + array.nbytes]}
+        begin += array.nbytes
+    header = mutated(json.dumps(entries).encode(), rng)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+def whole_safetensors(rng: random.Random, path) -> None:
+    path.write_bytes(mutated(safetensors.numpy.save(ARRAYS, {"licence": "none"}), rng))
+
+
+KINDS = [
+    pytorch_zip,
+    pytorch_legacy,
+    whole_pytorch_zip,
+    whole_pytorch_legacy,
+    npz,
+    whole_npz,
+    safetensors_header,
+    whole_safetensors,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.filterwarnings("ignore")  # of zipfile and NumPy, about what is refused next
+def test_damaged_files_are_refused_or_read_in_bounds(tmp_path, kind):
+    path = tmp_path / "weights"
+    files.read(torch_files.write(path, ARRAYS, legacy=True))  # for what is imported only then
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read = 0
+    for case in range(CASES):
+        kind(random.Random(case), path)
+        start = time.monotonic()
+        message = None
+        try:
+            file = files.read(path)
+            total = sum(np.asarray(file.arrays[name]).nbytes for name in file.arrays)
+        except files.WeightsError as error:
+            message = str(error)
+        if message is None:
+            read += 1
+            assert total < (2 << 20), case
+            json.dumps(file.facts)
+        else:
+            assert str(path) in message, case
+            assert len(message) < 1500, case
+        assert time.monotonic() - start < SECONDS, case
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < MIBIBYTES << 10
+    assert read < CASES  # the changes do change something

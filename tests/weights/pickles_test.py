@@ -1,0 +1,169 @@
+"""Whatever a pickle asks for beyond tensors is refused before it happens, and so is what would take for ever."""
+
+import builtins
+import functools
+import os
+import pickle
+import runpy
+import struct
+
+import numpy as np
+import pytest
+import torch_files
+from torch_files import Build, Call, Global, Persistent, Raw
+
+from refinenet_jax.weights import files
+
+
+class Calls:
+    """Pickles as a call of anything."""
+
+    def __init__(self, callee, *arguments):
+        self.reduced = callee, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def _attacks(canary: str) -> dict[str, object]:
+    command = f"touch {canary}"
+    source = f"open({canary!r}, 'w')"
+    return {
+        "posix.system": Calls(os.system, command),
+        "eval": Calls(eval, source),
+        "exec": Calls(exec, source),
+        "getattr": Calls(getattr, Calls(__import__, "os"), "system"),
+        "import": Calls(__import__, "os"),
+        "open": Calls(open, canary, "w"),
+        "runpy._run_code": Calls(runpy._run_code, source, {}),
+        "map": Calls(list, Calls(map, eval, [source])),
+        "partial": Calls(functools.partial, os.system, command),
+        "loads": Calls(pickle.loads, pickle.dumps(Calls(os.system, command))),
+        "globals": Calls(builtins.globals),
+    }
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("attack", _attacks(""))
+def test_published_attacks_are_refused_and_nothing_runs(tmp_path, attack, protocol):
+    canary = tmp_path / "canary"
+    code = pickle.dumps({"weights": [_attacks(str(canary))[attack]], "epoch": 3}, protocol)
+    torch_files.assert_refused(tmp_path, code, r"asks (for|to call) .*nothing in a file is ever run")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "match"),
+    [
+        (torch_files.code(Call("torch.load", ("x",))), r"torch\.load"),
+        (torch_files.code(Call("torch.hub.load", ("x",))), r"torch\.hub\.load"),
+        (torch_files.code(Call("torch.storage._load_from_bytes", (b"x",))), "_load_from_bytes"),
+        (torch_files.code(Call("torch.jit.unsupported_tensor_ops.execWrapper", ("x",))), "execWrapper"),
+        (torch_files.code(Call("torch._utils._rebuild_tensor_v3", ())), "_rebuild_tensor_v3"),
+        (torch_files.code(Call("torch.FloatStorage", (9,))), r"to call torch\.FloatStorage"),
+        (torch_files.code(Call("numpy.load", ("x",))), r"numpy\.load"),
+        (b"\x8c\x05torch\x8c\x09os.system\x93\x8c\x01x\x85R", r"torch\.os\.system"),
+        (b"\x8c\x0bcollections\x8c\x11OrderedDict.clear\x93", r"OrderedDict\.clear"),
+        (b"(S'touch x'\nios\nsystem\n", "INST"),
+        (b"(cbuiltins\neval\nX\x01\x00\x00\x001o", r"builtins\.eval"),
+        (b"(ccollections\nOrderedDict\no", "OBJ"),
+        (b"ccollections\nOrderedDict\n)}\x92", "NEWOBJ_EX"),
+        (b"\x82\x01", "EXT1"),
+        (b"\x84\xff\xff\xff\x7f", "EXT4"),
+        (b"Psomething\n", "PERSID"),
+        (b"\x97", "NEXT_BUFFER"),
+        (b"\x8f", "EMPTY_SET"),
+        (b"c\x1b[31m\nx\n", r"\\x1b\[31m"),  # a terminal is not given its control codes
+        (torch_files.code(Persistent(("module", Global("torch.FloatStorage"), "a.py", "import os", 1))), "source code"),
+        (torch_files.code(torch_files.storage("0", 6, "ComplexFloatStorage")), "ComplexFloatStorage"),
+    ],
+)
+def test_instructions_and_names_beyond_tensors_are_refused(tmp_path, code, match):
+    torch_files.assert_refused(tmp_path, {"a": Raw(code)}, match)
+
+
+_OBJECT = Call("numpy.dtype", ("O8", False, True))
+_BYTE = Call("numpy.dtype", ("u1", False, True))
+_BLANK = Call("numpy._core.multiarray._reconstruct", (Global("numpy.ndarray"), (0,), b"b"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": Build(_BLANK, (1, (1,), _OBJECT, False, b"\x00" * 8))},
+        {"a": Build(_BLANK, (1, (1 << 60,), _BYTE, False, "ab"))},
+        {"a": Build(_BLANK, (1, (-1,), _BYTE, False, "ab"))},
+        {"a": Call("numpy.core.multiarray.scalar", (_OBJECT, "abcdefgh"))},
+        {"a": Build(Call("torch.Size", ((1,),)), {"__class__": 1})},
+        {"a": Build({}, {}), "b": Build("text", {"x": 1})},
+        {"a": Build(Call("argparse.Namespace", ()), {(1,): 1})},
+        {"a": Call("argparse.Namespace", ({"x": 1},))},
+        {"a": Call("collections.OrderedDict", ([[[1], 2]],))},
+        {"a": Call("_codecs.encode", ("YQ==", "base64"))},
+        {("a", "b"): 1},
+        {"a": Call("torch._utils._rebuild_parameter", ("text", True))},
+        {"a": Call("torch._utils._rebuild_tensor_v2", ())},
+        {"a": Raw(b"00")},
+        {"a": Raw(b"h\x07")},
+        {"a": Raw(b"((((")},
+        {"a": Raw(b"\x8b" + struct.pack("<i", 1 << 16) + b"\x7f" * (1 << 16))},  # LONG4
+        {"a": Raw(b"\x8d" + struct.pack("<Q", 1 << 60) + b"x")},  # BINUNICODE8
+        {"a": Raw(b"\x8e" + struct.pack("<Q", 1 << 40) + b"x")},  # BINBYTES8
+        {"a": Raw(b"\x8b" + struct.pack("<i", -1))},
+        {"a": Raw(b"I" + b"9" * 5000 + b"\n")},
+        {"a": Raw(b"\xff")},
+        b"\x80\x02}",
+        b"\x80\x02.",
+        b"",
+    ],
+)
+def test_pickles_that_make_no_sense_are_refused(tmp_path, content):
+    torch_files.assert_refused(tmp_path, content, "makes no sense")
+
+
+def test_memory_that_a_pickle_merely_claims_is_not_taken(tmp_path):
+    # The C unpickler makes its memo as long as the largest slot: here 2^31 pointers.
+    array = np.arange(6, dtype=np.float32)
+    content = {"a": Raw(b"Nr\xff\xff\xff\x7f"), **torch_files.tensors({"w": array})}
+    path = torch_files.write_zip(tmp_path / "w.pth", content, {"0": array.tobytes()})
+    np.testing.assert_array_equal(files.read(path).arrays["w"], array)
+
+
+def _nested(make: bytes, levels: int = 60) -> Raw:
+    """A container that holds twice the same container, which holds twice ...: 2^levels items in a few hundred bytes."""
+    return Raw(b"N" + b"".join(b"2" + make for _ in range(levels)))
+
+
+_PAIR = b"\x86"  # TUPLE2
+_LONG = Raw(b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": Raw(b"}" + _nested(_PAIR).code + b"Ns")},  # hashing
+        {"a": torch_files.tensor(torch_files.storage("0", 6), (_nested(_PAIR),), (1,))},  # printing
+        {"a": torch_files.tensor(torch_files.storage("0", _nested(_PAIR)), (1,), (1,))},
+        {"a": Persistent((_nested(_PAIR),) * 5)},
+        {"a": Call("torch.Size", (_nested(_PAIR),))},
+        {"a": Call("torch.Size", ([1] * 100,))},
+        {"a": _nested(_PAIR)},  # plain, but not to be told
+        {"a": Raw(b"]" * 50_000 + b"a" * 49_999)},  # deep
+        {"a": Raw(b"N0" * 600_000)},  # long
+        # The same long text, encoded over and over.
+        {"a": Raw(torch_files.code(_LONG) + b"q\x00" + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 100)},
+        {
+            "a": Raw(
+                b"}("
+                + b"".join(b"\x8a\x09" + (((1 << 61) - 1) * i).to_bytes(9, "little") + b"N" for i in range(9))
+                + b"u"
+            )
+        },
+    ],
+)
+def test_pickles_that_would_take_for_ever_are_refused(tmp_path, content):
+    names_storage = isinstance(content, dict) and "storage" in str(content)
+    storages = None if names_storage else {}
+    torch_files.assert_refused(
+        tmp_path, content, "makes no sense|far more than weights|holds no tensors|a network", storages
+    )
