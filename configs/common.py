@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config.model.batch_norm = "frozen"  # frozen | local | synchronised
     config.model.dropout = 0.5
     config.model.dtype = "float32"  # of the computation: float32 | bfloat16
+    config.model.remat = False  # compute the cascade twice rather than keep it in memory
     config.model.input_scale = 1.0  # pictures are enlarged by this in front of the network
 
     config.init_from = ""  # folder of a run, or .npz of PyTorch names; empty for random weights
@@ -23,6 +24,7 @@ def get_config() -> ConfigDict:
     config.data.dir = ""  # where it was built; empty for TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.train_split = "train"
     config.data.eval_split = "validation"  # scored during training
+    config.data.max_faults = 0  # examples that may be unreadable, and are then left out, told and counted
     config.data.num_workers = 0  # processes that decode and augment; 0 for threads
 
     config.augment = ConfigDict()
@@ -34,9 +36,16 @@ def get_config() -> ConfigDict:
     config.augment.colour_jitter = 0.0
     config.augment.blur = 0.0
 
+    config.loss = ConfigDict()
+    config.loss.weights = ConfigDict({"cross_entropy": 1.0, "dice": 0.0, "focal": 0.0, "lovasz": 0.0})
+    config.loss.class_weights = ()  # a number for each class, of cross_entropy and focal
+    config.loss.label_smoothing = 0.0
+    config.loss.hard_fraction = 1.0  # of each image's pixels, the hardest, in cross_entropy
+    config.loss.focal_gamma = 2.0
     config.loss_resolution = "logits"  # logits (1/4 of the input, nearest labels) | labels
 
     config.batch_size = 1  # over all devices
+    config.accumulate = 1  # parts in which a device works off its share of the batch, to save memory
     config.num_steps = 0
     config.parallel = "pmap"  # pmap | shard_map
 
@@ -48,12 +57,19 @@ def get_config() -> ConfigDict:
     config.optimizer.factors = ConfigDict({"trunk": 1.0, "cascade": 1.0, "classifier": 1.0})  # on the learning rate
 
     config.schedule = ConfigDict()
-    config.schedule.name = "constant"  # constant | poly | step | cosine
+    config.schedule.name = "constant"  # constant | poly | step | cosine | plateau
     config.schedule.learning_rate = 5e-5
     config.schedule.warmup_steps = 0
     config.schedule.power = 0.9  # of poly
     config.schedule.decay_steps = ()  # of step
-    config.schedule.decay_rate = 0.1  # of step
+    config.schedule.decay_rate = 0.1  # of step and plateau
+    config.schedule.patience = 5  # of plateau: evaluations without a better mean IoU before the rate falls
+
+    config.ema_decay = 0.0  # of averaged weights, which are then evaluated and saved; 0 for none
+    config.early_stopping = 0  # evaluations without a better mean IoU before the run ends; 0 for never
+    config.max_skipped_steps = 10  # whose loss or gradient is not finite, before the run stops
+    config.overfit_batches = 0  # train on the first so many batches again and again, to see whether it can learn
+    config.profile_steps = ()  # (first, last) to trace into WORKDIR/profile, for TensorBoard
 
     config.log_every = 50
     config.eval_every = 1000

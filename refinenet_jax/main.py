@@ -7,6 +7,9 @@
 --job=train makes checkpoints in --workdir; started again, it goes on where it stopped. --job=evaluate scores the best
 checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json and
 the pictures in --workdir. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
+
+A training stopped by SIGTERM saves first and exits with 143. Several processes train as one with the same command on each:
+under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
 """
 
 import os
@@ -17,15 +20,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint
+from refinenet_jax.training.dry_run import dry_run
 from refinenet_jax.training.loop import train
+from refinenet_jax.training.report import write_report
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config, with a variant behind a colon if need be.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate"], "What to do.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, tell what it takes, and write nothing.")
+_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "Folder that keeps compiled programs; ~/.cache/refinenet_jax/xla by default, '' for none.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several processes train as one.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many they are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is, from 0.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to evaluate; --workdir by default.")
 
 
@@ -34,10 +49,15 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
-        if _JOB.value == "train":
+        parallel.use_compilation_cache(_CACHE.value)
+        parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        if _DRY_RUN.value:
+            print(dry_run(_CONFIG.value, _WORKDIR.value))
+        elif _JOB.value == "train":
             train(_CONFIG.value, _WORKDIR.value)
         else:
             evaluate_checkpoint(_CONFIG.value, _WORKDIR.value, _CHECKPOINT.value or _WORKDIR.value)
+            print(f"Report: {write_report(_WORKDIR.value)}")
     except UsageError as error:
         sys.exit(f"error: {error}")
 

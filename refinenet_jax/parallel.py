@@ -1,9 +1,19 @@
-"""Devices and processes: the one file that knows pmap, shard_map and meshes.
+"""Devices and processes: the one file that knows pmap, shard_map, meshes and jax.distributed.
 
 State goes in and out replicated (never stacked); batches are split along their first axis.
 """
 
-from collections.abc import Callable
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +26,127 @@ from refinenet_jax.errors import UsageError, require
 AXIS = "batch"
 KINDS = ("pmap", "shard_map")
 
+CONNECT_SECONDS = 300  # for the processes of a run to find each other
+CACHE_BYTES = 4 * 2**30  # of compiled programs, the longest unused of which go first
+
 Step = Callable[[Any, dict], tuple[Any, Any]]
+
+
+def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Connects the processes of a run, where there are several; to be called before anything asks for devices.
+
+    Without arguments, processes started by Slurm (srun with more than one task), Open MPI 4, an indexed Kubernetes job or on a
+    TPU are connected as JAX finds them there; in all other cases a process is alone. On CPUs the collectives are Gloo's.
+
+    Args:
+      coordinator: HOST:PORT of process 0, which listens there; the same for all.
+      num_processes: how many they are; 1, by itself, keeps a process alone whatever started it.
+      process_id: from 0 to num_processes - 1.
+
+    Raises:
+      UsageError: only some of the arguments, wrong ones, the port is in use, or process 0 does not answer within
+        CONNECT_SECONDS. Where another process is missing, JAX ends this one (SIGABRT) after as long again.
+    """
+    if num_processes == 1:
+        return
+    given = coordinator, num_processes, process_id
+    if given == (None, None, None):
+        if _launched_as_one_of_several():
+            jax.distributed.initialize(initialization_timeout=CONNECT_SECONDS)
+        elif importlib.util.find_spec("libtpu"):
+            with suppress(ValueError):  # a machine without TPUs
+                jax.distributed.initialize(initialization_timeout=CONNECT_SECONDS)
+        return
+    if None in given:
+        raise UsageError(
+            "Several processes need all three: --coordinator=HOST:PORT of process 0, --num_processes=N, and --process_id=I "
+            "from 0 to N-1; alone, give none of them."
+        )
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16 and 0 <= process_id < num_processes):
+        raise UsageError(
+            f"--coordinator={coordinator} must be HOST:PORT of process 0, as 10.0.0.1:9876, and --process_id={process_id} "
+            f"from 0 to {num_processes - 1}, as --num_processes says."
+        )
+    # JAX kills the process, with nothing but a stack of C++, where one of these fails.
+    if process_id == 0:
+        try:
+            socket.create_server(("", int(port))).close()
+        except OSError as error:
+            raise UsageError(f"--coordinator={coordinator}: {error.strerror}; give another port.") from error
+        print(f"Waiting for all {num_processes} processes, up to {CONNECT_SECONDS} s", file=sys.stderr, flush=True)
+    else:
+        _await_answer(host.strip("[]"), int(port), coordinator)
+    jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=CONNECT_SECONDS)
+
+
+def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
+    """Keeps programs that took over a second to compile, so that the next start has them at once.
+
+    Args:
+      folder: where; nobody else must write there, for its programs are run. By default JAX_COMPILATION_CACHE_DIR where that is
+        set, and then all is as JAX's own variables say, else ~/.cache/refinenet_jax/xla (XDG_CACHE_HOME is respected). ''
+        keeps none. One that cannot be written is told, and none is kept.
+    """
+    if folder is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "refinenet_jax", "xla")
+    if not os.fspath(folder):
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    bounded = importlib.util.find_spec("filelock") is not None  # JAX sets no bound without it
+    try:
+        folder = Path(folder).expanduser().absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError("it cannot be written")
+        for entry in folder.glob("*-cache") if bounded else ():
+            # Half written by a process that was killed: JAX would neither replace it nor write anything else.
+            used = entry.with_name(entry.name.removesuffix("-cache") + "-atime")  # written last
+            if not used.exists() and time.time() - entry.stat().st_mtime > 60:
+                entry.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home
+        print(f"Compiled programs are not kept in {folder}: {error}", file=sys.stderr, flush=True)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES if bounded else -1)
+
+
+class StopSignal:
+    """A context in which SIGTERM and Ctrl-C ask a training to stop after the current step, on all processes after the same one.
+
+    The first signal is noted; a second one has its usual effect: it ends the process at once. In a run of several processes JAX
+    catches SIGTERM, on any of them, and finds in about two seconds a step that all can reach; further ones are lost until then.
+    """
+
+    def __enter__(self) -> "StopSignal":
+        self._asked = False
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            caught = [signal.SIGINT] if jax.distributed.is_initialized() else [signal.SIGINT, signal.SIGTERM]
+            self._before = {number: signal.signal(number, self._note) for number in caught}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self, step: int) -> bool:
+        """Whether to stop after `step`: the same on all processes, each of which must ask after every step."""
+        if not jax.distributed.is_initialized():
+            return self._asked
+        stop = multihost_utils.reached_preemption_sync_point(step)
+        if stop and self._before:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would swallow a second one
+        return stop
+
+    def _note(self, number: int, frame: object) -> None:
+        del frame
+        self._asked = True
+        signal.signal(number, self._before[number])
+        if jax.distributed.is_initialized():
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells the other processes
 
 
 def check_batch_size(batch_size: int, name: str) -> None:
@@ -39,25 +169,52 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
       kind: one of KINDS.
 
     Returns:
-      (state, batch) -> (state, metrics) on this process's share of the batch, NumPy arrays [b, ...]; entries that are not
-      numbers, such as ids, are left out. The state is donated.
+      (state, batch) -> (state, metrics) on this process's share of the batch: NumPy arrays [b, ...], of which entries that
+      are not numbers, such as ids, are left out, or what `prefetch` made of them. The state is donated.
     """
     require(kind, KINDS, "config.parallel")
     if kind == "pmap":
         mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
-        return lambda state, batch: mapped(state, _stack_by_device(batch))
-    mesh = _mesh()
+    else:
+        share, whole = PartitionSpec(AXIS), PartitionSpec()
+        # check_vma would sum the gradient of the replicated parameters over the devices before the step's own sum does.
+        mapped = jax.shard_map(step, mesh=_mesh(), in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
+        mapped = jax.jit(mapped, donate_argnums=0)
+    return lambda state, batch: mapped(state, _to_devices(batch, kind))
+
+
+def compile_for_one(step: Step, state: Any, batch: dict) -> jax.stages.Compiled:
+    """Compiles a training step for one device and its share of the batch, to see what it takes; shapes are enough."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), (AXIS,))
     share, whole = PartitionSpec(AXIS), PartitionSpec()
-    # check_vma would sum the gradient of the replicated parameters over the devices before the step's own sum does.
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
-    mapped = jax.jit(mapped, donate_argnums=0)
-    split = NamedSharding(mesh, share)
+    return jax.jit(mapped, donate_argnums=0).lower(state, batch).compile()
 
-    def run(state: Any, batch: dict) -> tuple[Any, Any]:
-        batch = {key: jax.make_array_from_process_local_data(split, array) for key, array in _numbers(batch).items()}
-        return mapped(state, batch)
 
-    return run
+def prefetch(batches: Iterator[dict], kind: str = "pmap") -> Iterator[tuple[dict, dict]]:
+    """Puts each batch on its devices while the step before it runs.
+
+    Args:
+      batches: dicts of NumPy arrays [b, ...]; closing the result closes them.
+      kind: of the `parallel_step` that takes them.
+
+    Yields:
+      The numbers of a batch, on the devices, and its other entries as they were: ids, for instance.
+    """
+
+    def run() -> Iterator[tuple[dict, dict] | None]:
+        with closing(batches):
+            yield None
+            ready: deque[tuple[dict, dict]] = deque()
+            for batch in batches:
+                ready.append((_to_devices(batch, kind), {k: v for k, v in batch.items() if not _is_number(v)}))
+                if len(ready) == 2:
+                    yield ready.popleft()
+            yield from ready
+
+    iterator = run()
+    next(iterator)  # a generator that never started would not close anything
+    return iterator
 
 
 def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,6 +257,12 @@ def replicated() -> NamedSharding:
     return NamedSharding(_mesh(), PartitionSpec())
 
 
+def wait_for_all(what: str) -> None:
+    """Goes on once every process of the run is here; `what` names the place, the same on all."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 def is_main_process() -> bool:
     """Whether this process writes what only one should write."""
     return jax.process_index() == 0
@@ -109,12 +272,45 @@ def _mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def _stack_by_device(batch: Any) -> Any:
+def _stack_by_device(tree: Any) -> Any:
     """[b, ...] -> [local devices, b / local devices, ...]."""
     devices = jax.local_device_count()
-    batch = _numbers(batch) if isinstance(batch, dict) else batch
-    return jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+    return jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), tree)
 
 
-def _numbers(batch: dict) -> dict:
-    return {key: array for key, array in batch.items() if array.dtype.kind not in "US"}
+def _to_devices(batch: dict, kind: str) -> dict[str, jax.Array]:
+    """The numbers of a batch where a step of this kind wants them; those that are on devices already stay as they are."""
+    numbers = {key: array for key, array in batch.items() if _is_number(array)}
+    if all(isinstance(array, jax.Array) for array in numbers.values()):
+        return numbers
+    if kind == "pmap":
+        mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+        return jax.device_put(_stack_by_device(numbers), NamedSharding(mesh, PartitionSpec(AXIS)))
+    split = NamedSharding(_mesh(), PartitionSpec(AXIS))
+    return {key: jax.make_array_from_process_local_data(split, array) for key, array in numbers.items()}
+
+
+def _is_number(array: Any) -> bool:
+    return hasattr(array, "dtype") and array.dtype.kind not in "USO"
+
+
+def _launched_as_one_of_several() -> bool:
+    """Whether a launcher that JAX knows started this process beside others."""
+    slurm = "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    mpi = "OMPI_MCA_orte_hnp_uri" in os.environ and int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+    # Every pod has the first; only those of an indexed job have the second, without which JAX cannot connect them.
+    return slurm or mpi or {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys()
+
+
+def _await_answer(host: str, port: int, coordinator: str) -> None:
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=5).close()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                message = (
+                    f"Process 0 did not answer at --coordinator={coordinator} within {CONNECT_SECONDS} s ({error})"
+                )
+                raise UsageError(f"{message}: does it run, is that its address, is the port open?") from error
+        time.sleep(0.5)

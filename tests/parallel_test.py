@@ -1,6 +1,8 @@
 """Batches are shared without a loss by devices and by processes; two real processes give the numbers of one."""
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from refinenet_jax.evaluation.evaluate import make_evaluate
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import step
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZES = [(24, 32), (17, 30), (24, 32), (40, 20), (24, 32)]  # of pictures to evaluate; two processes have three and two
 
 
@@ -72,12 +75,188 @@ def test_state_is_donated():
     assert state.is_deleted()
 
 
+@pytest.mark.parametrize("kind", parallel.KINDS)
+def test_prefetched_batches_give_the_numbers_of_plain_ones_without_another_transfer(kind):
+    def step_(state, batch):
+        state = jnp.sin(state) + jax.lax.psum((batch["x"] * batch["weight"][:, None]).sum(0), "batch")
+        return state, state * 3
+
+    rng = np.random.default_rng(0)
+    batches = [
+        {
+            "x": rng.normal(size=(16, 5)).astype(np.float32),
+            "weight": np.ones(16, np.float32),
+            "id": np.array([f"{i}"] * 16),
+        }
+        for i in range(5)
+    ]
+    run = parallel.parallel_step(step_, kind)
+    state = parallel.replicate(np.zeros(5, np.float32))
+    plain = []
+    for batch in batches:
+        state, seen = run(state, batch)
+        plain.append(np.asarray(seen))
+    state = parallel.replicate(np.zeros(5, np.float32))
+    ahead = parallel.prefetch((batch for batch in batches), kind)
+    for count, ((batch, about), expected) in enumerate(zip(ahead, plain, strict=True)):
+        assert about.keys() == {"id"}
+        assert set(about["id"]) == {str(count)}
+        with jax.transfer_guard("disallow"):
+            state, seen = run(state, batch)
+        np.testing.assert_array_equal(seen, expected)
+
+
+def test_prefetch_reads_one_batch_ahead_and_closes_what_it_reads():
+    events = []
+
+    def batches():
+        try:
+            for i in range(100):
+                events.append(i)
+                yield {"x": np.zeros(8, np.float32)}
+        finally:
+            events.append("closed")
+
+    ahead = parallel.prefetch(batches())
+    assert events == []
+    next(ahead)
+    assert events == [0, 1]
+    next(ahead)
+    assert events == [0, 1, 2]
+    ahead.close()
+    assert events == [0, 1, 2, "closed"]
+    source = batches()
+    parallel.prefetch(source).close()
+    with pytest.raises(StopIteration):
+        next(source)  # closed, though nothing was read from it
+
+
+def test_first_signal_asks_and_the_second_has_its_usual_effect():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with parallel.StopSignal() as stop:
+        assert not stop.requested(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested(2)
+        assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]
+    with parallel.StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested(3)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("127.0.0.1:9876", 2, None), "all three: --coordinator=HOST:PORT"),
+        ((None, 2, 0), "all three"),
+        ((None, None, 0), "all three"),
+        (("127.0.0.1", 2, 0), "must be HOST:PORT"),
+        (("127.0.0.1:port", 2, 0), "must be HOST:PORT"),
+        (("127.0.0.1:9876", 2, 2), "--process_id=2 from 0 to 1"),
+    ],
+)
+def test_half_or_wrongly_described_processes_are_refused(given, says):
+    with pytest.raises(UsageError, match=says):
+        parallel.initialize(*given)
+
+
+def test_port_in_use_and_coordinator_that_does_not_answer_are_told(monkeypatch):
+    """JAX itself would end the process: with a segmentation fault, and SIGABRT."""
+    monkeypatch.setattr(parallel, "CONNECT_SECONDS", 0.1)
+    with socket.create_server(("", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UsageError, match=r"in use.*; give another port"):
+            parallel.initialize(address, 2, 0)
+    with pytest.raises(UsageError, match=f"did not answer at --coordinator={address} within 0.1 s .*refused"):
+        parallel.initialize(address, 2, 1)
+
+
+@pytest.mark.parametrize("given", [(), (None, 1, None)])
+@pytest.mark.parametrize("tasks", ["1", "2"])
+def test_one_process_is_left_alone(monkeypatch, given, tasks):
+    """Devices are in use here: connecting would raise."""
+    for name in ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", tasks)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    jax.devices()
+    parallel.initialize(*given)
+    assert not jax.distributed.is_initialized()
+
+
+def test_tasks_of_slurm_are_connected_without_arguments():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "import jax; from refinenet_jax import parallel; parallel.initialize(); "
+        "print(jax.process_index(), jax.process_count(), jax.device_count())"
+    )
+    tasks = []
+    for index in "01":
+        environment = {
+            **_environment(1),
+            **{"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"},
+            **{"SLURM_PROCID": index, "SLURM_LOCALID": index, "JAX_COORDINATOR_PORT": str(port)},
+        }
+        command = [sys.executable, "-c", code]
+        tasks.append(subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE))
+    try:
+        outputs = [task.communicate(timeout=100)[0] for task in tasks]
+    finally:
+        for task in tasks:
+            task.kill()
+    for index, output in enumerate(outputs):
+        assert f"{index} 2 2" in output.splitlines()[-1]
+
+
+def test_compiled_programs_are_kept_and_a_torn_one_is_removed(tmp_path):
+    """Beside one that a killed process left half written JAX would write nothing."""
+    code = (
+        "import sys, jax, jax.numpy as jnp; from refinenet_jax import parallel; parallel.use_compilation_cache(sys.argv[1]); "
+        "hits = []; jax.monitoring.register_event_listener(lambda event, **_: hits.append(event)); "
+        "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((9, 9))); print(sum('cache_hits' in hit for hit in hits))"
+    )
+    environment = {**_environment(1), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    torn = tmp_path / "jit_x-0123-cache"
+    found = []
+    for _ in range(2):
+        torn.write_bytes(b"half")
+        os.utime(torn, (0, 0))
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        found.append(subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100))
+        assert not torn.exists()
+    entries = len(list(tmp_path.glob("*-cache")))
+    assert entries
+    assert [run.stdout for run in found] == ["0\n", f"{entries}\n"]
+    assert [run.stderr for run in found] == ["", ""]
+
+
+def test_compilation_cache_that_cannot_be_written_or_is_set_elsewhere_is_left_alone(tmp_path, monkeypatch, capsys):
+    before = jax.config.jax_compilation_cache_dir
+    (tmp_path / "file").write_text("")
+    parallel.use_compilation_cache(tmp_path / "file" / "xla")
+    assert f"Compiled programs are not kept in {tmp_path / 'file' / 'xla'}: " in capsys.readouterr().err
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    parallel.use_compilation_cache()
+    assert not (tmp_path / "home").exists()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
 def test_gather_rows_of_one_process():
     rows = np.arange(12, dtype=np.int64).reshape(4, 3) + 2**40
     gathered = parallel.gather_rows(np.array([2, 0, 3, 1]), rows, 4)
     assert gathered.dtype == np.int64
     np.testing.assert_array_equal(gathered, rows[[1, 3, 0, 2]])
     assert parallel.gather_rows(np.array([], int), np.zeros((0, 3)), 0).shape == (0, 3)
+
+
+def _leaves(prefix: str, tree: dict) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {f"{prefix} {jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
 
 
 def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
@@ -92,11 +271,11 @@ def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
         state = parallel.replicate(state)
         results[f"{kind} counts"] = evaluate(state.variables, pictures, 4)
         run = parallel.parallel_step(partial(step.train_step, model=model, optimizer=optimizer, seed=0), kind)
-        for number in range(3):
-            state, sums = run(state, {key: array[share] for key, array in tiny.batch(seed=number).items()})
-            results |= {f"{kind} {number} {key}": np.asarray(value) for key, value in sums.items()}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables):
-            results[f"{kind} {jax.tree_util.keystr(path)}"] = np.asarray(leaf)
+        batches = ({key: array[share] for key, array in tiny.batch(seed=number).items()} for number in range(3))
+        for number, (batch, _) in enumerate(parallel.prefetch(batches, kind)):
+            state, sums = run(state, batch)
+            results |= _leaves(f"{kind} {number}", sums)
+        results |= _leaves(kind, state.variables)
 
     checkpoints = Checkpoints(folder / "run")
     checkpoints.save(3, state.variables, {"step": state.step, "opt_state": state.opt_state}, {}, {"mean_iou": 0.5})
@@ -111,34 +290,44 @@ def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
     return results
 
 
-def test_two_processes_of_two_devices_give_the_numbers_of_one_process(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
+def _environment(devices: int) -> dict[str, str]:
+    return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    logs = [tmp_path / f"{index}.log" for index in (0, 1)]
-    processes = []
-    for index, log in enumerate(logs):
-        with log.open("w") as file:
-            command = [sys.executable, __file__, str(port), str(index), str(tmp_path)]
-            processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT))
+
+
+def _stop_asked_for_by_one() -> int:
+    """The step behind which all are to stop, when the last process alone was told to."""
+    with parallel.StopSignal() as stop:
+        for number in range(1, 1000):
+            if number == 20 and jax.process_index() == jax.process_count() - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            parallel.gather_rows(np.array([jax.process_index()]), np.zeros((1, 1)), jax.process_count())
+            if stop.requested(number):
+                return number
+            time.sleep(0.02)
+    return -1
+
+
+def test_two_processes_of_two_devices_give_the_numbers_of_one_process(tmp_path):
+    """Started by launch/processes.sh; one of them is then told to stop, and both do so behind the same step."""
+    script = ["bash", str(ROOT / "launch" / "processes.sh"), "2", sys.executable, __file__, str(tmp_path)]
+    with (tmp_path / "log").open("w") as file:
+        launcher = subprocess.Popen(script, env=_environment(2), stdout=file, stderr=subprocess.STDOUT)
     try:
         expected = _train_and_evaluate(tmp_path / "one")
-        deadline = time.monotonic() + 150
-        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-            if any(process.poll() for process in processes):
-                break  # the other would wait for it
-            time.sleep(0.05)
+        code = launcher.wait(timeout=150)
     finally:
-        for process in processes:
-            process.kill()
-    codes = [process.wait() for process in processes]
-    assert codes == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+        launcher.terminate()  # it passes that on
+    log = (tmp_path / "log").read_text()
+    assert code == 143, log[-5000:]
+    steps = re.findall(r"^\[(.)\] stopped behind step (\d+)$", log, re.MULTILINE)
+    assert sorted(index for index, _ in steps) == ["0", "1"]
+    assert len({step for _, step in steps}) == 1
+    assert int(steps[0][1]) >= 20
     for index in (0, 1):
         results = dict(np.load(tmp_path / f"{index}.npz"))
         assert results.keys() == expected.keys()
@@ -148,6 +337,9 @@ def test_two_processes_of_two_devices_give_the_numbers_of_one_process(tmp_path):
 
 
 if __name__ == "__main__":
-    jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", 2, int(sys.argv[2]))
+    given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
+    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
     assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
-    np.savez(Path(sys.argv[3], sys.argv[2]), **_train_and_evaluate(Path(sys.argv[3])))
+    np.savez(Path(sys.argv[1], given["process_id"]), **_train_and_evaluate(Path(sys.argv[1])))
+    print(f"\nstopped behind step {_stop_asked_for_by_one()}", flush=True)
+    sys.exit(143)

@@ -15,7 +15,7 @@ from absl import flags
 
 from refinenet_jax.data.augment import Augmentation
 from refinenet_jax.data.mix import Mix
-from refinenet_jax.data.sources import Source
+from refinenet_jax.data.sources import VOID, DataError, Source
 
 # Beyond any run; an endless repeat() overflows in Grain at one example per batch.
 _MAX_EPOCHS = 10**9
@@ -31,6 +31,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    overfit_batches: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields batches without end; batch i is a function of (mix, augmentation, batch_size, seed, i) and nothing else.
 
@@ -49,10 +50,13 @@ def train_batches(
         so threads suffice on a few cores; the rest of the work holds it, so many cores want processes, and those want
         the caller's `if __name__ == '__main__'` guard.
 
+      overfit_batches: not 0: only the first so many batches, again and again.
+
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
-      [b, height, width], `weight` float32 [b] of ones, `id` str [b], behind the
-      name of its dataset if there are several. Its `close()` ends threads and processes.
+      [b, height, width], `weight` float32 [b], `id` str [b] (behind the name of its dataset if there are several) and `fault`
+      str [b]: why an example could not be read; its weight is then 0 and its mask void. Otherwise `fault` is empty and the
+      weight 1. Its `close()` ends threads and processes.
 
     Raises:
       ValueError: batch_size is no multiple of process_count, or process_index is not below it.
@@ -69,6 +73,8 @@ def train_batches(
     ]
     examples = parts[0] if len(mix) == 1 else grain.MapDataset.mix(parts, [weight for _, weight in mix])
     batches = examples.batch(batch_size // process_count, batch_fn=_stack)
+    if overfit_batches:
+        batches = batches[: overfit_batches * process_count].repeat(_MAX_EPOCHS, reseed_each_epoch=False)
     # Consecutive batches are the shares of consecutive processes.
     share = batches[start_step * process_count + process_index :: process_count]
     # Grain counts its buffer in elements, here batches; its default of 500 would fill the memory.
@@ -86,7 +92,24 @@ def train_batches(
 def _examples(source: Source, augmentation: Augmentation, seed: int, prefix: str) -> grain.MapDataset:
     """The augmented examples of one dataset, without end."""
     augment = functools.partial(_augment, augmentation, source.info.flip_pairs, prefix)
-    return grain.MapDataset.source(source).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
+    return grain.MapDataset.source(_Tolerant(source)).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
+
+
+class _Tolerant:
+    """A source whose faulty examples are pictures of one void pixel, with the reason."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            return {**self._source[index], "fault": ""}
+        except DataError as error:
+            image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
+            return {"image": image, "mask": mask, "id": f"example {index}", "fault": str(error)}
 
 
 def _other_seed(seed: int, number: int) -> int:
@@ -102,13 +125,13 @@ def _augment(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     image, mask = augmentation(example["image"], example["mask"], rng, flip_pairs)
-    return {"image": image, "mask": mask, "id": prefix + example["id"]}
+    return {"image": image, "mask": mask, "id": prefix + example["id"], "fault": example["fault"]}
 
 
 def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     batch = {key: np.stack([example[key] for example in examples]) for key in ("image", "mask")}
-    ids = np.array([example["id"] for example in examples])
-    return {**batch, "weight": np.ones(len(examples), np.float32), "id": ids}
+    texts = {key: np.array([example[key] for example in examples]) for key in ("id", "fault")}
+    return {**batch, "weight": (texts["fault"] == "").astype(np.float32), **texts}
 
 
 def _init_worker(index: int, count: int) -> None:

@@ -1,7 +1,8 @@
-"""What a run starts from: nothing, published weights, or another run."""
+"""What a run starts from: nothing, another run, or published weights."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,39 +11,63 @@ from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.progress import say
 
 
+def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> dict[str, Any]:
+    """How the network of a run computes, as options of `create_model` (without input_scale, which the config says).
+
+    They are those of the run in `workdir`, else those of what it starts from: published networks differ in them.
+
+    Raises:
+      UsageError: nothing to start from there.
+    """
+    description = checkpoint.read_description(workdir)
+    if description is None and init_from:
+        if Path(init_from).is_file():
+            description = weights.network_in(init_from).options
+        else:
+            description = checkpoint.require_description(init_from)
+    found = models.options_of(description or {})
+    found.pop("input_scale", None)
+    return found
+
+
 def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.PathLike = "") -> dict:
     """Variables of a new run.
 
     Args:
       model: the network.
       seed: of the random weights.
-      init_from: folder of a training run (its best checkpoint is taken), or an `.npz` file of PyTorch names; empty for
-        random weights. A classifier for other classes is left out and starts anew; what was taken is printed.
+      init_from: folder of a training run (its best checkpoint is taken), or a file of published weights, of the whole
+        network or its trunk; empty for random weights. What is not in it, and a classifier for other classes, starts anew;
+        what was taken is printed.
 
     Raises:
-      CheckpointError, ValueError: nothing to take there, or weights of another network.
+      UsageError: nothing to take there, or weights of another network.
     """
-    if init_from and Path(init_from).is_file():
-        return weights.load_weights(init_from, model)
-    size = (1, 64, 64, 3)
-    fresh = jax.jit(model.init)(jax.random.key(seed), jnp.zeros(size))
+    fresh = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 64, 64, 3)))
     if not init_from:
         return fresh
-    description, trained = checkpoint.load_model(init_from)
-    differing = _differing(fresh, trained)
-    if wrong := sorted(name for name in differing if not name.startswith("params/classifier/")):
-        raise checkpoint.CheckpointError(
-            f"{init_from} holds a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
-            f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} differ. Choose that variant, or another folder."
-        )
-    if differing:
-        trained["params"]["classifier"] = fresh["params"]["classifier"]
-    new = {"classifier"} if differing else set()
+    if Path(init_from).is_file():
+        network = weights.network_in(init_from)
+        new = {"cascade", "classifier"} if network.variant is None else set()
+        if network.num_classes != model.num_classes:
+            new.add("classifier")
+        trained = weights.load_weights(init_from, model, skip=sorted(new))
+        source = f"{init_from}, a {network.variant or network.trunk}"
+    else:
+        description, trained = checkpoint.load_model(init_from)
+        differing = _differing(fresh, trained)
+        if wrong := sorted(name for name in differing if not name.startswith("params/classifier/")):
+            raise checkpoint.CheckpointError(
+                f"{init_from} holds a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
+                f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} differ. Choose that variant, or another folder."
+            )
+        new = {"classifier"} if differing else set()
+        names = ", ".join(description["class_names"])
+        source = f"{init_from}, step {description['step']}, a {description['variant']} for {names}"
+    for part in new:
+        trained["params"][part] = fresh["params"][part]
     taken = ", ".join(f"{name} ({_count(trained, name):,} numbers)" for name in sorted(trained["params"].keys() - new))
-    say(
-        f"Starting from {init_from}, step {description['step']}, a {description['variant']} for "
-        f"{', '.join(description['class_names'])}. Taken: {taken}. New: {', '.join(new) or 'nothing'}."
-    )
+    say(f"Starting from {source}. Taken: {taken}. New: {', '.join(sorted(new)) or 'nothing'}.")
     return trained
 
 

@@ -1,22 +1,26 @@
 """The training loop; everything numeric is elsewhere."""
 
 import os
-from contextlib import closing
-from functools import partial
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, data, models, parallel, visualize
-from refinenet_jax.errors import UsageError, require
+from refinenet_jax import checkpoint, data, integrity, parallel, visualize
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.evaluation.evaluate import make_evaluate
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
-from refinenet_jax.training import init, meter, optim, step
+from refinenet_jax.training import init, meter, optim, report
+from refinenet_jax.training.log import Log
+from refinenet_jax.training.setup import Setup, create_segmenter, prepare
+from refinenet_jax.training.step import TrainState
+from refinenet_jax.training.watch import Watch
 
 PICTURES = 4  # on TensorBoard, at each evaluation
+EXIT_TERMINATED = 143  # 128 + SIGTERM: all is saved, the same command goes on
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
@@ -24,142 +28,149 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
 
     Args:
       config: see `configs/common.py`.
-      workdir: folder of the run: checkpoints, model.json, TensorBoard events.
+      workdir: folder of the run: checkpoints, model.json, log.jsonl, TensorBoard events, report.html.
 
     Returns:
       The summary of the last evaluation (`metrics.summarise`); empty if the run was complete already.
 
     Raises:
-      UsageError: anything wrong with the config, the data or the folder, before anything is compiled or written.
+      UsageError: anything wrong with the config, the data or the folder, before anything is compiled or written; later,
+        where too many steps or examples are of no use.
+      SystemExit: EXIT_TERMINATED, after a SIGTERM.
     """
-    # ---- Look at all that can be wrong.
-    parallel.check_batch_size(config.batch_size, "config.batch_size")
-    if config.num_steps < 1:
-        raise UsageError(f"config.num_steps is {config.num_steps}; set --config.num_steps to the length of the run.")
-    require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
-    require(config.model.variant, models.VARIANTS, "variant")
-    augmentation = data.Augmentation(**config.augment)
-    schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
-    optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
-    eval_source = data.open_source(config.data.name, config.data.eval_split, config.data.dir)
-    mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
-    info = eval_source.info
-    data.require_same_classes(info, mix[0][0].info)
-    model = models.create_model(
-        config.model.variant,
-        info.num_classes,
-        batch_norm=config.model.batch_norm,
-        dropout=config.model.dropout,
-        dtype=config.model.dtype,
-    )
-    train_step = partial(
-        step.train_step,
-        model=model,
-        optimizer=optimizer,
-        seed=config.seed,
-        input_scale=config.model.input_scale,
-        loss_resolution=config.loss_resolution,
-    )
-    parallel_step = parallel.parallel_step(train_step, config.parallel)
-    for source in (*(source for source, _ in mix), eval_source):
-        data.check_masks(source)
-    description = describe(config, info)
-    checkpoint.check_description(workdir, description)
+    setup = prepare(config, workdir)
+    with ExitStack() as stack:
+        stack.enter_context(integrity.hold(workdir))
+        is_new = checkpoint.recover(workdir) is None
+        variables = init.initial_variables(setup.model, config.seed, config.init_from if is_new else "")
+        state = setup.create_state(variables)
+        if parallel.is_main_process():
+            checkpoint.write_description(workdir, setup.description)
+        checkpoints = stack.enter_context(closing(checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)))
+        state, history = _resume(state, checkpoints, setup.position)
+        if int(state.step) >= config.num_steps or history["stopped_early"]:
+            say(f"{workdir} is complete: {int(state.step)} steps. Raise --config.num_steps to go on.")
+            return {}
+        summary = _run(config, workdir, setup, parallel.replicate(state), history, checkpoints, stack)
+    say(f"Report: {report.write_report(workdir)}")
+    return summary
 
-    # ---- State, and where in the data it stands: batch i is a function of these and of i alone.
-    is_new = checkpoint.latest_step(workdir) is None
-    variables = init.initial_variables(model, config.seed, config.init_from if is_new else "")
-    state = step.create_state(variables, optimizer)
-    if parallel.is_main_process():
-        checkpoint.write_description(workdir, description)
-    checkpoints = checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)
-    examples = [[source.info.name, weight, len(source)] for source, weight in mix]
-    position = {"seed": config.seed, "batch_size": config.batch_size, "examples": examples}
-    state = parallel.replicate(_resume(state, checkpoints, position))
+
+def _run(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    setup: Setup,
+    state: TrainState,
+    history: dict,
+    checkpoints: checkpoint.Checkpoints,
+    stack: ExitStack,
+) -> dict:
+    """Takes the steps. `history` is what the checkpoints tell of the evaluations and faults so far."""
+    # ---- What watches.
     first_step = int(state.step)
-    if first_step >= config.num_steps:
-        say(f"{workdir} is complete: {first_step} steps. Raise --config.num_steps to go on.")
-        checkpoints.close()
-        return {}
+    info = setup.eval_source.info
+    log = stack.enter_context(closing(Log(workdir, first_step)))
     if first_step:
         say(f"Going on behind step {first_step} of {config.num_steps} in {workdir}")
-
-    # ---- Train.
-    segmenter = Segmenter(
-        model,
-        {},
-        info.class_names,
-        info.flip_pairs,
-        config.model.input_scale,
-        tuple(config.evaluate.scales),
-        config.evaluate.flip,
-    )
+        log.event(first_step, "resumed")
+    writer = stack.enter_context(closing(meter.create_writer(workdir)))
+    shown = meter.Meter(first_step, config.num_steps, config.batch_size, setup.schedule, info.class_names, log)
+    stack.enter_context(closing(shown))
+    shown.set_rate_factor(_rate_factor(config, history))
+    profile = stack.enter_context(closing(meter.Profile(workdir, config.profile_steps)))
+    stop = stack.enter_context(parallel.StopSignal())
+    watch = Watch(config.max_skipped_steps, config.data.max_faults, history, log)
+    segmenter = create_segmenter(config, setup)
     evaluate = make_evaluate(segmenter)
+
+    # ---- Batch i is a function of the position and of i alone.
     batches = data.train_batches(
-        mix,
-        augmentation,
+        setup.mix,
+        setup.augmentation,
         batch_size=config.batch_size,
         seed=config.seed,
         start_step=first_step,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
+        overfit_batches=config.overfit_batches,
     )
-    shown = meter.Meter(first_step, config.num_steps, config.batch_size, schedule, info.class_names)
-    with closing(batches), closing(checkpoints), closing(meter.create_writer(workdir)) as writer, closing(shown):
-        for number in range(first_step + 1, config.num_steps + 1):
-            state, sums = parallel_step(state, next(batches))
-            shown.add(sums)
-            last = number == config.num_steps
-            if last or number % config.log_every == 0:
-                writer.write_scalars(number, shown.log(number))
-            summary = None
-            if last or number % config.eval_every == 0:
-                counts = evaluate(state.variables, eval_source, config.evaluate.batch_size)
+    batches = stack.enter_context(closing(parallel.prefetch(batches, config.parallel)))
+
+    # ---- Train.
+    train_step = parallel.parallel_step(setup.train_step, config.parallel)
+    for number in range(first_step + 1, config.num_steps + 1):
+        profile.tick(number, state)
+        batch, about = next(batches)
+        state, figures = train_step(state, batch)
+        shown.add(figures)
+        watch.batch(number, about, figures["skipped"])
+        terminated = stop.requested(number)
+        last = number == config.num_steps
+        if last or terminated or number % config.log_every == 0:
+            writer.write_scalars(number, shown.log(number))
+            watch.report()
+        summary = None
+        if last or (number % config.eval_every == 0 and not terminated):
+            with shown.paused():
+                counts = evaluate(state.variables, setup.eval_source, config.evaluate.batch_size)
                 summary = metrics.summarise(counts, info.class_names)
-                shown.evaluated(number, summary)
-                writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
-                pictures = _pictures(segmenter.with_variables(state.variables), eval_source)
-                writer.write_images(number, {"image_truth_prediction": pictures[None]})
-            if summary or number % config.checkpoint_every == 0:
-                checkpoints.save(number, state.variables, _rest(state), position, summary)
+                pictures = _pictures(segmenter.with_variables(state.variables), setup.eval_source)
+            history["scores"].append(summary["mean_iou"])
+            history["stopped_early"] = optim.should_stop(history["scores"], config.early_stopping)
+            factor = _rate_factor(config, history)
+            state = replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor))
+            shown.evaluated(number, summary)
+            shown.set_rate_factor(factor)
+            writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
+            writer.write_images(number, {"image_truth_prediction": pictures[None]})
+        if summary or terminated or number % config.checkpoint_every == 0:
+            saved = {"position": setup.position, "history": history}
+            checkpoints.save(number, state.variables, _rest(state), saved, summary)
+        if history["stopped_early"]:
+            say(f"Stopped at step {number}: no better mean IoU in the last {config.early_stopping} evaluations.")
+            log.event(number, "stopped early")
+            break
+        if terminated and not last:
+            say(f"Asked to stop: step {number} is saved in {workdir}; the same command goes on.")
+            log.event(number, "terminated")
+            raise SystemExit(EXIT_TERMINATED)
     return summary
 
 
-def describe(config: ConfigDict, info: data.DatasetInfo) -> dict:
-    """What model.json says: all that makes the network and gives its output a meaning."""
-    return {
-        "variant": config.model.variant,
-        "class_names": info.class_names,
-        "flip_pairs": info.flip_pairs,
-        "input_scale": config.model.input_scale,
-        "normalisation": "imagenet",
-        "dtype": config.model.dtype,
-        "scales": tuple(config.evaluate.scales),
-        "flip": config.evaluate.flip,
-        "dataset": info.name,
-    }
+def _rate_factor(config: ConfigDict, history: dict) -> float:
+    """What the plateau schedule makes of the evaluations so far; 1 in all other schedules."""
+    if config.schedule.name != "plateau":
+        return 1.0
+    return optim.plateau_factor(history["scores"], config.schedule.patience, config.schedule.decay_rate)
 
 
-def _rest(state: step.TrainState) -> dict:
-    return {"step": state.step, "opt_state": state.opt_state}
+def _rest(state: TrainState) -> dict:
+    """What a checkpoint holds beside the variables that are evaluated and used."""
+    rest = {"step": state.step, "opt_state": state.opt_state}
+    return rest if state.ema_params is None else {**rest, "params": state.params}
 
 
-def _resume(state: step.TrainState, checkpoints: checkpoint.Checkpoints, position: dict) -> step.TrainState:
-    """The state of the latest checkpoint, if there is one."""
+def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: dict) -> tuple[TrainState, dict]:
+    """The state and the history in the latest checkpoint; if there is none, the given state and no history."""
     if checkpoints.latest_step is None:
-        return state
+        return state, {"scores": [], "stopped_early": False, "skipped_steps": 0, "faults": {}}
+    saved = checkpoints.restore_data()
+    there = saved.get("position", {})
+    if there != position:
+        changed = ", ".join(f"{k} was {there.get(k)}, is {v}" for k, v in position.items() if there.get(k) != v)
+        raise checkpoint.CheckpointError(
+            f"The run cannot go on exactly: {changed}. Use the same, or another --workdir with --config.init_from."
+        )
 
     def wanted(tree: dict) -> dict:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated()), tree)
 
-    variables, rest, saved = checkpoints.restore(wanted(state.variables), wanted(_rest(state)))
-    if saved != position:
-        changed = ", ".join(f"{k} was {saved.get(k)}, is {v}" for k, v in position.items() if saved.get(k) != v)
-        raise checkpoint.CheckpointError(
-            f"The run cannot go on exactly: {changed}. Use the same, or another --workdir with --config.init_from."
-        )
-    return step.TrainState(params=variables["params"], batch_stats=variables["batch_stats"], **rest)
+    variables, rest = checkpoints.restore(wanted(state.variables), wanted(_rest(state)))
+    used = variables["params"]
+    averaged = {} if state.ema_params is None else {"ema_params": used}
+    params = rest.pop("params", used)
+    return replace(state, params=params, batch_stats=variables["batch_stats"], **averaged, **rest), saved["history"]
 
 
 def _pictures(segmenter: Segmenter, source: data.Source) -> np.ndarray:

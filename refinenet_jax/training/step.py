@@ -1,7 +1,9 @@
 """The numbers of training: pure functions of state and batch, the same on one device and on many."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +14,44 @@ from refinenet_jax.data import VOID
 from refinenet_jax.evaluation.metrics import confusion
 from refinenet_jax.models import layers
 from refinenet_jax.parallel import AXIS
-from refinenet_jax.training.losses import cross_entropy
+from refinenet_jax.training.losses import loss_terms
 
 RESOLUTIONS = ("logits", "labels")
+CROSS_ENTROPY = {"weights": {"cross_entropy": 1.0}}
+
+_FIELDS = ("step", "params", "batch_stats", "opt_state", "ema_params")
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("step", "params", "batch_stats", "opt_state"), meta_fields=())
+@partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=())
 @dataclass(frozen=True)
 class TrainState:
-    """All that training changes. Randomness is a function of seed and step, so it is not carried."""
+    """All that training changes. Randomness is a function of seed and step, so it is not carried.
+
+    Attributes:
+      step: steps taken, those left out for not being finite included.
+      params: what the optimiser moves.
+      batch_stats: moments of batch norm.
+      opt_state: of the optimiser.
+      ema_params: exponential moving average of params; None if not asked for.
+    """
 
     step: jax.Array
     params: dict
     batch_stats: dict
     opt_state: optax.OptState
+    ema_params: dict | None = None
 
     @property
     def variables(self) -> dict:
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What is evaluated and used: the averaged parameters if there are any."""
+        return {"params": self.params if self.ema_params is None else self.ema_params, "batch_stats": self.batch_stats}
 
 
-def create_state(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
+def create_state(variables: dict, optimizer: optax.GradientTransformation, ema: bool = False) -> TrainState:
     """State before the first step, from the model's variables."""
     params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params))
+    average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, for both are donated to the step
+    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params), average)
 
 
 def train_step(
@@ -45,13 +61,15 @@ def train_step(
     model: models.RefineNet,
     optimizer: optax.GradientTransformation,
     seed: int,
-    input_scale: float = 1.0,
+    loss: Mapping[str, Any] = CROSS_ENTROPY,
     loss_resolution: str = "logits",
-) -> tuple[TrainState, dict[str, jax.Array]]:
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+) -> tuple[TrainState, dict[str, Any]]:
     """One step on one device's share of the batch, under a mapped axis called 'batch'.
 
-    The loss is the mean over all pixels of the whole batch that are not void, wherever they lie: each device divides its
-    sum by the global count, and gradients are summed.
+    Each term of the loss is a mean over the whole batch, wherever its pixels lie and however it is divided: sums are divided by
+    the global divisor, and gradients are summed. A step whose loss or gradient is not finite changes nothing but the count.
 
     Args:
       state: the same on every device.
@@ -59,42 +77,82 @@ def train_step(
       model: the network.
       optimizer: from `create_optimizer`.
       seed: of dropout.
-      input_scale: pictures are enlarged by this before the network, as the paper does with 1.2.
+      loss: arguments of `losses.loss_terms`.
       loss_resolution: 'logits' takes the loss at 1/4 of the network's input, labels by nearest neighbour (the paper's
         way); 'labels' enlarges the logits to the labels' size.
+      accumulate: the share is worked off in so many parts, one after the other, to save memory.
+      ema_decay: of the averaged parameters, if the state has them; smaller in the first steps.
 
     Returns:
-      The next state, and sums over all devices: loss (a sum), pixels, confusion int32 [c, c] (rows are the truth),
-      gradient_norm.
+      The next state, and figures of the whole batch: loss and terms (means), pixels, confusion int32 [c, c] (rows are the
+      truth), gradient_norm, skipped (1 if the step was left out).
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
-    image = models.prepare(batch["image"], input_scale)
-    labels = _labels(batch["mask"], image, loss_resolution)
-    pixels = jax.lax.psum((batch["weight"][:, None, None] * (labels != VOID)).sum(), AXIS)
+    parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
 
-    def loss(params: dict) -> tuple[jax.Array, tuple]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
+    def labels_of(part: dict) -> jax.Array:
+        return _labels(part["mask"], models.prepared_size(model, part["image"].shape[1:3]), loss_resolution)
+
+    def sums_without_logits(part: dict) -> tuple[dict, jax.Array]:
+        """Divisors and pixels, which are functions of the labels: what is made of these logits is never computed."""
+        labels = labels_of(part)
+        terms = loss_terms(jnp.zeros((*labels.shape, model.num_classes)), labels, part["weight"], **loss)
+        pixels = (part["weight"][:, None, None] * (labels != VOID)).sum()
+        return {term: divisor for term, (_, divisor) in terms.items()}, pixels
+
+    divisors, pixels = jax.lax.psum(jax.tree.map(lambda a: a.sum(0), jax.lax.map(sums_without_logits, parts)), AXIS)
+    divisors = jax.tree.map(lambda divisor: jnp.where(divisor > 0, divisor, 1), divisors)
+
+    def of_part(params: dict, batch_stats: dict, part: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
+        labels = labels_of(part)
+        variables = {"params": params, "batch_stats": batch_stats}
+        image = models.prepare(model, part["image"])
         logits, changed = model.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         if loss_resolution == "labels":
             logits = layers.resize_half_pixel(logits, labels.shape[1:])
-        total, _ = cross_entropy(logits, labels, batch["weight"])
+        terms = loss_terms(logits, labels, part["weight"], **loss)
+        means = {term: total / divisors[term] for term, (total, _) in terms.items()}
         counts = confusion(labels, jnp.argmax(logits, -1), model.num_classes)
-        counts = (counts * batch["weight"].astype(jnp.int32)[:, None, None]).sum(0)
-        return total / jnp.maximum(pixels, 1), (total, counts, changed["batch_stats"])
+        counts = (counts * part["weight"].astype(jnp.int32)[:, None, None]).sum(0)
+        objective = sum(loss["weights"][term] * mean for term, mean in means.items())
+        return objective, (objective, means, counts, changed["batch_stats"])
 
-    gradient, (total, counts, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-    gradient, total, counts = jax.lax.psum((gradient, total, counts), AXIS)
+    gradient_of_part = jax.grad(of_part, has_aux=True)
+    if accumulate == 1:
+        gradient, figures = gradient_of_part(state.params, state.batch_stats, jax.tree.map(lambda a: a[0], parts), key)
+        *figures, batch_stats = figures
+    else:
+
+        def add(carry: tuple, part: tuple) -> tuple[tuple, None]:
+            sums, batch_stats = carry
+            gradient, (*figures, batch_stats) = gradient_of_part(state.params, batch_stats, *part)
+            return (jax.tree.map(jnp.add, sums, (gradient, figures)), batch_stats), None
+
+        keys = jax.random.split(key, accumulate)
+        first = jax.tree.map(lambda a: a[0], (parts, keys))
+        shapes = jax.eval_shape(gradient_of_part, state.params, state.batch_stats, *first)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], list(shapes[1][:-1])))
+        ((gradient, figures), batch_stats), _ = jax.lax.scan(add, (zeros, state.batch_stats), (parts, keys))
+
+    gradient, (objective, means, counts) = jax.lax.psum((gradient, figures), AXIS)
     if model.batch_norm == "local":  # otherwise all devices have the same, which a mean would round
         batch_stats = jax.lax.pmean(batch_stats, AXIS)
+    norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    state = replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-    metrics = {"loss": total, "pixels": pixels, "confusion": counts, "gradient_norm": optax.global_norm(gradient)}
-    return state, metrics
+    average = state.ema_params
+    if average is not None:
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        average = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), average, params)
+    is_finite = jnp.isfinite(objective) & jnp.isfinite(norm)
+    changed = replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state, ema_params=average)
+    kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), changed, state)
+    metrics = {"loss": objective, "terms": means, "pixels": pixels, "confusion": counts, "gradient_norm": norm}
+    return replace(kept, step=state.step + 1), {**metrics, "skipped": 1 - is_finite.astype(jnp.int32)}
 
 
-def _labels(mask: jax.Array, image: jax.Array, resolution: str) -> jax.Array:
-    """The labels the loss reads: the mask itself, or its nearest neighbours at a quarter of the network's input."""
+def _labels(mask: jax.Array, size: tuple[int, int], resolution: str) -> jax.Array:
+    """The labels the loss reads: the mask itself, or its nearest neighbours at a quarter of the network's input size."""
     if resolution == "labels":
         return mask
-    return layers.nearest_labels(mask, tuple(-(-n // 4) for n in image.shape[1:3]))
+    return layers.nearest_labels(mask, tuple(-(-n // 4) for n in size))

@@ -7,7 +7,7 @@ import pytest
 
 from refinenet_jax.data import pipeline
 from refinenet_jax.data.augment import Augmentation
-from refinenet_jax.data.sources import DatasetInfo
+from refinenet_jax.data.sources import DataError, DatasetInfo
 
 AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
 
@@ -52,12 +52,15 @@ def _assert_equal(these, those):
 
 def test_batch_has_the_agreed_form():
     (batch,) = _take(1)
-    assert {key: (value.shape, value.dtype.kind, value.itemsize) for key, value in batch.items() if key != "id"} == {
+    assert {
+        key: (value.shape, value.dtype.kind, value.itemsize) for key, value in batch.items() if value.dtype.kind != "U"
+    } == {
         "image": ((4, 16, 16, 3), "u", 1),
         "mask": ((4, 16, 16), "u", 1),
         "weight": ((4,), "f", 4),
     }
     assert batch["weight"].tolist() == [1.0] * 4
+    assert batch["fault"].tolist() == [""] * 4
     assert all(name.startswith("number-") for name in batch["id"].tolist())
 
 
@@ -179,3 +182,29 @@ def test_a_mix_resumes_and_divides_like_a_dataset():
     shares = [_take_mix(9, *parts, process_index=i, process_count=2) for i in range(2)]
     for batch, parts_of_it in zip(whole, zip(*shares, strict=True), strict=True):
         np.testing.assert_array_equal(batch["image"], np.concatenate([part["image"] for part in parts_of_it]))
+
+
+def test_an_example_that_cannot_be_read_counts_for_nothing_and_says_why():
+    class Damaged(Numbers):
+        def __getitem__(self, index):
+            if index == 3:
+                raise DataError("number-3 is cut short; replace it", "undecodable")
+            return super().__getitem__(index)
+
+    batches = _take(5, Damaged(10))
+    faults = [fault for batch in batches for fault in batch["fault"].tolist() if fault]
+    assert faults == ["number-3 is cut short; replace it"] * 2
+    for damaged, whole in zip(batches, _take(5), strict=True):
+        bad = damaged["fault"] != ""
+        assert damaged["weight"].tolist() == (1.0 - bad).tolist()
+        assert (damaged["mask"][bad] == 255).all()
+        # All others come as they would have come.
+        np.testing.assert_array_equal(damaged["image"][~bad], whole["image"][~bad])
+        assert damaged["id"][bad].tolist() == ["example 3"] * int(bad.sum())
+
+
+def test_overfitting_shows_the_first_batches_again_and_again():
+    batches = _take(7, overfit_batches=3)
+    _assert_equal(batches[:3], _take(3))
+    _assert_equal(batches[3:], (batches[:3] * 2)[:4])
+    _assert_equal(_take(2, overfit_batches=3, start_step=4), batches[4:6])

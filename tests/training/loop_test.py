@@ -1,6 +1,8 @@
 """The true loop on a tiny network: it learns, goes on to the bit where it stopped, and refuses what cannot work."""
 
 import os
+import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,8 @@ from refinenet_jax.checkpoint import CheckpointError
 from refinenet_jax.data import mix
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import loop, optim, step
+from refinenet_jax.training.dry_run import dry_run
+from refinenet_jax.training.log import read as read_log
 
 TRAIN = tiny.Pictures([(40, 48), (48, 40), (36, 36)] * 4)
 EVALUATION = tiny.Pictures([(40, 48), (33, 40), (40, 48)], seed=1)
@@ -78,8 +82,9 @@ def _saved(workdir):
     state = step.create_state(jax.tree.map(jnp.asarray, tiny.variables()), optimizer)
     checkpoints = checkpoint.Checkpoints(workdir)
     restored = checkpoints.restore(state.variables, {"step": state.step, "opt_state": state.opt_state})
+    data = checkpoints.restore_data()
     checkpoints.close()
-    return restored
+    return *restored, data
 
 
 def _files(folder):
@@ -137,9 +142,10 @@ def test_stopped_and_continued_run_is_the_unbroken_run_to_the_bit(unbroken, half
 
 def test_complete_run_is_left_alone(unbroken):
     workdir, _ = unbroken
-    before = {path: time for path, time in _files(workdir).items() if path.name != "model.json"}
+    rewritten = ("model.json", ".lock")
+    before = {path: time for path, time in _files(workdir).items() if path.name not in rewritten}
     assert loop.train(_config(), workdir) == {}
-    assert {path: time for path, time in _files(workdir).items() if path.name != "model.json"} == before
+    assert {path: time for path, time in _files(workdir).items() if path.name not in rewritten} == before
 
 
 @pytest.mark.parametrize(
@@ -210,8 +216,8 @@ def test_a_mix_is_trained_on_and_the_named_dataset_scored(tmp_path, monkeypatch)
     summary = loop.train(_config(**{"data.mix": parts, "num_steps": 1, "data.eval_split": "test"}), tmp_path / "run")
     assert summary["images"] == len(TRAIN)
     assert read == [("squares", "test"), ("others", "train"), ("squares", "train")]
-    _, _, position = _saved(tmp_path / "run")
-    assert [part[1:] for part in position["examples"]] == [[3.0, 5], [1.0, 12]]
+    _, _, saved = _saved(tmp_path / "run")
+    assert [part[1:] for part in saved["position"]["examples"]] == [[3.0, 5], [1.0, 12]]
 
 
 def test_masks_of_0_and_255_are_refused_before_anything_is_written(tmp_path, monkeypatch):
@@ -222,3 +228,117 @@ def test_masks_of_0_and_255_are_refused_before_anything_is_written(tmp_path, mon
     with pytest.raises(UsageError, match="255 means void"):
         loop.train(_config(), tmp_path / "run")
     assert os.listdir(tmp_path) == []
+
+
+CLEVER = {
+    "ema_decay": 0.9,
+    "schedule.name": "plateau",
+    "schedule.patience": 1,
+    "schedule.decay_rate": 0.5,
+    "eval_every": 1,
+}
+
+
+def _without(numbers):
+    """A source in which these examples cannot be read."""
+
+    class Damaged(tiny.Pictures):
+        def __getitem__(self, index):
+            if index in numbers:
+                raise data.DataError(f"picture {index} is cut short", "undecodable")
+            return super().__getitem__(index)
+
+    return Damaged([(40, 48), (48, 40), (36, 36)] * 4)
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_averages_and_the_plateau_go_on_to_the_bit(tmp_path, stop):
+    """The rate falls at nearly every evaluation; a resume that forgot the scores would train at another."""
+    whole = loop.train(_config(**CLEVER), tmp_path / "whole")
+    loop.train(_config(**CLEVER, num_steps=stop), tmp_path / "half")
+    assert loop.train(_config(**CLEVER), tmp_path / "half") == whole
+    one, other = (checkpoint.load_model(tmp_path / name, 6)[1] for name in ("whole", "half"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    lines = [[line for line in read_log(tmp_path / name) if line["kind"] == "train"] for name in ("whole", "half")]
+    rates, again = ({line["step"]: line["learning_rate"] for line in of_run} for of_run in lines)
+    assert rates == again
+    assert rates[6] < 0.1
+
+
+def test_a_run_without_averages_is_not_continued_with_them(unbroken):
+    with pytest.raises(CheckpointError, match="ema was False, is True"):
+        loop.train(_config(num_steps=12, ema_decay=0.9), unbroken[0])
+
+
+def test_a_run_that_no_longer_gets_better_stops_and_stays_stopped(tmp_path):
+    frozen = {f"optimizer.factors.{room}": 0.0 for room in ("trunk", "cascade", "classifier")}
+    config = _config(**frozen, **{"model.batch_norm": "frozen", "eval_every": 1, "early_stopping": 2})
+    loop.train(config, tmp_path)
+    assert checkpoint.latest_step(tmp_path) == 3  # the first is the best, then two that are no better
+    assert loop.train(config, tmp_path) == {}
+    assert checkpoint.latest_step(tmp_path) == 3
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(tmp_path, unbroken, capsys):
+    shutil.copytree(unbroken[0], tmp_path / "run")
+    files = [path for path in (tmp_path / "run" / "checkpoints" / "6").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    assert loop.train(_config(), tmp_path / "run") == unbroken[1]
+    told = capsys.readouterr().err
+    assert "Checkpoint 6 is damaged" in told
+    assert "going on from 4" in told
+    one, other = _saved(unbroken[0]), _saved(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, one[:2], other[:2])
+
+
+def test_unreadable_examples_are_named_up_to_a_limit(tmp_path, monkeypatch, capsys):
+    _mean(monkeypatch, lambda name, split, data_dir: _without({5}) if split == "train" else EVALUATION)
+    monkeypatch.setattr(data, "check_masks", lambda source: None)  # it may come upon them, too
+    loop.train(_config(num_steps=3, **{"data.max_faults": 1}), tmp_path / "run")
+    assert capsys.readouterr().err.count("skipped example 5: picture 5 is cut short") == 1
+    with pytest.raises(UsageError, match=r"1 examples could not be read, more than config\.data\.max_faults=0"):
+        loop.train(_config(num_steps=3), tmp_path / "other")
+
+
+def test_steps_that_are_not_finite_are_told_and_end_the_run(tmp_path, capsys):
+    config = _config(max_skipped_steps=1, **{"schedule.learning_rate": 1e30, "schedule.warmup_steps": 0})
+    with pytest.raises(UsageError, match=r"more than config\.max_skipped_steps=1.*learning rate"):
+        loop.train(config, tmp_path / "run")
+    assert "left out: loss or gradient not finite; its examples: picture-" in capsys.readouterr().err
+
+
+def test_a_terminated_run_saves_says_so_and_goes_on(tmp_path, unbroken):
+    """SIGTERM arrives while a picture is read."""
+
+    class Fatal(tiny.Pictures):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            if self.reads == 20:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__getitem__(index)
+
+    config = _config(checkpoint_every=100, eval_every=100)
+    with pytest.MonkeyPatch.context() as patch:
+        fatal = Fatal([(40, 48), (48, 40), (36, 36)] * 4)
+        _mean(patch, lambda name, split, data_dir: fatal if split == "train" else EVALUATION)
+        patch.setattr(data, "check_masks", lambda source: None)
+        with pytest.raises(SystemExit) as stopped:
+            loop.train(config, tmp_path)
+    assert stopped.value.code == loop.EXIT_TERMINATED == 143
+    assert 0 < checkpoint.latest_step(tmp_path) < 6
+    loop.train(config, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, _saved(unbroken[0])[:2], _saved(tmp_path)[:2])
+
+
+def test_a_dry_run_tells_and_writes_nothing(tmp_path):
+    told = dry_run(_config(), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    count = sum(leaf.size for leaf in jax.tree.leaves(tiny.variables()["params"]))
+    assert f"{count:,}" in told
+    assert "MiB on each device" in told
+    assert max(map(len, told.splitlines())) <= 80

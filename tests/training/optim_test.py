@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from refinenet_jax import parallel
 from refinenet_jax.training import optim
 
 PARAMS = {
@@ -45,6 +46,7 @@ def _gradient(value):
         ({"name": "step", "decay_steps": (30,), "decay_rate": 0.5}, {29: 2.0, 30: 1.0}),
         ({"name": "step", "decay_steps": (30,), "warmup_steps": 10}, {5: 1.0, 10: 2.0, 29: 2.0, 30: 0.2}),
         ({"name": "step"}, {0: 2.0, 99: 2.0}),
+        ({"name": "plateau", "warmup_steps": 4}, {0: 0.0, 1: 0.5, 4: 2.0, 99: 2.0}),
     ],
 )
 def test_schedule(settings, expected):
@@ -68,6 +70,104 @@ def test_two_steps_of_sgd_by_hand():
     for room, tree in PARAMS.items():
         expected = jax.tree.map(lambda w, room=room: by_hand(room, w), tree)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params[room], expected)
+
+
+def test_three_steps_of_the_matlab_recipe_by_hand():
+    """MatConvNet: m = 0.9 m - 5e-4 w - g; w += rate m. A rate that falls leaves the momentum as large as it was."""
+    schedule = optim.create_schedule("step", 0.5, 3, decay_steps=(2,))
+    optimizer = optim.create_optimizer("sgd", schedule, momentum=0.9, weight_decay=5e-4, factors={"trunk": 0.1})
+    params = {"trunk": jnp.ones(()), "cascade": jnp.ones(())}
+    state, seen = optimizer.init(params), []
+    for g in (0.2, -0.1, 0.4):
+        updates, state = optimizer.update(jax.tree.map(lambda w, g=g: jnp.full_like(w, g), params), state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append((float(params["cascade"]), float(params["trunk"])))
+    # cascade: m = -0.2005, -0.080899875, -0.47323953753; trunk: m = -0.2005, -0.0809449875, -0.47334345263
+    expected = [(0.89975, 0.989975), (0.8593000625, 0.985927750625), (0.83563808562, 0.98356103336)]
+    np.testing.assert_allclose(seen, expected, rtol=3e-7)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_factor_of_0_freezes_to_the_bit(name):
+    """Against decay, gradients that are not finite, and the loss of the sign of a zero."""
+    optimizer = optim.create_optimizer(
+        name, optax.linear_schedule(0.1, 0.0, 3), weight_decay=0.2, factors={"trunk": 0.0, "cascade": 1.0}
+    )
+    weights = jnp.array([1.0, -2.0, 0.5, 0.0, -0.0, -3e38])  # XLA takes 1e-40 for 0 on a CPU
+    params = {room: {"kernel": weights} for room in ("trunk", "cascade")}
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for value in (1.0, -1.0, np.inf, 0.5):
+        gradient = {"trunk": {"kernel": jnp.full(6, value)}, "cascade": {"kernel": jnp.full(6, min(value, 1.0))}}
+        updates, state = update(gradient, state, params)
+        params = jax.jit(optax.apply_updates)(params, updates)
+    np.testing.assert_array_equal(params["trunk"]["kernel"].view(np.int32), weights.view(np.int32))
+    assert (params["cascade"]["kernel"] != weights)[:3].all()
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_rate_factor_multiplies_the_learning_rate_and_touches_nothing_else(name):
+    half = optim.create_optimizer(name, optax.constant_schedule(0.01), weight_decay=0.2, factors=FACTORS)
+    full = optim.create_optimizer(
+        name, lambda step: jnp.where(step < 1, 0.01, 0.0025), weight_decay=0.2, factors=FACTORS
+    )
+    params, states = [PARAMS, PARAMS], [half.init(PARAMS), full.init(PARAMS)]
+    for number in range(3):
+        for i, optimizer in enumerate((half, full)):
+            updates, states[i] = optimizer.update(_gradient(0.5 - number), states[i], params[i])
+            params[i] = optax.apply_updates(params[i], updates)
+        states[0] = optim.set_rate_factor(states[0], 0.25)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *params)
+    assert float(optax.tree.get(states[0], "rate_factor")) == 0.25
+
+
+def test_rate_factor_stays_on_all_devices_and_compiles_nothing_anew():
+    optimizer = optim.create_optimizer("sgd", optax.constant_schedule(0.01))
+    state = parallel.replicate(jax.device_get(optimizer.init(PARAMS)))
+    update = jax.jit(optimizer.update)
+    update(_gradient(1.0), state, PARAMS)
+    changed = optim.set_rate_factor(state, 0.5)
+    update(_gradient(1.0), changed, PARAMS)
+    assert update._cache_size() == 1
+    assert all(leaf.sharding == parallel.replicated() for leaf in jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize(
+    ("scores", "falls"),
+    [
+        ([], 0),
+        ([0.5], 0),
+        ([0.5, 0.4], 0),
+        ([0.5, 0.4, 0.5], 1),  # as good as the best is no better
+        ([0.5, 0.4, 0.5, 0.51], 1),  # a fall stays
+        ([0.5, 0.4, 0.51, 0.4, 0.52], 0),
+        ([0.5, 0.4, 0.4, 0.4], 1),
+        ([0.5, 0.4, 0.4, 0.4, 0.4], 2),
+        ([0.5, 0.1, 0.2, 0.3, 0.4], 2),  # rising, but below the best
+        ([0.5, None, float("nan"), 0.6, None, None], 2),
+        ([None, None, 0.1], 1),
+        ([-3.0, -2.0, -1.0], 0),
+    ],
+)
+def test_plateau_falls_after_two_evaluations_without_a_new_best(scores, falls):
+    assert optim.plateau_factor(scores, 2, 0.1) == pytest.approx(0.1**falls)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_plateau_is_that_of_optax_on_the_negative_score(patience):
+    scores = [float(x) for x in np.random.default_rng(patience).integers(0, 40, 25) / 64 + np.arange(25) / 50]
+    reduce = optax.contrib.reduce_on_plateau(0.5, patience, rtol=0.0, atol=1e-12)
+    state, update = reduce.init(jnp.zeros(())), jax.jit(reduce.update)
+    for number, score in enumerate(scores, 1):
+        _, state = update(jnp.zeros(()), state, value=jnp.float32(-score))
+        assert optim.plateau_factor(scores[:number], patience, 0.5) == float(state.scale)
+    assert 0 < state.scale < 1
+
+
+def test_early_stopping_counts_from_the_best_evaluation():
+    scores = [0.1, 0.5, 0.4, 0.5, None, 0.6]
+    stops = [optim.should_stop(scores[:n], 3) for n in range(len(scores) + 1)]
+    assert stops == [False, False, False, False, False, True, False]
+    assert not optim.should_stop([0.5] * 99, 0)
 
 
 def test_learning_rate_follows_the_schedule_from_step_zero():
@@ -104,3 +204,7 @@ def test_unknown_names_are_refused_with_the_nearest():
         optim.create_schedule("polly", 1.0, 10)
     with pytest.raises(ValueError, match="Unknown optimizer 'adam'; did you mean 'adamw'"):
         optim.create_optimizer("adam", optax.constant_schedule(1.0))
+    with pytest.raises(ValueError, match="room of the learning-rate factors 'encoder'; did you mean"):
+        optim.create_optimizer("sgd", optax.constant_schedule(1.0), factors={"encoder": 0.1}).init(PARAMS)
+    with pytest.raises(ValueError, match="patience 0; choose 1"):
+        optim.create_schedule("plateau", 1.0, 10, patience=0)

@@ -1,0 +1,68 @@
+"""A run that compiles its step, tells what it would take, and writes nothing."""
+
+import os
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from refinenet_jax import models, parallel
+from refinenet_jax.training.setup import Setup, prepare
+
+
+def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
+    """Looks at everything that `train` looks at, compiles the step for one device's share, and describes it.
+
+    Returns:
+      Text of at most 80 columns: the parameters by part, memory and work of a step on each device.
+
+    Raises:
+      UsageError: as `train`.
+    """
+    setup = prepare(config, workdir)
+    share = config.batch_size // jax.device_count()
+    state = jax.eval_shape(setup.create_state, models.variable_shapes(setup.model))
+    height, width = setup.augmentation.shape
+    batch = {
+        "image": jax.ShapeDtypeStruct((share, height, width, 3), jnp.uint8),
+        "mask": jax.ShapeDtypeStruct((share, height, width), jnp.uint8),
+        "weight": jax.ShapeDtypeStruct((share,), jnp.float32),
+    }
+    compiled = parallel.compile_for_one(setup.train_step, state, batch)
+    return "\n".join([*parameter_table(state.params), "", *_step_lines(config, setup, state, compiled)])
+
+
+def parameter_table(params: dict) -> list[str]:
+    """Lines with the number of parameters of each part: two levels of the tree, blocks of a stage together."""
+    counts: Counter[str] = Counter()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        room, *inner = [key.key for key in path][:-1]
+        counts["/".join((room, *(inner[0].split("_block")[:1] if inner else ())))] += int(np.prod(leaf.shape))
+    lines = [f"{'parameters':<40}{'number':>14}"]
+    lines += [f"  {name:<38}{count:>14,}" for name, count in counts.items()]
+    return [*lines, f"{'all':<40}{sum(counts.values()):>14,}"]
+
+
+def _step_lines(config: ConfigDict, setup: Setup, state: object, compiled: jax.stages.Compiled) -> list[str]:
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    height, width = models.prepared_size(setup.model, setup.augmentation.shape)
+    rows = [
+        ("network", f"{config.model.variant}, input {height} x {width}, computed in {config.model.dtype}"),
+        ("devices", f"{jax.device_count()} of kind {jax.devices()[0].device_kind}"),
+        ("batch", f"{config.batch_size}, {config.batch_size // jax.device_count()} on each device"),
+        ("state on each device", f"{held / 2**20:,.0f} MiB (parameters, moments, optimiser)"),
+    ]
+    if memory is not None:  # not every backend tells
+        peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+        peak -= memory.alias_size_in_bytes
+        rows.append(("memory of a step", f"{peak / 2**20:,.0f} MiB on each device, as XLA plans it"))
+    if costs and costs.get("flops", 0) > 0:
+        rows.append(("work of a step", f"{costs['flops'] / 1e9:,.0f} GFLOP on each device, as XLA counts it"))
+    length = sum(len(source) for source, _ in setup.mix)
+    rows.append(
+        ("run", f"{config.num_steps:,} steps, {config.num_steps * config.batch_size / length:.3g} epochs of {length:,}")
+    )
+    return [f"{name:<22}{text}" for name, text in rows]

@@ -1,0 +1,133 @@
+"""The pieces of an HTML page that needs no other file, no script and no network. All text is escaped here, once."""
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+_MAX_TEXT = 400  # characters of one value
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_STYLE = """
+:root { --ink: #1c2430; --quiet: #667080; --line: #e3e6ea; --best: #eef5f0; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: var(--ink); -webkit-text-size-adjust: 100%;
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
+main { max-width: 960px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { margin: 0; font-size: 1.7rem; font-weight: 600; letter-spacing: -0.01em; line-height: 1.25; overflow-wrap: anywhere; }
+h2 { margin: 3rem 0 1rem; padding-bottom: 0.35rem; border-bottom: 1px solid var(--line); font-size: 1.05rem; font-weight: 600; }
+p { margin: 0.5rem 0; }
+.quiet, .key, figcaption { color: var(--quiet); font-size: 0.87rem; }
+dl { margin: 0; display: grid; }
+dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--quiet); font-size: 0.87rem; }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1.5rem; }
+.tiles dd { font-size: 0.87rem; color: var(--quiet); }
+.tiles dt + dd { font-size: 1.9rem; line-height: 1.25; color: var(--ink); font-variant-numeric: tabular-nums; }
+.facts { grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0.75rem 2rem; }
+.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.75rem 2rem;
+  align-items: end; }
+figure { margin: 0; break-inside: avoid; }
+figcaption { margin-bottom: 0.35rem; }
+figcaption b { margin-right: 0.6rem; color: var(--ink); font-weight: 600; }
+figcaption span, .key span { margin-right: 0.8rem; white-space: nowrap; }
+.swatch { display: inline-block; width: 0.9rem; height: 3px; margin-right: 0.35rem; vertical-align: middle; }
+svg, img { display: block; width: 100%; height: auto; }
+svg text { font-family: inherit !important; }
+.picture { margin-bottom: 2rem; }
+.picture img { border: 1px solid var(--line); border-radius: 4px; }
+.scroll { overflow: auto; max-height: 36rem; margin-bottom: 1.5rem; }
+table { border-collapse: collapse; width: 100%; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
+th { position: sticky; top: 0; background: #fff; color: var(--quiet); font-weight: 500; vertical-align: bottom; }
+th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+td { vertical-align: top; overflow-wrap: anywhere; }
+.figures th, .figures td { text-align: right; padding: 0.35rem 0.4rem; }
+.figures th:first-child, .figures td:first-child { text-align: left; }
+.figures td:first-child, .events td:first-child, .events td:last-child { white-space: nowrap; }
+.best { background: var(--best); font-weight: 600; }
+@media print { body { font-size: 11px; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }
+  .scroll { max-height: none; overflow: visible; } tr { break-inside: avoid; } th { position: static; } }
+"""
+
+
+def page(title: str, note: str, sections: Iterable[tuple[str, str]]) -> str:
+    """A whole page.
+
+    Args:
+      title: text.
+      note: text below it.
+      sections: heading (text) and content (HTML) of each; those without content are left out.
+    """
+    body = [f"<section>\n<h2>{escape(name)}</h2>\n{content}</section>" for name, content in sections if content]
+    lines = [
+        "<!doctype html>",
+        '<html lang="en">',
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        # Names in it come from files: should one get past the escaping, nothing is run and nothing is fetched.
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{_STYLE}</style>",
+        f"<main>\n<header><h1>{escape(title)}</h1>{paragraph(note)}</header>",
+        *(body or [paragraph("There is nothing in this folder yet that a report could show.")]),
+        "</main>\n</html>\n",
+    ]
+    return "\n".join(lines)
+
+
+def paragraph(text: str) -> str:
+    return f"<p class=quiet>{escape(text)}</p>\n" if text else ""
+
+
+def descriptions(kind: str, entries: Iterable[Sequence[str]]) -> str:
+    """A list of names, each with one text or more; `kind` is a class of the style, tiles or facts."""
+    groups = [
+        f"<div><dt>{escape(name)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in texts)}</div>\n"
+        for name, *texts in entries
+    ]
+    return f"<dl class={kind}>\n{''.join(groups)}</dl>\n" if groups else ""
+
+
+def table(kind: str, header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+    """A table of texts, nothing without rows; `kind` is a class of the style, figures or events; row `best` stands out."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
+
+    if not rows:
+        return ""
+    body = [f"<tr{' class=best' if i == best else ''}>{cells('td', row)}</tr>\n" for i, row in enumerate(rows)]
+    head = f"<thead><tr>{cells('th', header)}</tr></thead>"
+    return f"<div class=scroll><table class={kind}>{head}\n<tbody>\n{''.join(body)}</tbody></table></div>\n"
+
+
+def swatches(colours: Iterable[str], texts: Iterable[str]) -> str:
+    """What the colours of a picture mean."""
+    return "".join(
+        f"<span><i class=swatch style='background:{colour}'></i>{escape(text)}</span> "
+        for colour, text in zip(colours, texts, strict=False)
+    )
+
+
+def text(value: Any, form: str = ".6g") -> str:
+    """A value of JSON for a reader, floats in the given form."""
+    if isinstance(value, dict):
+        value = [f"{name} {_inner(part, form)}" for name, part in value.items()]
+    if isinstance(value, list):
+        value = ", ".join(_inner(part, form) for part in value[:100]) or "none"
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return format(value, "," if isinstance(value, int) else form)
+    return value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + " …"
+
+
+def label(key: str) -> str:
+    """The name of a figure for a reader: 'mean_iou' is 'mean IoU'."""
+    return " ".join("IoU" if word == "iou" else word for word in key.split("_"))
+
+
+def _inner(value: Any, form: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else text(value, form)

@@ -1,0 +1,157 @@
+"""Everything a training run needs, made and looked at before anything is compiled or written."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from refinenet_jax import checkpoint, data, models, parallel
+from refinenet_jax.data.mix import Mix
+from refinenet_jax.errors import UsageError, require
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.training import init, losses, optim, step
+
+# Entries of model.json that decide what the parameters mean: another value needs another folder.
+IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale", *models.OPTIONS)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run, ready to start.
+
+    Attributes:
+      mix: what is trained on, with weights.
+      eval_source: what is scored.
+      augmentation: of training.
+      model: the network.
+      schedule: learning rate by step.
+      optimizer: from `create_optimizer`.
+      train_step: (state, batch) -> (state, figures), on one device's share under a mapped axis; see `parallel_step`.
+      description: what model.json says.
+      position: what a run must keep to go on exactly: what decides which examples a step sees, beside its number, and what
+        the state holds; as JSON.
+    """
+
+    mix: Mix
+    eval_source: data.Source
+    augmentation: data.Augmentation
+    model: models.RefineNet
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+    train_step: Callable
+    description: dict
+    position: dict
+
+    def create_state(self, variables: dict) -> step.TrainState:
+        """The state before the first step."""
+        return step.create_state(variables, self.optimizer, self.position["ema"])
+
+
+def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
+    """Makes a run from its config.
+
+    Raises:
+      UsageError: anything wrong with the config, the data or the folder.
+    """
+    parallel.check_batch_size(config.batch_size, "config.batch_size")
+    _check_numbers(config)
+    require(config.parallel, parallel.KINDS, "config.parallel")
+    require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
+    require(config.model.variant, models.VARIANTS, "variant")
+    augmentation = data.Augmentation(**config.augment)
+    schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
+    optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
+    eval_source = data.open_source(config.data.name, config.data.eval_split, config.data.dir)
+    mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
+    info = eval_source.info
+    data.require_same_classes(info, mix[0][0].info)
+    loss = config.loss.to_dict()
+    losses.check_options(info.num_classes, **loss)
+    model = models.create_model(
+        config.model.variant,
+        info.num_classes,
+        batch_norm=config.model.batch_norm,
+        dropout=config.model.dropout,
+        dtype=config.model.dtype,
+        remat=config.model.remat,
+        input_scale=config.model.input_scale,
+        **init.options(workdir, config.init_from),
+    )
+    train_step = partial(
+        step.train_step,
+        model=model,
+        optimizer=optimizer,
+        seed=config.seed,
+        loss=loss,
+        loss_resolution=config.loss_resolution,
+        accumulate=config.accumulate,
+        ema_decay=config.ema_decay,
+    )
+    for source in (*(source for source, _ in mix), eval_source):
+        data.check_masks(source)
+    description = describe(config, info, model)
+    checkpoint.check_description(workdir, description, IDENTITY)
+    return Setup(
+        mix=mix,
+        eval_source=eval_source,
+        augmentation=augmentation,
+        model=model,
+        schedule=schedule,
+        optimizer=optimizer,
+        train_step=train_step,
+        description=description,
+        position={
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "overfit_batches": config.overfit_batches,
+            "optimizer": config.optimizer.name,
+            "ema": config.ema_decay > 0,
+            "examples": [[source.info.name, weight, len(source)] for source, weight in mix],
+        },
+    )
+
+
+def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
+    """The way to scores, still without weights."""
+    info = setup.eval_source.info
+    scales = tuple(config.evaluate.scales)
+    return Segmenter(setup.model, {}, info.class_names, info.flip_pairs, scales, config.evaluate.flip)
+
+
+def describe(config: ConfigDict, info: data.DatasetInfo, model: models.RefineNet) -> dict:
+    """What model.json says: all that makes the network and gives its output a meaning."""
+    return {
+        "variant": config.model.variant,
+        "class_names": list(info.class_names),
+        "flip_pairs": [list(pair) for pair in info.flip_pairs],
+        **{name: getattr(model, name) for name in (*models.OPTIONS, "input_scale")},
+        "dtype": config.model.dtype,
+        "scales": list(config.evaluate.scales),
+        "flip": config.evaluate.flip,
+        "dataset": info.name,
+    }
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    if config.num_steps < 1:
+        raise UsageError(f"config.num_steps is {config.num_steps}; set --config.num_steps to the length of the run.")
+    for name in ("log_every", "eval_every", "checkpoint_every", "accumulate", "keep_checkpoints"):
+        if config[name] < 1:
+            raise UsageError(f"config.{name} is {config[name]}; it must be at least 1.")
+    for name in ("overfit_batches", "early_stopping", "max_skipped_steps"):
+        if config[name] < 0:
+            raise UsageError(f"config.{name} is {config[name]}; it must not be negative.")
+    if not 0 <= config.ema_decay < 1:
+        raise UsageError(
+            f"config.ema_decay is {config.ema_decay}; choose 0 for none, or a number below 1 such as 0.999."
+        )
+    share = config.batch_size // jax.device_count()
+    if share % config.accumulate:
+        raise UsageError(
+            f"config.accumulate is {config.accumulate}, which does not divide the {share} examples of each device; "
+            "choose another --config.accumulate or --config.batch_size."
+        )

@@ -1,0 +1,64 @@
+"""What must not pass silently in training: steps that are not finite, and examples that cannot be read."""
+
+import jax
+import numpy as np
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.progress import say
+from refinenet_jax.training.log import Log
+
+
+class Watch:
+    """Counts both, names them, and stops the run where they are too many."""
+
+    def __init__(self, max_skipped_steps: int, max_faults: int, history: dict, log: Log):
+        """Limits, and where what is seen is kept: `history` is saved with every checkpoint."""
+        self._max_skipped, self._max_faults, self._history, self._log = max_skipped_steps, max_faults, history, log
+        self._pending: list[tuple[int, list[str], jax.Array]] = []
+
+    def batch(self, step: int, about: dict[str, np.ndarray], skipped: jax.Array) -> None:
+        """Takes what is known of a step's batch, without waiting for the device.
+
+        Args:
+          step: its number.
+          about: `id` str [b] and `fault` str [b], empty where the example could be read.
+          skipped: 1 if the step was left out.
+
+        Raises:
+          UsageError: more examples than allowed could not be read.
+        """
+        self._pending.append((step, about["id"].tolist(), skipped))
+        faults = self._history["faults"]
+        for name, fault in zip(about["id"].tolist(), about["fault"].tolist(), strict=True):
+            if fault and name not in faults:
+                faults[name] = fault
+                say(f"skipped {name}: {fault}")
+                self._log.event(step, "example skipped", id=name, fault=fault)
+        if len(faults) > self._max_faults:
+            listed = "\n  ".join(list(faults.values())[:5])
+            raise UsageError(
+                f"{len(faults)} examples could not be read, more than config.data.max_faults={self._max_faults}:\n  {listed}\n"
+                "Mend them (`refinenet-jax check` finds all), or raise --config.data.max_faults to train without them."
+            )
+
+    def report(self) -> None:
+        """Tells the steps since the last call that were left out.
+
+        Raises:
+          UsageError: there were more than allowed in this run.
+        """
+        pending, self._pending = self._pending, []
+        skipped = jax.device_get([flag for _, _, flag in pending])
+        lost = [(step, ids) for (step, ids, _), flag in zip(pending, skipped, strict=True) if flag]
+        for step, ids in lost:
+            say(f"step {step} left out: loss or gradient not finite; its examples: {', '.join(ids)}")
+            self._log.event(step, "step left out", ids=ids)
+        self._history["skipped_steps"] += len(lost)
+        if lost and self._history["skipped_steps"] > self._max_skipped:
+            raise UsageError(
+                f"{self._history['skipped_steps']} steps had a loss or gradient that was not finite, more than "
+                f"config.max_skipped_steps={self._max_skipped}; the last one was step {lost[-1][0]}. Usually the learning rate "
+                "is too high (lower --config.schedule.learning_rate, or lengthen --config.schedule.warmup_steps), batch norm "
+                "is frozen on random weights (--config.model.batch_norm=local), or bfloat16 overflows "
+                "(--config.model.dtype=float32)."
+            )

@@ -1,0 +1,100 @@
+"""Every figure of a run is in its log once, whatever stopped the run; every line is JSON that all can read."""
+
+import json
+
+import numpy as np
+import pytest
+
+from refinenet_jax import parallel
+from refinenet_jax.training import log
+
+
+def _write(workdir, first_step, steps, kind="train"):
+    written = log.Log(workdir, first_step)
+    for step in steps:
+        written.write(step, kind, {"loss": 1 / step})
+    written.close()
+
+
+def _steps(workdir, kind="train"):
+    return [entry["step"] for entry in log.read(workdir) if entry["kind"] == kind]
+
+
+def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
+    written = log.Log(tmp_path, 0)
+    written.write(50, "train", {"loss": 0.5})
+    written.event(50, "resumed", by="hand")
+    first, second = log.read(tmp_path)
+    written.close()
+    assert first | {"time": ""} == {"time": "", "step": 50, "kind": "train", "loss": 0.5}
+    assert second | {"time": ""} == {"time": "", "step": 50, "kind": "event", "what": "resumed", "by": "hand"}
+    assert np.datetime64(first["time"].removesuffix("Z")) <= np.datetime64("now")
+
+
+def test_numbers_that_json_lacks_are_null_and_numpy_is_taken(tmp_path):
+    written = log.Log(tmp_path, 0)
+    figures = {"loss": float("nan"), "speed": np.float32("inf"), "iou": {"hand": -np.inf}, "n": np.int64(3)}
+    written.write(1, "evaluation", {**figures, "pair": (np.nan, np.array([1, 2])), "name": "r\udcffé\n"})
+    written.close()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    (line,) = (tmp_path / log.NAME).read_bytes().splitlines()
+    entry = json.loads(line, parse_constant=refuse)
+    assert (entry["loss"], entry["speed"], entry["iou"], entry["n"]) == (None, None, {"hand": None}, 3)
+    assert (entry["pair"], entry["name"]) == ([None, [1, 2]], "r\udcffé\n")
+
+
+def test_a_run_that_goes_on_has_no_step_twice(tmp_path):
+    _write(tmp_path, 0, [10, 20, 30, 40])
+    _write(tmp_path, 20, [30, 40, 50])
+    assert _steps(tmp_path) == [10, 20, 30, 40, 50]
+    _write(tmp_path, 0, [10])  # from the start again
+    assert _steps(tmp_path) == [10]
+
+
+def test_events_stay_though_their_steps_are_taken_again(tmp_path):
+    _write(tmp_path, 0, [10, 20])
+    _write(tmp_path, 20, [20, 25, 30], "event")
+    _write(tmp_path, 20, [40], "evaluation")
+    _write(tmp_path, 10, [20])
+    assert (_steps(tmp_path), _steps(tmp_path, "event"), _steps(tmp_path, "evaluation")) == ([10, 20], [20, 25, 30], [])
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1])
+def test_a_line_cut_by_a_kill_is_passed_over_and_removed_by_the_next_start(tmp_path, kept):
+    _write(tmp_path, 0, [10, 20])
+    path = tmp_path / log.NAME
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:kept])
+    if kept != -1:  # a line that lacks its end alone can be read
+        assert _steps(tmp_path) == [10]
+    _write(tmp_path, 10, [20])
+    assert _steps(tmp_path) == [10, 20]
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_a_log_with_nothing_to_remove_is_not_rewritten(tmp_path):
+    _write(tmp_path, 0, [10, 20])
+    before = (tmp_path / log.NAME).stat().st_ino
+    _write(tmp_path, 20, [30])
+    assert (tmp_path / log.NAME).stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == [log.NAME]
+
+
+def test_damaged_lines_are_passed_over(tmp_path):
+    _write(tmp_path, 0, [10])
+    with (tmp_path / log.NAME).open("ab") as file:
+        file.write(b'\0\xff\n[]\n7\n{"step": "1", "kind": "train"}\n{"step": 1}\n' + b"[" * 100_000 + b"\n")
+    assert _steps(tmp_path) == [10]
+
+
+def test_without_a_log_there_are_no_lines(tmp_path):
+    assert log.read(tmp_path) == []
+
+
+def test_other_processes_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "is_main_process", lambda: False)
+    _write(tmp_path, 0, [10])
+    assert list(tmp_path.iterdir()) == []

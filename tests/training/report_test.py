@@ -1,0 +1,228 @@
+"""The page shows what the folder holds, holds itself together, and trusts no name in it."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from refinenet_jax import checkpoint, visualize
+from refinenet_jax.data import images
+from refinenet_jax.training import curves, log, report
+
+EVIL = "<script>alert('1')</script>&\"$x_{$"
+
+
+class Page(HTMLParser):
+    """The text and the tags of a page, each of which is closed."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.text, self.tags, self.open = [], [], []
+        self.source = path.read_text()
+        self.feed(self.source)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def has(self, text):
+        return any(text in part for part in self.text)
+
+    @property
+    def svgs(self):
+        return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", self.source, re.S)]
+
+    @property
+    def headings(self):
+        return re.findall(r"<h2>(.*?)</h2>", self.source)
+
+
+def _log(workdir, steps=10, name="hand"):
+    written = log.Log(workdir, 0)
+    for step in range(1, steps + 1):
+        terms = {"loss_cross_entropy": 1 / step, f"loss_{name}": 2 / step}
+        speed = {"images_per_second": 20.0 + step} if step > 1 else {}
+        figures = {"loss": 3 / step, "gradient_norm": 100.0 / step**3, "mean_iou": 0.1, "learning_rate": 1e-3}
+        written.write(step, "train", {**figures, **terms, **speed})
+        if step % 5 == 0:
+            figures = {
+                "mean_iou": 0.6123,
+                "hand_iou": 0.3,
+                "pixel_accuracy": 0.9,
+                "iou": {"background": 0.9, name: None},
+            }
+            written.write(step, "evaluation", figures)
+    written.event(3, "resumed")
+    written.event(4, "step left out", ids=[name, "b.jpg"])
+    written.event(7, "example skipped", id=name, fault=f"{name} cannot be decoded")
+    written.close()
+
+
+def _run(workdir, name="hand"):
+    """A folder with all that a run leaves behind, and `name` wherever names come from files."""
+    description = {"variant": "rf101", "class_names": ["background", name], "flip_pairs": [[0, 1]], "dataset": name}
+    checkpoint.write_description(workdir, {**description, "licence": name, "scales": [0.6, 1.0]})
+    _log(workdir, name=name)
+    scores = {"mean_iou": 0.4321, "iou": {"background": 0.8, name: None}, "absent_classes": [name]}
+    (workdir / "metrics.json").write_text(json.dumps({f"{name} [test]": scores, "other": {"mean_iou": 0.5}}))
+    visualize.write(str(workdir / "evaluation_test.png"), np.full((40, 60, 3), (200, 30, 30), np.uint8))
+    return Page(report.write_report(workdir))
+
+
+def test_a_whole_run_is_on_the_page(tmp_path):
+    page = _run(tmp_path)
+    assert page.headings == [
+        "Summary",
+        "Network",
+        "Curves",
+        "Evaluations during training",
+        "Evaluations of checkpoints",
+        "Pictures",
+        "Events",
+    ]
+    for text in ("rf101 on hand", "background and hand", "0.6, 1", "jax 0.", "0.6123", "0.4321", "IoU · hand", "26"):
+        assert page.has(text), text
+    for text in ("resumed", "ids: hand, b.jpg", "id: hand; fault: hand cannot be decoded", "triangle: step left out"):
+        assert page.has(text), text
+    assert re.findall(r"<tr class=best><td>(.*?)</td>", page.source) == ["10 · best"]  # the last of equals
+    assert len(page.svgs) == 5
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    page = _run(tmp_path)
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}
+    references = [a[key] for _, a in page.tags for key in ("src", "href", "xlink:href", "srcset", "data") if key in a]
+    assert references
+    assert all(reference.startswith(("data:image/jpeg;base64,", "#")) for reference in references)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert "@import" not in page.source
+    ids = [attributes["id"] for tag, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))  # pictures do not draw with each other's pieces
+
+
+def test_names_from_files_stay_text(tmp_path):
+    page = _run(tmp_path, EVIL)
+    assert page.has(f"rf101 on {EVIL}")
+    assert page.has(f"{EVIL} [test]")
+    assert "<script" not in page.source
+    assert len(page.svgs) == 5
+
+
+def test_the_same_folder_gives_the_same_page(tmp_path):
+    first = _run(tmp_path).source
+    assert report.write_report(tmp_path).read_text() == first
+
+
+def test_an_empty_folder_has_a_page(tmp_path):
+    page = Page(report.write_report(tmp_path))
+    assert page.has("There is nothing in this folder yet")
+    assert [path.name for path in tmp_path.iterdir()] == [report.NAME]
+
+
+def test_a_run_that_had_no_time_for_figures_has_a_page(tmp_path):
+    written = log.Log(tmp_path, 0)
+    written.event(3, "resumed")
+    written.close()
+    assert Page(report.write_report(tmp_path)).headings == ["Events"]
+
+
+def test_only_evaluated_weights_have_a_page(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({f"set {i}": {"mean_iou": i / 10} for i in range(7)}))
+    page = Page(report.write_report(tmp_path))
+    assert page.headings == ["Evaluations of checkpoints"]
+    assert all(page.has(f"set {i}") and page.has(f"0.{i}000") for i in range(7))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"a": {"b": {"c": {"d": {"e": {}}}}}}']
+)
+def test_damaged_files_are_named_and_do_not_hide_the_rest(tmp_path, content):
+    _log(tmp_path)
+    for name in ("model.json", "metrics.json", "evaluation_test.png"):
+        (tmp_path / name).write_bytes(content)
+    page = Page(report.write_report(tmp_path))
+    assert page.has("0.6123")
+    assert page.has("evaluation_test.png cannot be decoded")
+    if not content.startswith(b'{"a"'):
+        assert page.has("cannot be read") or page.has("holds no JSON object")
+
+
+def test_figures_that_cannot_be_drawn_are_left_out(tmp_path):
+    values = [None, "0.5", True, 10**400, -1.0, float("1e300"), [1], {"a": 1}]
+    lines = [{"step": i, "kind": "train", "loss": value, "gradient_norm": None} for i, value in enumerate(values)]
+    lines += [
+        {"step": 10**400, "kind": "train", "loss": 1.0},
+        {"step": 3, "kind": "evaluation", "iou": 3, "mean_iou": "x"},
+    ]
+    lines += [
+        {"step": -5, "kind": "event", "what": ["resumed"], "time": 3},
+        {"step": 10**40, "kind": "event", "what": "resumed"},
+    ]
+    (tmp_path / log.NAME).write_text(
+        "\n".join(map(json.dumps, lines)) + '\n{"step": 1, "kind": "train", "loss": NaN}\n'
+    )
+    (tmp_path / "model.json").write_text(json.dumps({"class_names": 3, "flip_pairs": [[9, 9]], "half": "\ud800"}))
+    page = Page(report.write_report(tmp_path))
+    assert len(page.svgs) == 1
+
+
+def test_steps_that_are_no_steps_have_a_page(tmp_path):
+    (tmp_path / log.NAME).write_text(json.dumps({"step": 10**400, "kind": "train", "loss": 1.0}) + "\n")
+    assert Page(report.write_report(tmp_path)).svgs == []
+
+
+def test_large_pictures_are_made_smaller(tmp_path):
+    visualize.write(str(tmp_path / "evaluation_wide.png"), np.zeros((100, 5000, 3), np.uint8))
+    visualize.write(str(tmp_path / "evaluation_x.png"), np.full((30, 50, 3), (200, 30, 30), np.uint8))
+    page = Page(report.write_report(tmp_path))
+    found = [attributes["src"].split(",")[1] for tag, attributes in page.tags if tag == "img"]
+    wide, small = (images.decode_rgb(base64.b64decode(text), "picture") for text in found)
+    assert wide.shape == (28, 1400, 3)
+    assert small.shape == (30, 50, 3)
+    np.testing.assert_allclose(small.mean((0, 1)), (200, 30, 30), atol=3)  # RGB, not BGR
+
+
+def test_a_long_run_has_no_long_page(tmp_path):
+    with (tmp_path / log.NAME).open("w") as file:
+        for step in range(20_000):
+            figures = {"loss": 1 / (step + 1) if step % 2 else None}
+            file.write(json.dumps({"step": step, "kind": "train", **figures}) + "\n")
+        for step in range(500):
+            file.write(json.dumps({"step": step, "kind": "event", "what": "resumed"}) + "\n")
+    page = Page(report.write_report(tmp_path))
+    assert page.has("log.jsonl has 300 more.")
+    assert len(page.source) < 300_000
+
+
+def test_many_points_are_means_of_neighbours_and_gaps_stay():
+    steps, values = curves._thin({float(i): float(i) if 300 <= i < 900 else np.nan for i in range(1200)})
+    assert len(steps) == 600
+    np.testing.assert_allclose(values[150:450], steps[150:450])
+    assert np.isnan(values[:150]).all()
+    assert np.isnan(values[450:]).all()
+
+
+def test_a_logarithmic_axis_only_where_values_spread():
+    def ticks(values):
+        svg = curves.draw("x", [dict(enumerate(values))], axis="log", span=(0, 3), resumed=[], left_out=[])
+        return re.findall(r">([\d.e-]+)</text>", svg)
+
+    assert {"1", "10", "100"} <= set(ticks([0.5, 1.0, 10.0, 200.0]))
+    assert "100" in ticks([5.0, 50.0, 200.0, 150.0])
+    assert "150" in ticks([5.0, 50.0, 200.0, 150.0])  # at equal distances
+    assert "150" in ticks([0.0, 1.0, 10.0, 200.0])
