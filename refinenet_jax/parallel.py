@@ -180,7 +180,12 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
         # check_vma would sum the gradient of the replicated parameters over the devices before the step's own sum does.
         mapped = jax.shard_map(step, mesh=_mesh(), in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
         mapped = jax.jit(mapped, donate_argnums=0)
-    return lambda state, batch: mapped(state, _to_devices(batch, kind))
+
+    def run(state: Any, batch: dict) -> tuple[Any, Any]:
+        state, metrics = mapped(state, _to_devices(batch, kind))
+        return (_across_processes(state) if kind == "pmap" else state), metrics
+
+    return run
 
 
 def compile_for_one(step: Step, state: Any, batch: dict) -> jax.stages.Compiled:
@@ -290,6 +295,19 @@ def _to_devices(batch: dict, kind: str) -> dict[str, jax.Array]:
     return {key: jax.make_array_from_process_local_data(split, array) for key, array in numbers.items()}
 
 
+def _across_processes(tree: Any) -> Any:
+    """What pmap leaves as an array of each process, whole on its devices -> one whole on the devices of all; copies nothing."""
+    if jax.process_count() == 1:
+        return tree
+    sharding = replicated()
+
+    def joined(array: jax.Array) -> jax.Array:
+        parts = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
+
+    return jax.tree.map(joined, tree)
+
+
 def _is_number(array: Any) -> bool:
     return hasattr(array, "dtype") and array.dtype.kind not in "USO"
 
@@ -309,8 +327,6 @@ def _await_answer(host: str, port: int, coordinator: str) -> None:
             return socket.create_connection((host, port), timeout=5).close()
         except OSError as error:
             if time.monotonic() > deadline:
-                message = (
-                    f"Process 0 did not answer at --coordinator={coordinator} within {CONNECT_SECONDS} s ({error})"
-                )
-                raise UsageError(f"{message}: does it run, is that its address, is the port open?") from error
+                told = f"Process 0 did not answer at --coordinator={coordinator} within {CONNECT_SECONDS} s ({error})."
+                raise UsageError(f"{told} Does it run, is that its address, is the port open?") from error
         time.sleep(0.5)

@@ -99,7 +99,7 @@ def read(path: str | os.PathLike) -> WeightsFile:
     if _LEGACY_MAGIC in head[:32] or head[257:262] == b"ustar":
         return pytorch.read_pytorch(path)
     if _HDF5_MAGIC in (head[:8], head[512:520]) or head.startswith(b"MATLAB") or head[124:128] in _MAT_V5_ENDINGS:
-        from refinenet_jax.weights import matconvnet  # loads h5py and SciPy
+        from refinenet_jax.weights import matconvnet  # loads h5py
 
         return matconvnet.read_matconvnet(path)
     if head[8:9] == b"{":
