@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import logging
 
-from refinenet_jax import verify
+from refinenet_jax import parallel, verify
 from refinenet_jax.data.doctor import check
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import predict
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
+        parallel.use_compilation_cache()
         return VERBS[args.verb][0].run(args)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Before JAX starts its CPU backend.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # programs of an earlier run would hide what no longer compiles
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 
 import pytest
