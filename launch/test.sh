@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets up .venv and runs the tests; further arguments go to pytest.
+# Sets up .venv and runs the tests, in two processes; further arguments go to pytest.
 #   bash launch/test.sh -k metrics
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 ruff check .
 ruff format --check .
-python -m pytest "$@"
+python -m pytest --numprocesses=2 --dist=loadfile "$@"

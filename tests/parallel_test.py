@@ -219,7 +219,8 @@ def test_compiled_programs_are_kept_and_a_torn_one_is_removed(tmp_path):
         "hits = []; jax.monitoring.register_event_listener(lambda event, **_: hits.append(event)); "
         "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((9, 9))); print(sum('cache_hits' in hit for hit in hits))"
     )
-    environment = {**_environment(1), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    settings = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_ENABLE_COMPILATION_CACHE": "1"}
+    environment = {**_environment(1), **settings}
     torn = tmp_path / "jit_x-0123-cache"
     found = []
     for _ in range(2):
@@ -276,16 +277,15 @@ def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
             state, sums = run(state, batch)
             results |= _leaves(f"{kind} {number}", sums)
         results |= _leaves(kind, state.variables)
-
-    checkpoints = Checkpoints(folder / "run")
-    checkpoints.save(3, state.variables, {"step": state.step, "opt_state": state.opt_state}, {}, {"mean_iou": 0.5})
-    checkpoints.close()
-    if parallel.is_main_process():
-        write_description(folder / "run", {})
-    # All wait until the description is there.
-    parallel.gather_rows(np.array([jax.process_index()]), np.zeros((1, 1), np.float32), jax.process_count())
-    _, variables = load_model(folder / "run")
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), variables, state.variables)
+        checkpoints = Checkpoints(folder / kind)
+        checkpoints.save(3, state.variables, {"step": state.step, "opt_state": state.opt_state}, {}, {"mean_iou": 0.5})
+        checkpoints.close()
+        if parallel.is_main_process():
+            write_description(folder / kind, {})
+        parallel.wait_for_all(f"description of {kind}")
+        _, variables = load_model(folder / kind)
+        for saved, leaf in zip(jax.tree.leaves(variables), jax.tree.leaves(state.variables), strict=True):
+            np.testing.assert_array_equal(np.asarray(saved), np.asarray(leaf))
     results["counts after restoring"] = evaluate(variables, pictures, 4)
     return results
 

@@ -1,0 +1,257 @@
+"""What a training survives: killed, told to stop, out of disk, with damaged checkpoints; each resumed and compared to the bit.
+
+    python -m benchmarks.faults [--kills=100] [--damages=60] [--seed=0]
+
+The true loop, with its folder, checkpoints and data pipeline, trains the tiny network of the tests for 40 steps and saves at
+each. Every run is resumed until it is complete, and its parameters, moments, averages, optimiser, step and history must equal
+those of an unbroken run, bit for bit. Prints a Markdown table; about half an hour on two cores. Needs Linux.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 40
+STOPPED = 143  # exit status of a training that was told to stop
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """One start of the training; once it is complete, all of its state goes to WORKDIR/state.npz."""
+    sys.path.append(str(ROOT / "tests"))
+    import jax
+    import tiny
+    from absl import logging
+
+    from configs import common
+    from refinenet_jax import checkpoint, data, models, parallel
+    from refinenet_jax.data import mix
+    from refinenet_jax.errors import UsageError
+    from refinenet_jax.training import loop, setup
+
+    logging.set_verbosity(logging.ERROR)
+    pictures = tiny.Pictures([(40, 48), (48, 40), (36, 36)] * 8)
+    models.create_model = tiny.create_model
+    data.open_source = mix.open_source = lambda *_: pictures
+    config = common.get_config()
+    config.update_from_flattened_dict(
+        {
+            "data.name": "squares",
+            "model.batch_norm": "synchronised",
+            "model.dropout": 0.1,
+            "augment.crop_size": 32,
+            "augment.short_edge": (),
+            "augment.scales": (0.9, 1.0),
+            "augment.crop": "random",
+            "batch_size": 8,
+            "num_steps": STEPS,
+            "schedule.learning_rate": 0.1,
+            "schedule.warmup_steps": 30,
+            "log_every": 1,
+            "eval_every": 20,
+            "checkpoint_every": 1,
+            "ema_decay": 0.9,
+        }
+    )
+    parallel.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    print("process", os.getpid(), file=sys.stderr, flush=True)
+    try:
+        loop.train(config, arguments.worker)
+    except UsageError as error:
+        sys.exit(f"error: {error}")
+    run = setup.prepare(config, arguments.worker)
+    state = run.create_state(tiny.variables())
+    checkpoints = checkpoint.Checkpoints(arguments.worker)
+    state, history = loop._resume(state, checkpoints, run.position)
+    checkpoints.close()
+    if parallel.is_main_process():
+        leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+        np.savez(Path(arguments.worker, "state"), history=repr(sorted(history.items())), **leaves)
+
+
+def start(workdir: Path, processes: int = 1) -> subprocess.Popen:
+    """Starts the training in a process group of its own."""
+    command = [sys.executable, "-m", "benchmarks.faults", f"--worker={workdir}"]
+    if processes > 1:
+        command = ["bash", str(ROOT / "launch" / "processes.sh"), str(processes), *command]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, start_new_session=True, **pipes)
+
+
+def finish(workdir: Path, processes: int = 1) -> str:
+    """Lets the training go on to its end; returns what it said."""
+    process = start(workdir, processes)
+    said = process.communicate(timeout=600)[1]
+    if process.returncode:
+        raise SystemExit(f"The training in {workdir} failed with status {process.returncode}:\n{said[-3000:]}")
+    return said
+
+
+def lines_until(process: subprocess.Popen, wanted: str) -> list[str]:
+    """What the training says, up to a line that has `wanted` in it."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if wanted in line:
+            break
+    return lines
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two complete runs ended in the same state, bit for bit."""
+    first, second = np.load(one / "state.npz"), np.load(other / "state.npz")
+    return first.files == second.files and all(np.array_equal(first[name], second[name]) for name in first.files)
+
+
+def kills(folder: Path, unbroken: Path, count: int, rng: random.Random) -> str:
+    """SIGKILL at random moments: one in five anywhere, the others behind the first step, where it saves all the time."""
+    killed, runs, wrong, early = 0, 0, 0, 0
+    while killed < count:
+        workdir, runs = folder / f"killed{runs}", runs + 1
+        while not (workdir / "state.npz").exists() and killed < count:
+            process = start(workdir)
+            if rng.random() < 0.2:
+                early += 1
+                time.sleep(rng.uniform(0, 10))
+            else:
+                lines_until(process, "  loss ")
+                time.sleep(rng.uniform(0, 1.5))
+            if process.poll() is None:
+                killed += 1
+                os.killpg(process.pid, signal.SIGKILL)
+            said = process.communicate()[1]
+            if process.returncode > 0:
+                raise SystemExit(f"A start in {workdir} failed by itself:\n{said[-3000:]}")
+        if not (workdir / "state.npz").exists():
+            finish(workdir)
+        wrong += not same(unbroken, workdir)
+        shutil.rmtree(workdir)
+        print(f"... {killed} kills, {runs} runs, {wrong} wrong", file=sys.stderr, flush=True)
+    return f"| SIGKILL, {killed} times ({early} at any moment, the others while saving) | {runs} runs, all resumed | {wrong} |"
+
+
+def terms(folder: Path, unbroken: Path, processes: int, count: int, rng: random.Random) -> str:
+    """SIGTERM to one process, at random moments; two processes are compared with an unbroken run of two."""
+    if processes > 1:
+        unbroken = folder / f"unbroken{processes}"
+        finish(unbroken, processes)
+    codes, wrong = Counter(), 0
+    for number in range(count):
+        workdir = folder / f"term{processes}.{number}"
+        process = start(workdir, processes)
+        lines = lines_until(process, "  loss ")
+        time.sleep(rng.uniform(0, 1))
+        pids = [int(line.split()[-1]) for line in lines if "process" in line.split() and line.split()[-1].isdigit()]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(pids), signal.SIGTERM)
+        process.communicate(timeout=300)
+        codes[process.returncode] += 1
+        finish(workdir, processes)
+        wrong += not same(unbroken, workdir)
+        shutil.rmtree(workdir)
+    told = ", ".join(f"{status} {times} times" for status, times in sorted(codes.items()))
+    return f"| SIGTERM to one of {processes}, {count} times | exit status {told}; all resumed | {wrong} |"
+
+
+def damages(folder: Path, unbroken: Path, count: int, rng: random.Random) -> list[str]:
+    """One flipped bit, or a cut end, in a random file of the newest checkpoint: verify tells, training goes on without it."""
+    from refinenet_jax import integrity, verify
+
+    rows = []
+    for kind in ("flipped", "truncated"):
+        found = 0
+        for _ in range(count):
+            workdir = folder / kind
+            shutil.rmtree(workdir, ignore_errors=True)
+            shutil.copytree(unbroken, workdir)
+            (workdir / "state.npz").unlink()
+            step = integrity.steps(workdir)[-1]
+            sizes = {name: size for name, size in integrity.files(workdir, step).items() if size}
+            path = workdir / "checkpoints" / str(step) / rng.choice(list(sizes))
+            content = bytearray(path.read_bytes())
+            if kind == "flipped":
+                content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            else:
+                del content[rng.randrange(len(content)) :]
+            path.write_bytes(content)
+            with contextlib.redirect_stdout(io.StringIO()):
+                found += verify.run(argparse.Namespace(folder=workdir))
+        said = finish(workdir)
+        back = "goes on from an older one" if "oing on" in said else "DOES NOT GO ON"
+        rows.append(
+            f"| {kind} bytes, {count} times | {found} found by verify; {back} | {1 - same(unbroken, workdir)} |"
+        )
+    return rows
+
+
+def full_disk(folder: Path, unbroken: Path) -> str:
+    """A file system of 8 MB that fills up behind the tenth step; called where mounting touches nobody else."""
+    workdir = folder / "small"
+    workdir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", workdir], check=True)
+    process = start(workdir / "run")
+    lines_until(process, "step 10/")
+    with (workdir / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    said = process.communicate(timeout=300)[1]
+    from refinenet_jax import integrity
+
+    whole, _ = integrity.latest_whole_step(workdir / "run")
+    told = "told with the cure" if "No room in" in said else f"NOT TOLD: {said[-1000:]}"
+    (workdir / "ballast").unlink()
+    finish(workdir / "run")
+    wrong = 1 - same(unbroken, workdir / "run")
+    return f"| full disk | exit status {process.returncode}, {told}; step {whole} was whole, resumed | {wrong} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--terms", type=int, default=5, help="for 1 and for 2 processes")
+    parser.add_argument("--damages", type=int, default=60, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    for hidden in ("worker", "coordinator", "full_disk"):
+        parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
+    for hidden in ("num_processes", "process_id"):
+        parser.add_argument(f"--{hidden}", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments)
+        return
+    if arguments.full_disk:
+        print(full_disk(Path(arguments.full_disk), Path(arguments.full_disk, "unbroken")))
+        return
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unbroken = folder / "unbroken"
+        finish(unbroken)
+        print("| fault | what happened | runs that differ from the unbroken one |\n|---|---|---|", flush=True)
+        for row in damages(folder, unbroken, arguments.damages, rng):
+            print(row, flush=True)
+        inside = ["unshare", "-m", sys.executable, "-m", "benchmarks.faults", f"--full_disk={folder}"]
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+            print("| full disk | left out: no small file system may be mounted here | |", flush=True)
+        else:
+            print(subprocess.run(inside, cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(), flush=True)
+        for processes in (1, 2):
+            print(terms(folder, unbroken, processes, arguments.terms, rng), flush=True)
+        print(kills(folder, unbroken, arguments.kills, rng), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# One run on all hosts of a Cloud TPU slice, the same command on each; written from the manuals, and never run yet.
+#
+#   TPU=my-slice ZONE=us-central2-b bash launch/tpu_pod.sh --config=configs/egohands.py --workdir=/mnt/shared/runs/egohands
+#
+#   TPU    name of the slice          ZONE    where it is
+#   DIR    this checkout on every host, refinenet_jax in the home folder by default; once before:
+#            gcloud compute tpus tpu-vm ssh $TPU --zone=$ZONE --worker=all \
+#              --command='git clone URL refinenet_jax && cd refinenet_jax && python3 -m venv .venv && .venv/bin/pip install -e .[tpu,data]'
+#
+# JAX finds the other hosts by itself. --workdir and the dataset (TFDS_DATA_DIR) must lie on a file system that all hosts
+# mount, such as Filestore; gs:// is not one. Started again after an interruption, the same command goes on.
+set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit ;; esac
+if [ -z "${TPU:-}" ] || [ -z "${ZONE:-}" ] || [ $# = 0 ]; then
+  echo "error: TPU=name ZONE=zone bash launch/tpu_pod.sh --config=... --workdir=..." >&2
+  exit 2
+fi
+command="cd ${DIR:-refinenet_jax} && ${TFDS_DATA_DIR:+TFDS_DATA_DIR=$(printf '%q' "$TFDS_DATA_DIR") }"
+command+="exec .venv/bin/python -m refinenet_jax.main$(printf ' %q' "$@")"
+exec gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$command"
