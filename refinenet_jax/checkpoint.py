@@ -86,7 +86,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     model=ocp.args.StandardSave(model),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    data=ocp.args.JsonSave(data),
+                    data=ocp.args.JsonSave(json.loads(json.dumps(data))),  # it is written later, from this copy
                 ),
                 metrics=dict(metrics) if metrics is not None else None,
             )

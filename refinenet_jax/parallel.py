@@ -4,6 +4,7 @@ State goes in and out replicated (never stacked); batches are split along their 
 """
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -260,6 +261,25 @@ def replicate(tree: Any) -> Any:
 def replicated() -> NamedSharding:
     """Sharding of an array that every device of every process holds whole."""
     return NamedSharding(_mesh(), PartitionSpec())
+
+
+def gather_json(value: Any) -> list[Any]:
+    """What every process has, on all of them: JSON of any length. All must call it."""
+    if jax.process_count() == 1:
+        return [value]
+    mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([len(mine)])).ravel()
+    rows = multihost_utils.process_allgather(np.pad(mine, (0, int(sizes.max()) - len(mine))))
+    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def agree(error: UsageError | None) -> None:
+    """Raises on every process if one of them brings an error, so that none waits for it. All must call it."""
+    errors = [text for text in gather_json(error and str(error)) if text]
+    if error:
+        raise error
+    if errors:
+        raise UsageError(f"Another process of this run stopped: {errors[0]}")
 
 
 def wait_for_all(what: str) -> None:

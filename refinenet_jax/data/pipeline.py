@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,7 @@ def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _init_worker(index: int, count: int) -> None:
     del index, count
     cv2.setNumThreads(0)  # the workers already use all cores
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C asks the run to stop, not them
 
 
 def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int = 2, window: int = 8) -> Iterator[Any]:

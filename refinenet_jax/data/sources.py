@@ -51,17 +51,18 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
     return {split: about.num_examples for split, about in info.splits.items()}
 
 
-def check_masks(source: Source, limit: int = 16) -> None:
+def check_masks(source: Source, limit: int = 16, tolerant: bool = False) -> None:
     """Reads `limit` examples, spread evenly over the split, and stops if there is nothing in them to learn from.
 
     Masks saved as 0 and 255 decode without complaint, but 255 is void: the network would learn that all is background.
-    Where those examples have no foreground the others are read too, up to the first that has.
+    Where those examples have no foreground the others are read too, up to the first that has. If `tolerant`, those that cannot
+    be read are passed over: training counts and names them.
 
     Raises:
       DataError: 255 occurs and no class but 0 does; or 0 alone does, in all examples; or one cannot be read at all.
     """
     indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
-    present = {value for index in indices for value in _values(source, index)}
+    present = {value for index in indices for value in _values(source, index, tolerant)}
     if VOID in present and not present - {0, VOID}:
         if isinstance(source, FolderSource):
             cure = f"If white is the hand, write into {source.settings_file}:\n  binary: true"
@@ -76,15 +77,21 @@ def check_masks(source: Source, limit: int = 16) -> None:
             "mask value",
         )
     others = (index for index in range(len(source)) if index not in indices)
-    if present == {0} and not any(set(_values(source, index)) - {0, VOID} for index in others):
+    if present == {0} and not any(set(_values(source, index, tolerant)) - {0, VOID} for index in others):
         raise DataError(
             f"{source.info.name}: the masks of all {len(source)} examples hold nothing but background (0), so there is nothing"
             " to learn or to score. `refinenet-jax check` lists them; look at how the masks were made."
         )
 
 
-def _values(source: Source, index: int) -> list[int]:
-    return np.flatnonzero(np.bincount(source[index]["mask"].ravel())).tolist()
+def _values(source: Source, index: int, tolerant: bool) -> list[int]:
+    try:
+        mask = source[index]["mask"]
+    except DataError:
+        if not tolerant:
+            raise
+        return []
+    return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
 def _data_dir(data_dir: str | os.PathLike | None) -> Path:

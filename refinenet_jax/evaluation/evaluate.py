@@ -49,7 +49,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
             done += len(batch)
             if progress:
                 progress(done, len(mine))
-        return parallel.gather_rows(np.array(mine), counts, len(source))
+        return parallel.gather_rows(np.array(mine, np.int64), counts, len(source))
 
     return evaluate
 
@@ -75,6 +75,12 @@ def evaluate_checkpoint(config: ConfigDict, workdir: str | os.PathLike, director
         raise UsageError(
             f"The model in {directory} knows {', '.join(segmenter.class_names)}; {source.info.name} has "
             f"{', '.join(source.info.class_names)}. Evaluate it on a dataset with its classes: --config.data.name=..."
+        )
+    theirs = source.info.class_names
+    if sorted(segmenter.class_names) == sorted(theirs) and segmenter.class_names != theirs:
+        raise UsageError(
+            f"The model in {directory} has the classes {', '.join(segmenter.class_names)}, {source.info.name} has them in "
+            f"another order: {', '.join(theirs)}."
         )
     check_masks(source)
     with progress_bar("evaluating", len(source)) as bar:

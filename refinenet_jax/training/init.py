@@ -19,7 +19,8 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
     Raises:
       UsageError: nothing to start from there.
     """
-    description = checkpoint.read_description(workdir)
+    # A folder that was left before its first checkpoint starts anew.
+    description = checkpoint.read_description(workdir) if checkpoint.latest_step(workdir) is not None else None
     if description is None and init_from:
         if Path(init_from).is_file():
             description = weights.network_in(init_from).options
@@ -61,7 +62,8 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
                 f"{init_from} holds a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
                 f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} differ. Choose that variant, or another folder."
             )
-        new = {"classifier"} if differing else set()
+        # A channel for void, which converted networks may have behind their classes, is no class.
+        new = {"classifier"} if differing or len(description["class_names"]) != model.num_classes else set()
         names = ", ".join(description["class_names"])
         source = f"{init_from}, step {description['step']}, a {description['variant']} for {names}"
     for part in new:

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, data, integrity, parallel, visualize
+from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.evaluation.evaluate import make_evaluate
 from refinenet_jax.inference.segmenter import Segmenter
@@ -40,20 +41,32 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     """
     setup = prepare(config, workdir)
     with ExitStack() as stack:
-        stack.enter_context(integrity.hold(workdir))
+        _hold(stack, workdir)
         is_new = checkpoint.recover(workdir) is None
-        variables = init.initial_variables(setup.model, config.seed, config.init_from if is_new else "")
-        state = setup.create_state(variables)
+        init_from = config.init_from if is_new else ""
+        state = setup.create_state(init.initial_variables(setup.model, config.seed, init_from))
         if parallel.is_main_process():
             checkpoint.write_description(workdir, setup.description)
         checkpoints = stack.enter_context(closing(checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)))
         state, history = _resume(state, checkpoints, setup.position)
-        if int(state.step) >= config.num_steps or history["stopped_early"]:
-            say(f"{workdir} is complete: {int(state.step)} steps. Raise --config.num_steps to go on.")
+        is_done = int(state.step) >= config.num_steps
+        if is_done or optim.should_stop(history["scores"], config.early_stopping):
+            cure = "Raise --config.num_steps" if is_done else "Raise --config.early_stopping (or set it to 0)"
+            say(f"{workdir} is complete: {int(state.step)} steps. {cure} to go on.")
             return {}
         summary = _run(config, workdir, setup, parallel.replicate(state), history, checkpoints, stack)
     say(f"Report: {report.write_report(workdir)}")
     return summary
+
+
+def _hold(stack: ExitStack, workdir: str | os.PathLike) -> None:
+    """Keeps others out of the folder until the stack is left; a refusal reaches every process."""
+    refused = None
+    try:
+        stack.enter_context(integrity.hold(workdir))
+    except UsageError as error:
+        refused = error
+    parallel.agree(refused)
 
 
 def _run(
@@ -98,43 +111,60 @@ def _run(
     batches = stack.enter_context(closing(parallel.prefetch(batches, config.parallel)))
 
     # ---- Train.
+    def score(state: TrainState, number: int) -> tuple[TrainState, dict]:
+        """Evaluates the state, and sets the learning rate that follows from it."""
+        with shown.paused():
+            counts = evaluate(state.variables, setup.eval_source, config.evaluate.batch_size)
+            summary = metrics.summarise(counts, info.class_names)
+            pictures = _pictures(segmenter.with_variables(state.variables), setup.eval_source)
+        history["scores"].append(summary["mean_iou"])
+        history["evaluated"] = number
+        factor = _rate_factor(config, history)
+        shown.evaluated(number, summary)
+        shown.set_rate_factor(factor)
+        writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
+        writer.write_images(number, {"image_truth_prediction": pictures[None]})
+        return replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor)), summary
+
+    def save(state: TrainState, number: int, summary: dict | None) -> None:
+        watch.report()  # first, for its counts belong to the checkpoint
+        checkpoints.save(
+            number, state.variables, _rest(state), {"position": setup.position, "history": history}, summary
+        )
+
     train_step = parallel.parallel_step(setup.train_step, config.parallel)
+    summary = None
+    if first_step and first_step % config.eval_every == 0 and history["evaluated"] != first_step:
+        state, summary = score(state, first_step)  # it was terminated where an evaluation was due
     for number in range(first_step + 1, config.num_steps + 1):
         profile.tick(number, state)
         batch, about = next(batches)
         state, figures = train_step(state, batch)
         shown.add(figures)
         watch.batch(number, about, figures["skipped"])
-        terminated = stop.requested(number)
         last = number == config.num_steps
+        terminated = stop.requested(number) and not last
         if last or terminated or number % config.log_every == 0:
             writer.write_scalars(number, shown.log(number))
             watch.report()
-        summary = None
-        if last or (number % config.eval_every == 0 and not terminated):
-            with shown.paused():
-                counts = evaluate(state.variables, setup.eval_source, config.evaluate.batch_size)
-                summary = metrics.summarise(counts, info.class_names)
-                pictures = _pictures(segmenter.with_variables(state.variables), setup.eval_source)
-            history["scores"].append(summary["mean_iou"])
-            history["stopped_early"] = optim.should_stop(history["scores"], config.early_stopping)
-            factor = _rate_factor(config, history)
-            state = replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor))
-            shown.evaluated(number, summary)
-            shown.set_rate_factor(factor)
-            writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
-            writer.write_images(number, {"image_truth_prediction": pictures[None]})
-        if summary or terminated or number % config.checkpoint_every == 0:
-            saved = {"position": setup.position, "history": history}
-            checkpoints.save(number, state.variables, _rest(state), saved, summary)
-        if history["stopped_early"]:
-            say(f"Stopped at step {number}: no better mean IoU in the last {config.early_stopping} evaluations.")
-            log.event(number, "stopped early")
-            break
-        if terminated and not last:
+        if terminated:
+            save(state, number, None)
             say(f"Asked to stop: step {number} is saved in {workdir}; the same command goes on.")
             log.event(number, "terminated")
             raise SystemExit(EXIT_TERMINATED)
+        if last or number % config.eval_every == 0:
+            try:
+                state, summary = score(state, number)
+            except data.DataError:  # an example to be scored cannot be read; the steps up to here are not lost
+                save(state, number, None)
+                raise
+            save(state, number, summary)
+            if optim.should_stop(history["scores"], config.early_stopping):
+                say(f"Stopped at step {number}: no better mean IoU in the last {config.early_stopping} evaluations.")
+                log.event(number, "stopped early")
+                break
+        elif number % config.checkpoint_every == 0:
+            save(state, number, None)
     return summary
 
 
@@ -154,9 +184,13 @@ def _rest(state: TrainState) -> dict:
 def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: dict) -> tuple[TrainState, dict]:
     """The state and the history in the latest checkpoint; if there is none, the given state and no history."""
     if checkpoints.latest_step is None:
-        return state, {"scores": [], "stopped_early": False, "skipped_steps": 0, "faults": {}}
+        return state, {"scores": [], "evaluated": 0, "skipped_steps": 0, "faults": {}}
     saved = checkpoints.restore_data()
-    there = saved.get("position", {})
+    if "position" not in saved:
+        raise checkpoint.CheckpointError(
+            "The run was made by an older version, which kept less; start from it in another folder: --config.init_from=..."
+        )
+    there = saved["position"]
     if there != position:
         changed = ", ".join(f"{k} was {there.get(k)}, is {v}" for k, v in position.items() if there.get(k) != v)
         raise checkpoint.CheckpointError(

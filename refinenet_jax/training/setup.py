@@ -91,8 +91,9 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         accumulate=config.accumulate,
         ema_decay=config.ema_decay,
     )
-    for source in (*(source for source, _ in mix), eval_source):
-        data.check_masks(source)
+    for source, _ in mix:
+        data.check_masks(source, tolerant=config.data.max_faults > 0)
+    data.check_masks(eval_source)
     description = describe(config, info, model)
     checkpoint.check_description(workdir, description, IDENTITY)
     return Setup(

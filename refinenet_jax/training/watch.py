@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.progress import say
 from refinenet_jax.training.log import Log
@@ -15,42 +16,45 @@ class Watch:
         """Limits, and where what is seen is kept: `history` is saved with every checkpoint."""
         self._max_skipped, self._max_faults, self._history, self._log = max_skipped_steps, max_faults, history, log
         self._pending: list[tuple[int, list[str], jax.Array]] = []
+        self._new_faults: dict[str, tuple[int, str]] = {}
 
     def batch(self, step: int, about: dict[str, np.ndarray], skipped: jax.Array) -> None:
-        """Takes what is known of a step's batch, without waiting for the device.
+        """Takes what is known of a step's batch (of this process's share), without waiting for the device.
 
         Args:
           step: its number.
           about: `id` str [b] and `fault` str [b], empty where the example could be read.
           skipped: 1 if the step was left out.
-
-        Raises:
-          UsageError: more examples than allowed could not be read.
         """
         self._pending.append((step, about["id"].tolist(), skipped))
-        faults = self._history["faults"]
         for name, fault in zip(about["id"].tolist(), about["fault"].tolist(), strict=True):
-            if fault and name not in faults:
-                faults[name] = fault
-                say(f"skipped {name}: {fault}")
-                self._log.event(step, "example skipped", id=name, fault=fault)
+            if fault and name not in self._history["faults"]:
+                self._new_faults.setdefault(name, (step, fault))
+
+    def report(self) -> None:
+        """Tells what was seen since the last call, on all processes together; all must call it, and before every checkpoint.
+
+        Raises:
+          UsageError: more steps or examples than allowed, in this run, were of no use.
+        """
+        pending, self._pending = self._pending, []
+        new, self._new_faults = self._new_faults, {}
+        skipped = jax.device_get([flag for _, _, flag in pending])
+        lost = [(step, ids) for (step, ids, _), flag in zip(pending, skipped, strict=True) if flag]
+        shares = parallel.gather_json({"lost": lost, "faults": new})
+        faults = self._history["faults"]
+        for name, (step, fault) in {k: v for share in shares for k, v in share["faults"].items()}.items():
+            faults[name] = fault
+            say(f"skipped {name}: {fault}")
+            self._log.event(step, "example skipped", id=name, fault=fault)
         if len(faults) > self._max_faults:
             listed = "\n  ".join(list(faults.values())[:5])
             raise UsageError(
                 f"{len(faults)} examples could not be read, more than config.data.max_faults={self._max_faults}:\n  {listed}\n"
                 "Mend them (`refinenet-jax check` finds all), or raise --config.data.max_faults to train without them."
             )
-
-    def report(self) -> None:
-        """Tells the steps since the last call that were left out.
-
-        Raises:
-          UsageError: there were more than allowed in this run.
-        """
-        pending, self._pending = self._pending, []
-        skipped = jax.device_get([flag for _, _, flag in pending])
-        lost = [(step, ids) for (step, ids, _), flag in zip(pending, skipped, strict=True) if flag]
-        for step, ids in lost:
+        for number, (step, _) in enumerate(lost):
+            ids = [name for share in shares for name in share["lost"][number][1]]
             say(f"step {step} left out: loss or gradient not finite; its examples: {', '.join(ids)}")
             self._log.event(step, "step left out", ids=ids)
         self._history["skipped_steps"] += len(lost)

@@ -12,7 +12,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.loading import load, network_in
 from refinenet_jax.weights.recognise import Network
-from refinenet_jax.weights.saving import ENDINGS, save_weights
+from refinenet_jax.weights.saving import ENDINGS, description_of, save_weights
 
 _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
 
@@ -50,9 +50,15 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     if output is None:
         return 0
-    alone = {"variant": args.variant, "num_classes": len(classes) or None} if network.variant is None else {}
-    model, variables = load(source, **alone)
-    description = describe(args.variant or network.variant, model, network, file.facts, classes, args.licence)
+    wanted = {"variant": args.variant}
+    if network.variant is None:
+        wanted["num_classes"] = len(classes) or None
+    model, variables = load(source, **wanted)
+    description = describe(network.variant or args.variant, model, network, file.facts, classes, args.licence)
+    own = description_of(file) or {}
+    kept = {"dtype", "scales", "flip", "dataset", "licence", "flip_pairs"}
+    kept -= ({"licence"} if args.licence else set()) | ({"flip_pairs"} if classes else set())
+    description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}
     if output.suffix in ENDINGS:
         save_weights(output, variables, description)
