@@ -87,7 +87,15 @@ def _run(
         say(f"Going on behind step {first_step} of {config.num_steps} in {workdir}")
         log.event(first_step, "resumed")
     writer = stack.enter_context(closing(meter.create_writer(workdir)))
-    shown = meter.Meter(first_step, config.num_steps, config.batch_size, setup.schedule, info.class_names, log)
+    shown = meter.Meter(
+        first_step,
+        config.num_steps,
+        config.batch_size,
+        setup.schedule,
+        info.class_names,
+        log,
+        skipped=history["skipped_steps"],
+    )
     stack.enter_context(closing(shown))
     shown.set_rate_factor(_rate_factor(config, history))
     profile = stack.enter_context(closing(meter.Profile(workdir, config.profile_steps)))

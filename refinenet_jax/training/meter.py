@@ -33,11 +33,14 @@ class Meter:
         schedule: optax.Schedule,
         class_names: tuple[str, ...],
         log: Log,
+        skipped: int = 0,
     ):
+        """Begins behind `first_step`; `skipped` steps up to there were left out, which the optimiser's schedule does not count."""
         self._num_steps, self._batch_size = num_steps, batch_size
         self._schedule, self._class_names = schedule, class_names
         self._log = log
         self._rate_factor = 1.0
+        self._skipped = skipped
         self._waiting: list[dict] = []
         self._window = _Window(len(class_names))
         self._since: float | None = None
@@ -71,11 +74,12 @@ class Meter:
         self._take(len(self._waiting))
         now = time.perf_counter()
         window, self._window = self._window, _Window(len(self._class_names))
+        self._skipped += window.skipped
         mean_iou = metrics.summarise(window.confusion[None], self._class_names)["mean_iou"]
         scalars = {
             **window.means(),
             "mean_iou": math.nan if mean_iou is None else mean_iou,
-            "learning_rate": float(self._schedule(step - 1)) * self._rate_factor,
+            "learning_rate": float(self._schedule(step - 1 - self._skipped)) * self._rate_factor,
         }
         text = f"loss {scalars['loss']:.4f}  mean IoU {scalars['mean_iou']:.3f}  lr {scalars['learning_rate']:.2g}"
         if window.skipped:

@@ -58,6 +58,7 @@ def test_a_step_left_out_is_counted_and_nothing_of_it_shown(written):
     shown.add(_step(math.nan, ((0, 9), (9, 0)), math.inf, skipped=1, terms={"dice": math.nan}))
     scalars = shown.log(2)
     assert (scalars["loss"], scalars["loss_dice"], scalars["gradient_norm"], scalars["skipped"]) == (1.0, 0.25, 2.0, 1)
+    assert scalars["learning_rate"] == pytest.approx(1.0)  # of the optimiser's first update, the only one so far
     assert scalars["mean_iou"] == pytest.approx((3 / 4 + 2 / 3) / 2)
 
 

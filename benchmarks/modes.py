@@ -1,0 +1,118 @@
+"""Trains a network with every precision and every way of batch norm, and draws the loss curves side by side.
+
+    python -m benchmarks.modes --data=egohands/hands_available --variants rf_lw_mbv2 rf101 --output=DIR
+
+On two virtual devices, so that local and synchronised batch norm differ: crops of 96 pixels of frames at a quarter of
+their size, 8 to a step, AdamW. With frozen moments a network cannot start from random weights: these runs start from what
+the float32 run with local batch norm ended with. Prints a Markdown table and writes losses_VARIANT.png.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+DEVICES = 2
+PRECISIONS = ("float32", "bfloat16")
+BATCH_NORMS = ("local", "synchronised", "frozen")  # local first: the frozen runs start from it
+STEPS = {"rf_lw_mbv2": 200}
+FEWER_STEPS = 40  # of the large networks
+EVERY = 5
+
+
+def arguments(variant: str, precision: str, batch_norm: str, data: str, start: Path | None) -> list[str]:
+    """Of the training command, but for its folder."""
+    steps = STEPS.get(variant, FEWER_STEPS)
+    fields = {
+        "data.name": data,
+        "data.eval_split": "test[:1%]",
+        "model.dtype": precision,
+        "model.batch_norm": batch_norm,
+        "model.dropout": 0.0,
+        "model.input_scale": 1.0,
+        "init_from": start or "",
+        "augment.crop_size": 96,
+        "augment.short_edge": "()",
+        "augment.scales": "(0.2,0.25,0.3)",
+        "evaluate.scales": "(0.25,)",
+        "evaluate.batch_size": 2,
+        "loss_resolution": "labels",
+        "batch_size": 8,
+        "num_steps": steps,
+        "optimizer.name": "adamw",
+        "optimizer.weight_decay": 1e-4,
+        "optimizer.decay_all": False,
+        "optimizer.factors.trunk": 1.0 if variant == "rf_lw_mbv2" else 0.3,
+        "optimizer.factors.cascade": 0.1,
+        "optimizer.factors.classifier": 0.1,
+        "schedule.name": "cosine",
+        "schedule.learning_rate": 2e-3 if start or variant != "rf_lw_mbv2" else 8e-3,
+        "schedule.warmup_steps": steps // 10,
+        "log_every": EVERY,
+        "eval_every": steps,
+        "checkpoint_every": steps,
+    }
+    return [f"--config=configs/egohands.py:{variant}", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+def losses(workdir: Path) -> tuple[list[int], list[float], list[float]]:
+    """Steps, losses and images/s of a run's log."""
+    entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    entries = [entry for entry in entries if entry["kind"] == "train"]
+    speeds = [entry["images_per_second"] for entry in entries if "images_per_second" in entry]
+    return [entry["step"] for entry in entries], [entry["loss"] for entry in entries], speeds
+
+
+def train(workdir: Path, options: list[str]) -> None:
+    """Runs it in a process of its own; one that is complete already is left as it is."""
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
+    command = [sys.executable, "-m", "refinenet_jax.main", *options, f"--workdir={workdir}"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    if result.returncode:
+        raise SystemExit(f"{workdir} failed:\n{result.stdout[-1000:]}{result.stderr[-3000:]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a built EgoHands dataset")
+    parser.add_argument("--variants", nargs="+", default=["rf_lw_mbv2", "rf101"])
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the runs and the pictures"
+    )
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    print("| network | computed in | batch norm | first loss | last loss | images/s | left out |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for variant in args.variants:
+        figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+        for batch_norm in BATCH_NORMS:
+            for precision in PRECISIONS:
+                workdir = args.output.absolute() / f"{variant}_{batch_norm}_{precision}"
+                start = args.output.absolute() / f"{variant}_local_float32" if batch_norm == "frozen" else None
+                train(workdir, arguments(variant, precision, batch_norm, args.data, start))
+                steps, values, speeds = losses(workdir)
+                skipped = sum('"step left out"' in line for line in (workdir / "log.jsonl").read_text().splitlines())
+                speed = f"{np.median(speeds):.2f}" if speeds else "-"
+                print(
+                    f"| {variant} | {precision} | {batch_norm} | {values[0]:.3f} | {values[-1]:.3f} | {speed} | {skipped} |",
+                    flush=True,
+                )
+                style = "-" if precision == "float32" else "--"
+                colour = f"C{BATCH_NORMS.index(batch_norm)}"
+                axis.plot(steps, values, style, color=colour, label=f"{batch_norm}, {precision}")
+        axis.set(xlabel="step", ylabel=f"loss, mean of {EVERY} steps", title=variant, yscale="log")
+        axis.legend(frameon=False)
+        figure.savefig(args.output / f"losses_{variant}.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
