@@ -95,7 +95,7 @@ def test_plain_lines_tell_all(written, capsys):
     shown.add(_step(0.12345, skipped=0))
     scalars = shown.log(501)
     shown.close()
-    assert scalars["learning_rate"] == pytest.approx(0.05)
+    assert scalars["learning_rate"] == pytest.approx(0.0501)
     line = capsys.readouterr().err
     assert line.startswith("step 501/1000  loss 0.1235  mean IoU 0.708  lr 0.05  left out 1  ")
     assert re.search(r"\d images/s  00:0\d left\n$", line)
