@@ -32,8 +32,18 @@ def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.nd
     """
     colours = palette()[mask]
     tinted = (image * (1 - opacity) + colours * opacity).astype(np.uint8)
-    result = np.where((mask > 0)[..., None], tinted, image)
+    return outlines(np.where((mask > 0)[..., None], tinted, image), mask)
+
+
+def outlines(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Draws the outline of every class but background, each in its colour; void has none.
+
+    Args:
+      image: uint8 [h, w, 3] RGB; it stays as it is.
+      mask: uint8 [h, w] class ids, 255 = void.
+    """
     thickness = max(1, round(min(mask.shape) / 240))
+    result = image.copy()
     for class_id in np.setdiff1d(np.unique(mask), (0, 255)):
         result = contours(result, mask == class_id, palette()[class_id].tolist(), thickness)
     return result
@@ -85,13 +95,19 @@ def read(path: str) -> np.ndarray:
 
 
 def write(path: str, pixels: np.ndarray) -> None:
-    """Writes uint8 [h, w, 3] RGB or [h, w] in the format of the path's ending.
+    """Writes uint8 [h, w, 3] RGB, [h, w, 4] RGBA or [h, w] in the format of the path's ending.
 
     Raises:
       OSError: the file cannot be written.
+      UsageError: RGBA in a format without transparency.
     """
     ending = "." + str(path).rsplit(".", 1)[-1]
-    done, encoded = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
+    transparent = pixels.ndim == 3 and pixels.shape[-1] == 4
+    if transparent and ending.lower() not in (".png", ".webp"):
+        raise UsageError(f"{path}: a picture with transparency is written as .png or .webp.")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if transparent else cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(ending, pixels)
     if not done:
         raise OSError(f"{path}: cannot encode {list(pixels.shape)} as {ending}")
     encoded.tofile(path)

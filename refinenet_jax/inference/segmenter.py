@@ -1,45 +1,29 @@
 """The one way from an image to class scores: prediction, video, export and evaluation all stand on it."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from refinenet_jax import checkpoint, models, parallel, visualize
+from refinenet_jax import checkpoint, models, parallel, weights
 from refinenet_jax.data import VOID
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import tiles
+from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.models import layers
+from refinenet_jax.weights.convert import describe
+from refinenet_jax.weights.files import read
+from refinenet_jax.weights.saving import description_of
+
+Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """What was found in one image.
-
-    Attributes:
-      image: uint8 [h, w, 3] RGB, as given.
-      scores: float32 [h, w, c], probabilities of the classes.
-      class_names: c names, background first.
-    """
-
-    image: np.ndarray
-    scores: np.ndarray
-    class_names: tuple[str, ...]
-
-    @cached_property
-    def mask(self) -> np.ndarray:
-        """Class ids, uint8 [h, w]."""
-        return self.scores.argmax(-1).astype(np.uint8)
-
-    def overlay(self) -> np.ndarray:
-        """The image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
-        return visualize.overlay(self.image, self.mask)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmenter:
     """A trained network, ready for images of any size.
 
@@ -53,6 +37,12 @@ class Segmenter:
       flip: average over the mirrored image too (left and right classes exchanged back).
       size_multiple: images are padded at the right and bottom, by repeating the edge, to multiples of this; a compilation
         serves all images of one padded size. 1 for none.
+      shapes: padded size (h, w) of images of a size (h, w), as `shapes.plan` chooses them; others go by size_multiple.
+      tile: longest side, in pixels, of what the network sees at once; larger images, after scaling, are cut into
+        overlapping windows (`tiles`). None for no limit.
+
+    Raises:
+      UsageError: names, scales, padded sizes or tile that cannot be.
     """
 
     model: models.RefineNet
@@ -62,27 +52,50 @@ class Segmenter:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     size_multiple: int = 32
+    shapes: Mapping[Size, Size] = field(default_factory=dict)
+    tile: int | None = None
+
+    def __post_init__(self):
+        if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
+            raise UsageError(
+                f"The network has {self.model.num_classes} channels, but {len(self.class_names)} class names: "
+                f"{', '.join(self.class_names)}."
+            )
+        if not self.scales or not min(self.scales) > 0:
+            raise UsageError(f"scales are {list(self.scales)}; give one or more, all above 0.")
+        for size, padded in self.shapes.items():
+            if padded[0] < size[0] or padded[1] < size[1]:
+                raise UsageError(f"shapes puts images of {size} into {padded}, which does not hold them.")
+        tiles.check_tile(self.tile)
 
     @classmethod
     def from_checkpoint(
         cls,
-        directory: str | os.PathLike,
+        path: str | os.PathLike,
         *,
         step: int | None = None,
         scales: Sequence[float] | None = None,
         flip: bool | None = None,
+        tile: int | None = None,
     ) -> "Segmenter":
-        """The network in a training run's folder; its best checkpoint unless `step` says another.
+        """The network in a training run's folder, or in one file of weights (.safetensors, .npz, .pth, .mat).
 
-        Test scales and flip are those of the run's config unless given.
+        Args:
+          path: the folder, whose best checkpoint is taken unless `step` says another, or the file. Where a file does not tell
+            its classes, they are named by their number, as `refinenet-jax convert` would: `background` and `hand` of two.
+          step: of the checkpoint.
+          scales: test scales; by default those of the run's config, and 1 of a foreign file.
+          flip: whether to average over the mirrored image; the same.
+          tile: see `Segmenter`.
 
         Raises:
           CheckpointError: no checkpoint there.
+          UsageError: a file that is damaged, unsafe or of no whole network known.
         """
-        description, variables = checkpoint.load_model(directory, step)
+        description, variables = _open(Path(path), step)
         model = models.create_model(
             description["variant"],
-            description.get("num_classes", len(description["class_names"])),
+            description.get("num_classes", len(description["class_names"])),  # more only where there is void
             dtype=description["dtype"],
             **models.options_of(description),
         )
@@ -90,42 +103,77 @@ class Segmenter:
             model,
             variables,
             tuple(description["class_names"]),
-            tuple(tuple(pair) for pair in description["flip_pairs"]),
-            tuple(description["scales"] if scales is None else scales),
-            description["flip"] if flip is None else flip,
+            tuple(tuple(pair) for pair in description.get("flip_pairs", ())),
+            tuple(description.get("scales", (1.0,)) if scales is None else scales),
+            description.get("flip", False) if flip is None else flip,
+            tile=tile,
         )
 
     def __call__(self, image: np.ndarray) -> Segmentation:
         """Segments one image, uint8 [h, w, 3] RGB."""
         return next(self.stream([image], batch_size=1))
 
+    def batch(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Segmentation]:
+        """Segments images of any sizes, those of one padded size together; results are in the order of the images.
+
+        Raises:
+          UsageError: an image is not uint8 [h, w, 3].
+        """
+        for image in images:
+            _check_image(image)
+        order = sorted(range(len(images)), key=lambda i: self.padded_size({"image": images[i]}))
+        results = dict(zip(order, self.stream((images[i] for i in order), batch_size), strict=True))
+        return [results[i] for i in range(len(images))]
+
     def stream(self, images: Iterable[np.ndarray], batch_size: int = 8) -> Iterator[Segmentation]:
         """Segments images as they come, in order; neighbours of one padded size share a batch.
+
+        What was given out is not kept: memory is that of one batch, however many images come.
 
         Raises:
           UsageError: an image is not uint8 [h, w, 3].
         """
         for batch in self.batches(({"image": image} for image in images), batch_size):
-            scores = np.asarray(self._run(self.variables, self.stack(batch)))
-            for example, probabilities in zip(batch, scores, strict=True):
-                height, width = example["image"].shape[:2]
-                yield Segmentation(example["image"], probabilities[:height, :width], self.class_names)
+            results = self._segment([example["image"] for example in batch])
+            while results:
+                yield results.pop()
+
+    def _segment(self, images: list[np.ndarray]) -> list[Segmentation]:
+        """Of images of one padded size, the last one first."""
+        stack = self.stack([{"image": image} for image in images])
+        self._programs.add((-(-len(stack) // jax.local_device_count()), *stack.shape[1:]))
+        scores = np.asarray(self._run(self.variables, stack))
+        # Copies, so that none keeps the whole batch in memory.
+        return [
+            Segmentation(image, of_image[: image.shape[0], : image.shape[1]].copy(), self.class_names)
+            for image, of_image in zip(images[::-1], scores[::-1], strict=True)
+        ]
 
     def batches(self, examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
-        """Groups neighbouring examples whose images have one padded size."""
-        batch: list[dict] = []
+        """Groups neighbouring examples whose images have one padded size.
+
+        Every length of a batch is another program to compile: there are two, `batch_size`, and one image for each device, in
+        which a group comes that is not long enough.
+        """
+
+        def parts() -> Iterator[list[dict]]:
+            length = batch_size if len(group) == batch_size else jax.local_device_count()
+            for start in range(0, len(group), length):
+                yield group[start : start + length]
+
+        group: list[dict] = []
         for example in examples:
             _check_image(example["image"])
-            if batch and (len(batch) == batch_size or self.padded_size(batch[0]) != self.padded_size(example)):
-                yield batch
-                batch = []
-            batch.append(example)
-        if batch:
-            yield batch
+            if group and (len(group) == batch_size or self.padded_size(group[0]) != self.padded_size(example)):
+                yield from parts()
+                group = []
+            group.append(example)
+        yield from parts()
 
-    def padded_size(self, example: dict) -> tuple[int, int]:
+    def padded_size(self, example: dict) -> Size:
         """Size (h, w) at which an example's image goes to the device."""
-        return tuple(-(-n // self.size_multiple) * self.size_multiple for n in example["image"].shape[:2])
+        size = example["image"].shape[:2]
+        return self.shapes.get(size) or tuple(-(-n // self.size_multiple) * self.size_multiple for n in size)
 
     def stack(self, batch: Sequence[dict], key: str = "image") -> np.ndarray:
         """Images or masks of one padded size -> uint8 [b, h, w, ...]; images repeat their edge, masks are void there."""
@@ -142,34 +190,93 @@ class Segmenter:
     def probabilities(self, variables: dict, image: jax.Array) -> jax.Array:
         """The pure function behind it all: uint8 [b, h, w, 3] -> class probabilities, float32 [b, h, w, c]."""
         size = image.shape[1:3]
-        views = []
-        for scale in self.scales:
-            x = models.prepare(self.model, image, scale)
-            for mirrored in (False, True) if self.flip else (False,):
-                logits = self.model.apply(variables, x[:, :, ::-1] if mirrored else x)
-                view = jax.nn.softmax(layers.resize_half_pixel(logits, size))
-                views.append(view[:, :, ::-1][..., self._mirrored_classes()] if mirrored else view)
+        views = [jax.nn.softmax(layers.resize_half_pixel(x, size)) for x in self._logits(variables, image)]
         scores = sum(views) / len(views)
         if len(self.class_names) == self.model.num_classes:
             return scores
         scores = scores[..., : len(self.class_names)]
         return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
 
+    def views(self, variables: dict, image: jax.Array) -> list[jax.Array]:
+        """Probabilities of all channels, void's too, before they are fused: at each scale, and mirrored where `flip` says so.
+
+        Args:
+          variables: of the model.
+          image: uint8 [b, h, w, 3].
+
+        Returns:
+          float32 [b, h', w', channels] each, at the logits' own size, a quarter of the prepared image's. What a mirrored image
+          gave is turned back, left and right classes exchanged.
+        """
+        return [jax.nn.softmax(logits) for logits in self._logits(variables, image)]
+
+    def _logits(self, variables: dict, image: jax.Array) -> list[jax.Array]:
+        def network(x: jax.Array) -> jax.Array:
+            return self.model.apply(variables, x)
+
+        views = []
+        for scale in self.scales:
+            x = models.prepare(self.model, image, scale)
+            for mirrored in (False, True) if self.flip else (False,):
+                view = x[:, :, ::-1] if mirrored else x
+                view = tiles.apply(network, view, self.tile, self.model.num_classes) if self.tile else network(view)
+                views.append(view[:, :, ::-1][..., self._mirrored_classes()] if mirrored else view)
+        return views
+
     def with_variables(self, variables: dict) -> "Segmenter":
         """The same network with other weights; what was compiled serves both."""
-        other = replace(self, variables=variables)
-        object.__setattr__(other, "_run", self._run)
-        return other
+        return self._sharing_programs(replace(self, variables=variables))
+
+    def with_shapes(self, shapes: Mapping[Size, Size]) -> "Segmenter":
+        """The same with images padded to other sizes, as `shapes.plan` chooses them; what was compiled serves both."""
+        return self._sharing_programs(replace(self, shapes=shapes))
+
+    @property
+    def compilations(self) -> int:
+        """How many programs images went through so far: one for each padded size and length of batch."""
+        return len(self._programs)
 
     @cached_property
     def _run(self):
         return parallel.parallel_map(self.probabilities)
+
+    @cached_property
+    def _programs(self) -> set[tuple[int, ...]]:
+        return set()
+
+    def _sharing_programs(self, other: "Segmenter") -> "Segmenter":
+        other.__dict__.update(_run=self._run, _programs=self._programs)
+        return other
 
     def _mirrored_classes(self) -> jax.Array:
         order = np.arange(self.model.num_classes)
         for a, b in self.flip_pairs:
             order[[a, b]] = order[[b, a]]
         return jnp.asarray(order)
+
+
+def _open(path: Path, step: int | None) -> tuple[Mapping, dict]:
+    """What model.json says, or would, and the variables: of a run's folder or of a file of weights."""
+    if not path.exists():
+        raise checkpoint.CheckpointError(
+            f"{path} does not exist. Give the --workdir of a training run, what `refinenet-jax convert` made, or a file of "
+            "weights."
+        )
+    if path.is_dir():
+        return checkpoint.load_model(path, step)
+    if step is not None:
+        raise UsageError(
+            f"{path} is one file of weights, without steps; leave step {step} out, or give a run's folder."
+        )
+    network = weights.network_in(path)
+    if network.variant is None:
+        raise UsageError(
+            f"{path} holds a {network.trunk} alone, which finds nothing yet: train from it with --config.init_from, and give "
+            "the folder of that run."
+        )
+    file = read(path)
+    model, variables = weights.load(path)
+    return description_of(file) or describe(network.variant, model, network, file.facts), variables
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -1,14 +1,19 @@
 """Probabilities of every pixel at its own place: scales, flips, padding and batches change nothing that they should not."""
 
+import gc
+import weakref
 from functools import partial
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 import tiny
 
+from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.weights.names import pytorch_name
 
 
 def _segmenter(model=None, **options):
@@ -146,6 +151,142 @@ def test_images_of_one_padded_size_share_a_compilation():
     for image in _images([(33, 40), (64, 64), (50, 61), (20, 20), (1, 32), (60, 40)]):
         segmenter(image)
     assert shapes == [(64, 64), (32, 32)]
+
+
+def test_views_are_what_probabilities_are_made_of():
+    """Void, the fourth channel, is still in them; here they have the image's own size, so that fusing them is a mean."""
+    sides, (image,) = tiny.HANDS, _images([(16, 32)])
+    segmenter = Segmenter(tiny.Tiny(4), tiny.variables(4), sides.class_names, sides.flip_pairs, (4.0,), flip=True)
+    views_of = jax.jit(segmenter.views)
+    plain, mirrored = views_of(segmenter.variables, image[None])
+    for view in (plain, mirrored):
+        assert view.shape == (1, 16, 32, 4)
+        np.testing.assert_allclose(view.sum(-1), 1, atol=1e-5)
+    mean = (np.asarray(plain) + np.asarray(mirrored)) / 2
+    scores = jax.jit(segmenter.probabilities)(segmenter.variables, image[None])
+    _close(scores, mean[..., :3] / mean[..., :3].sum(-1, keepdims=True))
+    _close(mirrored, views_of(segmenter.variables, image[None, :, ::-1])[0][:, :, ::-1][..., [0, 2, 1, 3]])
+
+
+def test_views_are_in_the_order_of_the_scales():
+    segmenter = _segmenter(scales=(0.5, 1.0), flip=True)
+    views = jax.eval_shape(segmenter.views, segmenter.variables, jax.ShapeDtypeStruct((2, 64, 96, 3), np.uint8))
+    assert [view.shape for view in views] == [(2, 8, 12, 3)] * 2 + [(2, 16, 24, 3)] * 2
+
+
+def test_what_was_given_out_is_not_kept():
+    """Else a video of scores, 7 MB each at 1280 x 720, would fill the memory."""
+    stream = _segmenter().stream(_images([(16, 16)] * 3), batch_size=3)
+    first = next(stream)
+    assert first.scores.base is None  # no view of the batch
+    scores = weakref.ref(first.scores)
+    del first
+    gc.collect()
+    assert scores() is None
+
+
+def test_batch_keeps_the_order_of_mixed_images():
+    images = _images([(40, 20), (20, 30), (33, 33), (31, 32), (64, 40)])
+    segmenter = _segmenter()
+    together = segmenter.batch(images)
+    assert segmenter.compilations == 3  # 64 x 32, 32 x 32 and 64 x 64, each of one image for each of the eight devices
+    for image, result in zip(images, together, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        _close(result.scores, segmenter(image).scores)
+    assert segmenter.batch([]) == []
+
+
+def test_planned_shapes_take_the_place_of_rounding():
+    plain = _segmenter()
+    planned = plain.with_shapes({(20, 30): (64, 64), (40, 50): (64, 64)})
+    images = _images([(20, 30), (40, 50), (70, 30)])
+    assert [planned.padded_size({"image": image}) for image in images] == [(64, 64), (64, 64), (96, 32)]
+    assert planned.stack([{"image": images[0]}, {"image": images[1]}]).shape == (2, 64, 64, 3)
+    _close(planned(images[0]).scores[:16, :26], plain(images[0]).scores[:16, :26])
+    assert plain.compilations == planned.compilations == 2  # shared
+    with pytest.raises(UsageError, match=r"images of \(40, 50\) into \(64, 32\), which does not hold them"):
+        plain.with_shapes({(40, 50): (64, 32)})
+
+
+@pytest.mark.parametrize(("devices", "lengths"), [(1, [4, 4, 1, 1, 1, 1, 1]), (2, [4, 4, 2, 1, 1, 1])])
+def test_batches_have_few_lengths(monkeypatch, devices, lengths):
+    """Of runs of 11, 1 and 1 images: each length is compiled."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    examples = [{"image": image} for image in _images([(20, 30)] * 11 + [(33, 32)] + [(20, 30)])]
+    batches = list(_segmenter().batches(examples, 4))
+    assert [len(batch) for batch in batches] == lengths
+    assert [id(example) for batch in batches for example in batch] == [id(example) for example in examples]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scales": ()}, r"scales are \[\]; give one or more, all above 0"),
+        ({"scales": (1.0, 0.0)}, r"scales are \[1\.0, 0\.0\]"),
+        ({"scales": (float("nan"),)}, r"scales are \[nan\]"),
+        ({"model": tiny.Tiny(2)}, "2 channels, but 3 class names: background, left, right"),
+        ({"model": tiny.Tiny(5)}, "5 channels, but 3 class names"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_is_compiled(options, says):
+    with pytest.raises(UsageError, match=says):
+        _segmenter(**options)
+
+
+def _real_variables(classes=3):
+    shapes = models.variable_shapes(models.create_model("rf_lw_mbv2", classes))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), shapes)
+
+
+def test_one_file_of_ours_is_as_good_as_a_folder(tmp_path):
+    variables = _real_variables()
+    description = {
+        "variant": "rf_lw_mbv2",
+        "class_names": ["background", "left", "right"],
+        "flip_pairs": [[1, 2]],
+        "scales": [0.5, 1.0],
+        "flip": True,
+        "dtype": "bfloat16",
+        "input_scale": 1.2,
+    }
+    path = tmp_path / "weights.safetensors"
+    weights.save_weights(path, variables, description)
+    segmenter = Segmenter.from_checkpoint(path)
+    assert segmenter.model == models.create_model("rf_lw_mbv2", 3, dtype="bfloat16", input_scale=1.2)
+    jax.tree.map(np.testing.assert_array_equal, segmenter.variables, variables)
+    assert segmenter.class_names == ("background", "left", "right")
+    assert (segmenter.flip_pairs, segmenter.scales, segmenter.flip) == (((1, 2),), (0.5, 1.0), True)
+    other = Segmenter.from_checkpoint(path, scales=[2], flip=False, tile=256)
+    assert (other.scales, other.flip, other.tile) == ((2,), False, 256)
+    with pytest.raises(
+        UsageError, match=r"weights\.safetensors is one file of weights, without steps; leave step 7 out"
+    ):
+        Segmenter.from_checkpoint(path, step=7)
+
+
+def test_classes_of_a_foreign_file_are_named_by_their_number(tmp_path):
+    model, arrays = models.create_model("rf_lw_mbv2", 2), {}
+    for path, array in jax.tree_util.tree_leaves_with_path(_real_variables(2)):
+        name = pytorch_name(tuple(key.key for key in path)[1:], model.trunk_name)
+        arrays[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    np.savez(tmp_path / "foreign.npz", **arrays)
+    segmenter = Segmenter.from_checkpoint(tmp_path / "foreign.npz")
+    assert (segmenter.model, segmenter.class_names) == (model, ("background", "hand"))
+    assert (segmenter.scales, segmenter.flip, segmenter.flip_pairs) == ((1.0,), False, ())
+    np.savez(tmp_path / "trunk.npz", **{name: array for name, array in arrays.items() if name.startswith("layer")})
+    with pytest.raises(UsageError, match=r"trunk\.npz holds a mobilenet_v2 alone, which finds nothing yet"):
+        Segmenter.from_checkpoint(tmp_path / "trunk.npz")
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match=r"nowhere does not exist\. Give the --workdir"):
+        Segmenter.from_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(checkpoint.CheckpointError, match=r"has no model\.json"):
+        Segmenter.from_checkpoint(tmp_path)
+    (tmp_path / "weights.pth").write_bytes(b"<html>")
+    with pytest.raises(weights.WeightsError, match=r"weights\.pth is a web page"):
+        Segmenter.from_checkpoint(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize(

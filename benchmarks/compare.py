@@ -1,0 +1,166 @@
+"""Speed beside PyTorch: the same networks, the same work, in turns.
+
+    python -m benchmarks.compare [--variants rf101 rf_lw101 rf_lw_mbv2] [--cases forward train] [--append]
+
+Every case is one piece of work (forward at a size and batch, forward at three test scales, or a whole training step: forward,
+backward, update). Each way to do it (ours; PyTorch eager and compiled, channels_last) is a process of its own that waits to
+be asked; they are asked in turns, so that a busy machine is busy for all. Prints a Markdown table with medians, spreads, the
+ratio to the best PyTorch way, compile times, memory and GFLOP/s beside the machine's own rate of matrix products; --append
+adds it to benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).with_name("RESULTS.md")
+WAYS = ("jax", "torch", "torch_compiled")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A piece of work: `kind` is forward, scales (three test scales, probabilities at full size) or train."""
+
+    variant: str
+    kind: str
+    height: int
+    width: int
+    batch: int
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.variant} {self.kind} {self.height}x{self.width} x{self.batch} {self.dtype}"
+
+
+def cases(
+    kinds: Sequence[str], variants: Sequence[str], sizes: Sequence[tuple], batches: Sequence[int], dtype: str
+) -> list[Case]:
+    """All combinations; scales only for one image."""
+    return [
+        Case(variant, kind, height, width, batch, dtype)
+        for variant in variants
+        for kind in kinds
+        for height, width in sizes
+        for batch in batches
+        if kind != "scales" or batch == 1
+    ]
+
+
+class Worker:
+    """One way of doing a case, in a process of its own."""
+
+    def __init__(self, way: str, case: Case):
+        command = [sys.executable, "-m", "benchmarks.compare_worker", way, json.dumps(asdict(case))]
+        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.way, self.seconds = way, []
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+        self.first = self._read().get("first", math.nan)
+
+    def run(self) -> None:
+        """Once more."""
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self.seconds.append(self._read()["seconds"])
+
+    def end(self) -> dict:
+        """Peak memory in MiB, GFLOP of the work, versions and hardware."""
+        self._process.stdin.write("end\n")
+        self._process.stdin.flush()
+        told = self._read()
+        self._process.wait()
+        return told
+
+    def _read(self) -> dict:
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.way} failed:\n{self._process.stderr.read()[-1500:]}")
+
+
+def measure(case: Case, ways: Sequence[str], rounds: int) -> list[dict]:
+    """A row for each way."""
+    workers, rows = [], []
+    for way in ways:
+        try:
+            workers.append(Worker(way, case))
+        except RuntimeError as error:
+            print(f"{case}: {error}", file=sys.stderr, flush=True)
+    for _ in range(rounds):
+        for worker in workers:
+            worker.run()
+    for worker in workers:
+        seconds = sorted(worker.seconds)
+        rows.append({"way": worker.way, "median": median(seconds), "low": seconds[0], "high": seconds[-1]})
+        rows[-1] |= {"first": worker.first, **worker.end()}
+    return rows
+
+
+def table_rows(case: Case, rows: Sequence[dict]) -> list[str]:
+    """Lines of the table; the ratio is how many times as fast as the best PyTorch way ours is."""
+    rivals = [row["median"] for row in rows if row["way"] != "jax"]
+    lines = []
+    for row in rows:
+        ratio = f"{min(rivals) / row['median']:.2f}" if rivals else "-"
+        rate = row["gflop"] / row["median"]
+        lines.append(
+            f"| {case.variant} | {case.kind} | {case.height}x{case.width} | {case.batch} | {case.dtype} | {row['way']} "
+            f"| {1000 * row['median']:,.0f} ({1000 * row['low']:,.0f} to {1000 * row['high']:,.0f}) | {ratio} "
+            f"| {rate:,.0f} ({100 * rate / row['peak_gflops']:.0f} %) | {row['memory']:,.0f} | {row['first']:.0f} |"
+        )
+    return lines
+
+
+def heading(row: dict) -> str:
+    """Date, hardware and versions."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "torch"))
+    today = datetime.datetime.now(datetime.UTC).date()
+    return (
+        f"## {today}: {row['hardware']}, {os.cpu_count()} cores of {platform.machine()}\n\n{versions}, Python "
+        f"{platform.python_version()}. Per cent: of the fastest matrix product found, {row['peak_gflops']:,.0f} GFLOP/s.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variants", nargs="+", default=["rf101", "rf_lw101", "rf_lw_mbv2"])
+    parser.add_argument("--cases", nargs="+", default=["forward", "train"], choices=["forward", "scales", "train"])
+    parser.add_argument("--sizes", nargs="+", default=["400x400"], metavar="HxW")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--append", action="store_true", help="add the table to benchmarks/RESULTS.md")
+    args = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in args.sizes]
+    lines = [
+        "| network | work | size | batch | in | way | ms, median (least to most) | times as fast as PyTorch | GFLOP/s "
+        "| MiB at most | s to the first |",
+        "|" + "---|" * 11,
+    ]
+    print("\n".join(lines), flush=True)
+    last = None
+    for case in cases(args.cases, args.variants, sizes, args.batches, args.dtype):
+        rows = measure(case, args.ways, args.rounds)
+        new = table_rows(case, rows)
+        print("\n".join(new), flush=True)
+        lines += new
+        last = rows[0] if rows else last
+    if args.append and last:
+        with RESULTS.open("a") as file:
+            file.write("\n".join(["", heading(last), *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()

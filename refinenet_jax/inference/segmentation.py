@@ -1,0 +1,127 @@
+"""What was found in one image: scores, mask, regions, outlines and pictures of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import contourpy
+import cv2
+import numpy as np
+
+from refinenet_jax import visualize
+
+# Outlines may leave out corners up to this many pixels beside the line. No pixel's centre is nearer to an outline than
+# sqrt(2) / 4, so that none changes sides.
+_POLYGON_TOLERANCE = 0.35
+
+
+@dataclass(frozen=True)
+class Region:
+    """Pixels of one class that hang together, by sides or corners.
+
+    Attributes:
+      class_id: of the class, never 0.
+      class_name: its name.
+      area: pixels.
+      box: left, top, width, height in pixels; all of the region lies in it.
+      score: mean probability of the class over the region.
+    """
+
+    class_id: int
+    class_name: str
+    area: int
+    box: tuple[int, int, int, int]
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """Outline of one region.
+
+    Coordinates are x, y in pixels from the image's upper left corner; the pixel in column x and row y reaches from (x, y) to
+    (x + 1, y + 1). Rings are not closed by repeating their first point.
+
+    Attributes:
+      class_id: of the class.
+      class_name: its name.
+      outer: float32 [n, 2], the ring around the region.
+      holes: float32 [n, 2] each, the rings around what is not of it.
+    """
+
+    class_id: int
+    class_name: str
+    outer: np.ndarray
+    holes: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What was found in one image.
+
+    Attributes:
+      image: uint8 [h, w, 3] RGB, as given.
+      scores: float32 [h, w, c], probabilities of the classes.
+      class_names: c names, background first.
+    """
+
+    image: np.ndarray
+    scores: np.ndarray
+    class_names: tuple[str, ...]
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Class ids, uint8 [h, w]."""
+        return self.scores.argmax(-1).astype(np.uint8)
+
+    def overlay(self) -> np.ndarray:
+        """The image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
+        return visualize.overlay(self.image, self.mask)
+
+    def contours(self) -> np.ndarray:
+        """The image with the classes outlined, uint8 [h, w, 3] RGB."""
+        return visualize.outlines(self.image, self.mask)
+
+    def cutout(self) -> np.ndarray:
+        """The image without its background, uint8 [h, w, 4] RGBA.
+
+        Opacity goes with the probability of all classes but background together: none below 1/4, full above 3/4, half at 1/2.
+        So edges are soft, and faint doubts about the background leave no haze.
+        """
+        opacity = np.clip((1 - self.scores[..., 0]) * 2 - 0.5, 0, 1)
+        return np.dstack([self.image, np.rint(opacity * 255).astype(np.uint8)])
+
+    def regions(self) -> list[Region]:
+        """The connected regions of every class but background, by class, the largest first."""
+        regions = []
+        for class_id, (left, top, width, height), inside in self._regions():
+            scores = self.scores[top : top + height, left : left + width, class_id][inside]
+            box = (left, top, width, height)
+            regions.append(Region(class_id, self.class_names[class_id], scores.size, box, float(scores.mean())))
+        return regions
+
+    def polygons(self) -> list[Polygon]:
+        """Outlines of the regions, in the order of `regions`.
+
+        The pixels whose centres lie inside `outer` and outside `holes` are the region, exactly.
+        """
+        polygons = []
+        for class_id, (left, top, _, _), inside in self._regions():
+            # At a corner where two pixels touch, the mean of four is exactly 0.5: a lower level keeps them together.
+            generator = contourpy.contour_generator(z=np.pad(inside, 1).astype(float), fill_type="OuterOffset")
+            (points,), (ends,) = generator.filled(0.49, 2)
+            # Lines lie half-way between the centres; the first column of `inside` has index 1 and its centre at left + 0.5.
+            points = np.rint(points * 2) / 2 + (left - 0.5, top - 0.5)
+            outer, *holes = (
+                cv2.approxPolyDP(ring[:-1].astype(np.float32), _POLYGON_TOLERANCE, closed=True)[:, 0]
+                for ring in np.split(points, ends[1:-1])
+            )
+            polygons.append(Polygon(class_id, self.class_names[class_id], outer, tuple(holes)))
+        return polygons
+
+    def _regions(self) -> Iterator[tuple[int, tuple[int, int, int, int], np.ndarray]]:
+        """Class id, box, and which pixels of the box are the region's, bool [h, w]."""
+        for class_id in np.unique(self.mask[self.mask > 0]).tolist():
+            _, labels, facts, _ = cv2.connectedComponentsWithStats((self.mask == class_id).astype(np.uint8))
+            for label in (np.argsort(-facts[1:, cv2.CC_STAT_AREA], kind="stable") + 1).tolist():
+                left, top, width, height, _ = box = facts[label].tolist()
+                yield class_id, tuple(box[:4]), labels[top : top + height, left : left + width] == label
