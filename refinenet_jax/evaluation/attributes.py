@@ -1,0 +1,181 @@
+"""What an image is like, from the image and its truth alone: the reasons that slices look for."""
+
+import re
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from refinenet_jax.data import VOID
+
+
+class Attribute(NamedTuple):
+    """For a report: what an attribute is called, what it says, and its unit ('' for words and numbers without one)."""
+
+    title: str
+    description: str
+    unit: str = ""
+
+
+SMALLEST_HAND = 0.001  # share of the image: a smaller region is a fragment, not counted as a hand
+SKIN_DISTANCE = 2.0  # Mahalanobis: 86 % of the pixels of a normal distribution in two dimensions are nearer
+
+ATTRIBUTES: dict[str, Attribute] = {
+    "hand_area": Attribute("hand area", "share of the labelled pixels that are hand", "share"),
+    "hands": Attribute("hands", "connected regions of one class that cover at least 0.1 % of the image"),
+    "largest_hand": Attribute("largest hand", "share of the image that the largest such region covers", "share"),
+    "border_contact": Attribute(
+        "border contact", "share of the outline of the hands that is cut off by the image", "share"
+    ),
+    "sharpness": Attribute(
+        "sharpness", "variance of the Laplacian over the variance of the brightness, 320 pixels wide"
+    ),
+    "hand_sharpness": Attribute(
+        "sharpness at hands", "the same within 5 % of the image's longer side around the hands"
+    ),
+    "brightness": Attribute("brightness", "mean luma, from 0 (black) to 1 (white)"),
+    "contrast": Attribute("contrast", "standard deviation of the luma, which runs from 0 to 1"),
+    "skin_background": Attribute(
+        "skin-like background", "share of the background with a colour as the hands have", "share"
+    ),
+    "skin_angle": Attribute(
+        "skin angle", "individual typology angle (ITA) of the hands as pictured, light included", "degrees"
+    ),
+    "skin_tone": Attribute("skin tone", "the usual group of that angle"),
+    "video": Attribute("video", "that the image is a frame of"),
+    "activity": Attribute("activity", "of a video of EgoHands or GTEA, by its name"),
+    "place": Attribute("place", "of a video of EgoHands, by its name"),
+}
+
+# Chardon, Cretois and Hourseau (1991) in the grouping of Del Bino et al. (2006): the least angle of each group.
+SKIN_TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}
+
+_LONG_SIDE = 320  # all but the hand area is measured at this size: fast, and alike for small and large images
+_LEAST_PIXELS = 32  # of hand at that size, to tell its colour or sharpness
+_VIDEOS = (
+    re.compile(r"(?P<activity>CARDS|CHESS|JENGA|PUZZLE)_(?P<place>COURTYARD|LIVINGROOM|OFFICE)_[BHST]_[BHST]"),
+    re.compile(r"s[1-4]_(?P<activity>cheese|coffee|cofhoney|hotdog|pealate|peanut|tea)"),
+)
+
+
+def of(example: dict[str, Any]) -> dict[str, float | str]:
+    """All ATTRIBUTES of one example, which every example has in the same order.
+
+    Args:
+      example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (0 background, 255 void), `video` if it is of one.
+
+    Returns:
+      Numbers as float, NaN where there is none; words as str, '' where there is none. What is told of hands needs hands,
+      all of it but `hands` and `hand_area`, which are 0 without. In a mask that does not tell hands apart, hands that touch
+      are one region, and a hand behind an object may be two: `hands` is a count of regions. For the same reason nothing here
+      claims to measure occlusion.
+    """
+    image, mask = _reduce(example["image"], example["mask"])
+    hand, background = (mask > 0) & (mask != VOID), mask == 0
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    sizes = _region_sizes(mask)
+    enough = np.count_nonzero(hand) >= _LEAST_PIXELS
+    angle = skin_angle(image[hand]) if enough else np.nan
+    return {
+        "hand_area": _hand_area(example["mask"]),
+        "hands": float(len(sizes)),
+        "largest_hand": max(sizes, default=np.nan),
+        "border_contact": _border_contact(hand),
+        "sharpness": _sharpness(luma, np.ones_like(hand)),
+        "hand_sharpness": _sharpness(luma, _surroundings(hand)) if enough else np.nan,
+        "brightness": float(luma.mean()),
+        "contrast": float(luma.std()),
+        "skin_background": _skin_likeness(image, hand, background) if enough else np.nan,
+        "skin_angle": angle,
+        "skin_tone": next((name for name, least in SKIN_TONES.items() if angle >= least), ""),
+        **_about_video(str(example.get("video", ""))),
+    }
+
+
+def skin_angle(pixels: np.ndarray) -> float:
+    """Individual typology angle, atan((L* - 50) / b*) in degrees, of the median L* and b* (CIELAB, D65).
+
+    It is NOT the tone of a person's skin. Chardon et al. (1991) measured skin in contact with an instrument under its own
+    light; here are the light of the scene, shadow, the camera's exposure and white balance, gloves and sleeves as well.
+    It says how light the hands look in a picture, may group pictures to see whether a network is worse on some of them, and
+    must not be used to say anything about people.
+
+    Args:
+      pixels: uint8 [n, 3] RGB (sRGB), n > 0.
+
+    Returns:
+      From -90 (dark) to 90 (light); NaN where b* is not above 0, under bluish light, where the angle has no meaning.
+    """
+    lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    lightness, _, yellow = np.median(lab, axis=0)
+    return float(np.degrees(np.arctan2(lightness - 50, yellow))) if yellow > 0 else np.nan
+
+
+def _reduce(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the longer side of _LONG_SIDE pixels. A smaller image is enlarged: it shows no more than that."""
+    scale = _LONG_SIDE / max(mask.shape)
+    size = tuple(max(1, round(n * scale)) for n in mask.shape[::-1])
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return image, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _hand_area(mask: np.ndarray) -> float:
+    labelled = np.count_nonzero(mask != VOID)
+    return (np.count_nonzero(mask) - (mask.size - labelled)) / labelled if labelled else np.nan
+
+
+def _region_sizes(mask: np.ndarray) -> list[float]:
+    """Share of the image of each connected region of one class, those below SMALLEST_HAND left out."""
+    sizes = []
+    for class_id in np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID)[1:VOID]) + 1:
+        _, _, regions, _ = cv2.connectedComponentsWithStats((mask == class_id).astype(np.uint8), connectivity=8)
+        sizes += (regions[1:, cv2.CC_STAT_AREA] / mask.size).tolist()
+    return [size for size in sizes if size >= SMALLEST_HAND]
+
+
+def _border_contact(hand: np.ndarray) -> float:
+    """Pixels of the hands in the outermost rows and columns over all pixels of their outline; NaN without hands."""
+    inside = cv2.erode(
+        hand.astype(np.uint8),
+        cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    outline = np.count_nonzero(hand) - np.count_nonzero(inside)
+    cut_off = np.count_nonzero(hand) - np.count_nonzero(hand[1:-1, 1:-1])
+    return cut_off / outline if outline else np.nan
+
+
+def _surroundings(hand: np.ndarray) -> np.ndarray:
+    reach = 2 * round(0.05 * max(hand.shape)) + 1
+    return cv2.dilate(hand.astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
+
+
+def _sharpness(luma: np.ndarray, region: np.ndarray) -> float:
+    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over that of the luma itself, which cancels exposure and
+    contrast. Noise and JPEG blocks count as sharp. NaN where the region is all of one brightness."""
+    variance = luma[region].var()
+    return float(cv2.Laplacian(luma, cv2.CV_32F)[region].var() / variance) if variance > 1e-6 else np.nan
+
+
+def _skin_likeness(image: np.ndarray, hand: np.ndarray, background: np.ndarray) -> float:
+    """Share of the background within SKIN_DISTANCE of the hands' normal distribution of (Cr, Cb); NaN without background.
+
+    Chrominance only, which shading moves less than it does brightness. The variance of rounding (1/12) and of a little sensor
+    noise (1) is added, so that hands of a single colour have a distribution, too.
+    """
+    if not background.any():
+        return np.nan
+    chroma = np.moveaxis(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)[..., 1:], -1, 0).astype(np.float32, order="C")
+    own = chroma[:, hand]
+    (a, b), (_, c) = (np.linalg.inv(np.cov(own) + np.eye(2) * (1 + 1 / 12))).astype(np.float32)
+    x, y = chroma - own.mean(1)[:, None, None]
+    alike = a * x**2 + 2 * b * x * y + c * y**2 <= SKIN_DISTANCE**2
+    return np.count_nonzero(alike & background) / np.count_nonzero(background)
+
+
+def _about_video(video: str) -> dict[str, str]:
+    """What the name of a video tells, where it is one that is known."""
+    match = next(filter(None, (pattern.fullmatch(video) for pattern in _VIDEOS)), None)
+    words = match.groupdict() if match else {}
+    return {"video": video, "activity": words.get("activity", "").lower(), "place": words.get("place", "").lower()}

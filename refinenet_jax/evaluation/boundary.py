@@ -1,0 +1,125 @@
+"""How well outlines agree: boundary F-score and boundary IoU of the foreground, from integer counts that add up.
+
+Foreground is every class but background, so that a left hand taken for a right one costs nothing here. Void (255, in either
+mask) is ignored: both masks are taken to be alike there, of the class that the other has, and no pixel there is counted. So
+nothing is lost where the outline lies in the void, and an outline beyond it is measured from the void's edge.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from refinenet_jax.data import VOID
+
+# What `counts` counts, in pixels: outline pixels of the prediction and those of them near the true outline; the same with
+# truth and prediction exchanged; and the bands along the inside of both outlines, what they share and what they cover.
+COLUMNS = ("predicted", "predicted_hits", "true", "true_hits", "band_intersection", "band_union")
+SCORES = ("boundary_f", "boundary_precision", "boundary_recall", "boundary_iou")
+TOLERANCE = (
+    0.008  # of the image's diagonal: how far an outline may be off in the F-score (DAVIS, Perazzi et al., CVPR 2016)
+)
+BAND = 0.02  # of the image's diagonal: width of the band in boundary IoU (Cheng et al., CVPR 2021)
+
+
+def counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Outline counts of one image; those of several may be added.
+
+    F-score (Martin et al., PAMI 2004; Csurka et al., BMVC 2013), as DAVIS computes it: outline pixels are those that differ
+    from their neighbour to the right, below or diagonally below; a pixel is a hit if the other mask has an outline pixel
+    within ceil(TOLERANCE x diagonal) pixels, as the crow flies. The border of the image is no outline.
+
+    Boundary IoU (Cheng et al., CVPR 2021): the bands are the foreground pixels with a pixel that is not foreground at most
+    round(BAND x diagonal) away, at least 1, counted along rows, columns and diagonals alike. As in the authors' code nothing
+    beyond the image is foreground: where a hand is cut off by the border, the border is its boundary.
+
+    Args:
+      truth: uint8 [h, w], class ids or 255 for void.
+      prediction: uint8 [h, w], the same.
+
+    Returns:
+      int64 [len(COLUMNS)].
+
+    Raises:
+      ValueError: the masks differ in size.
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth {list(truth.shape)} and prediction {list(prediction.shape)} must have one size")
+    counted = None
+    if (truth == VOID).any() or (prediction == VOID).any():
+        counted = (truth != VOID) & (prediction != VOID)
+        truth, prediction = np.where(truth == VOID, prediction, truth), np.where(prediction == VOID, truth, prediction)
+        both = (truth == VOID) & (prediction == VOID)
+        truth, prediction = np.where(both, 0, truth), np.where(both, 0, prediction)
+    diagonal = np.hypot(*truth.shape)
+    masks = [(mask != 0).view(np.uint8) for mask in (truth, prediction)]
+    true, predicted = (_outline(mask) for mask in masks)
+    radius = int(np.ceil(TOLERANCE * diagonal))
+    true_hits, predicted_hits = _near(true, predicted, radius), _near(predicted, true, radius)
+    true_band, predicted_band = (_band(mask, max(round(BAND * diagonal), 1)) for mask in masks)
+    columns = predicted, predicted_hits, true, true_hits, true_band & predicted_band, true_band | predicted_band
+    if counted is not None:
+        columns = tuple(column & counted for column in columns)
+    return np.array([np.count_nonzero(column) for column in columns], np.int64)
+
+
+def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """What counts are worth: of images one by one, or of a whole set whose counts were added.
+
+    Args:
+      counts: integer [..., len(COLUMNS)].
+
+    Returns:
+      boundary_f, boundary_precision, boundary_recall and boundary_iou, float64 [...]. NaN where there is nothing to measure:
+      precision without any predicted outline, recall without any true one, the other two without either. The F-score of an
+      outline against none is 0. (DAVIS gives 1 where both are empty; an image without hands would then count as found.)
+    """
+    predicted, predicted_hits, true, true_hits, intersection, union = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = predicted_hits / predicted, true_hits / true
+        f = np.where(predicted_hits * true_hits > 0, 2 * precision * recall / (precision + recall), 0.0)
+        f = np.where(predicted + true > 0, f, np.nan)
+        return dict(zip(SCORES, (f, precision, recall, intersection / union), strict=True))
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask of 0 and 1 that differ from their neighbour to the right, below or diagonally below, uint8 [h, w]."""
+    outline = np.zeros_like(mask)
+    outline[:, :-1] = mask[:, :-1] ^ mask[:, 1:]
+    outline[:-1] |= mask[:-1] ^ mask[1:]
+    outline[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return outline
+
+
+def _near(outline: np.ndarray, other: np.ndarray, radius: int) -> np.ndarray:
+    """The pixels of an outline that have a pixel of the other at most `radius` away, uint8 [h, w]."""
+    near = np.zeros_like(outline)
+    left, top, across, down = cv2.boundingRect(other)
+    if down:
+        # Nothing else is near the other outline.
+        rows = slice(max(top - radius, 0), top + down + radius)
+        columns = slice(max(left - radius, 0), left + across + radius)
+        near[rows, columns] = outline[rows, columns] & _dilate(other[rows, columns], radius)
+    return near
+
+
+def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Pixels at most `radius` from one of the mask, uint8 [h, w]."""
+    # A disc is the union of the rectangles in it, and dilating by a rectangle takes the same time whatever its size.
+    dilated = np.zeros_like(mask)
+    half_widths = [math.isqrt(radius**2 - up**2) for up in range(radius + 1)]
+    for up, half_width in enumerate(half_widths):
+        if up == radius or half_widths[up + 1] < half_width:
+            dilated |= cv2.dilate(mask, np.ones((2 * up + 1, 2 * half_width + 1), np.uint8))
+    return dilated
+
+
+def _band(mask: np.ndarray, width: int) -> np.ndarray:
+    """Foreground pixels that `width` erosions by 3x3 take away, uint8 [h, w]."""
+    band = np.zeros_like(mask)
+    left, top, across, down = cv2.boundingRect(mask)
+    if down:
+        inside = np.s_[top : top + down, left : left + across]
+        square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)  # the same as that many erosions
+        band[inside] = mask[inside] ^ cv2.erode(mask[inside], square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return band

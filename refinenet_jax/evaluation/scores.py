@@ -1,0 +1,145 @@
+"""What masks are worth, image by image: the one table from which all figures, slices, intervals and pictures are made."""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from refinenet_jax import parallel
+from refinenet_jax.data import DatasetInfo
+from refinenet_jax.evaluation import attributes, boundary, metrics
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row for each image of a split, in the split's order.
+
+    Attributes:
+      class_names: c names, background first.
+      ids: of the images, n of them.
+      videos: of each image, '' where it is of none.
+      counts: int64 [n, c, c], confusion, truth in the rows; void is in none.
+      boundary: int64 [n, k], counts along the outlines; see `boundary.COLUMNS`.
+      calibration: int64 [bins, k], over the whole set; see `calibration.COLUMNS`. None where only masks are known.
+      attributes: name -> [n], numbers (NaN where there is none) or strings: what the slices are cut by.
+      cvpr18: int64 [n, 2, 2], confusion of background and hand as the scripts of the CVPR 2018 paper see the images, from
+        predictions of their own; see `cvpr18.compare`. None where nobody asked for it.
+      found: bool [n], whether there was a prediction. Where there was none, all of it counts as background. None: all.
+    """
+
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    videos: tuple[str, ...]
+    counts: np.ndarray
+    boundary: np.ndarray
+    calibration: np.ndarray | None = None
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+    cvpr18: np.ndarray | None = None
+    found: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, indices: Sequence[int]) -> "Scores":
+        """The rows at `indices`; the calibration, which is of the whole set, is left out."""
+        indices = np.asarray(indices, np.int64)
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in indices),
+            videos=tuple(self.videos[i] for i in indices),
+            counts=self.counts[indices],
+            boundary=self.boundary[indices],
+            calibration=None,
+            attributes={name: values[indices] for name, values in self.attributes.items()},
+            cvpr18=None if self.cvpr18 is None else self.cvpr18[indices],
+            found=None if self.found is None else self.found[indices],
+        )
+
+    @property
+    def hand_iou(self) -> np.ndarray:
+        """Of all classes but background together, float64 [n]; NaN where neither truth nor prediction has any."""
+        return metrics.hand_scores(self.counts)["iou"]
+
+
+class Collector:
+    """Measures predictions on the host, in threads beside the network, and makes the table of them.
+
+    Several processes measure a share each, and all get the whole table. To be used as a context.
+    """
+
+    def __init__(self, info: DatasetInfo, total: int):
+        """For the `total` images of a split."""
+        self._class_names = info.class_names
+        self._total = total
+        self._threads = min(os.cpu_count() or 1, 8)
+        self._waiting: deque[Future] = deque()
+        self._rows: list[dict] = []
+
+    def __enter__(self) -> "Collector":
+        self._pool = ThreadPoolExecutor(self._threads)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, index: int, example: dict[str, Any], prediction: np.ndarray, found: bool = True) -> None:
+        """Measures a prediction.
+
+        Args:
+          index: of the example in the split.
+          example: as a source gives it.
+          prediction: uint8 [h, w], class ids, of the size of the example's mask.
+          found: whether there was one; if not, it is all background.
+        """
+        self._waiting.append(self._pool.submit(self._measure, index, example, prediction, found))
+        while len(self._waiting) > 2 * self._threads:  # each holds an image
+            self._rows.append(self._waiting.popleft().result())
+
+    def scores(self, calibration: np.ndarray | None = None, cvpr18: np.ndarray | None = None) -> Scores:
+        """The table, when all is added; all processes must call it.
+
+        Args:
+          calibration: int64 [bins, k], of this process's images.
+          cvpr18: int64 [total, 2, 2], of all processes' images, where it was asked for.
+        """
+        self._rows += [waiting.result() for waiting in self._waiting]
+        self._waiting.clear()
+        indices = np.array([row["index"] for row in self._rows], np.int64)
+        shapes = {"counts": (len(self._class_names),) * 2, "boundary": (len(boundary.COLUMNS),)}
+        tables = {
+            name: np.array([row.pop(name) for row in self._rows], np.int64).reshape(-1, *shape)
+            for name, shape in shapes.items()
+        }
+        tables = {name: parallel.gather_rows(indices, table, self._total) for name, table in tables.items()}
+        rows = sorted((row for part in parallel.gather_json(self._rows) for row in part), key=lambda row: row["index"])
+        if [row["index"] for row in rows] != list(range(self._total)):
+            raise RuntimeError(f"{len(rows)} predictions were measured of {self._total} images; each must be once")
+        if calibration is not None:
+            calibration = np.sum(parallel.gather_json(calibration.tolist()), 0, dtype=np.int64)
+        return Scores(
+            class_names=self._class_names,
+            ids=tuple(row["id"] for row in rows),
+            videos=tuple(row["video"] for row in rows),
+            **tables,
+            calibration=calibration,
+            attributes={name: np.array([row["attributes"][name] for row in rows]) for name in rows[0]["attributes"]},
+            cvpr18=cvpr18,
+            found=np.array([row["found"] for row in rows]),
+        )
+
+    def _measure(self, index: int, example: dict[str, Any], prediction: np.ndarray, found: bool) -> dict:
+        truth = example["mask"]
+        values = attributes.of(example)
+        return {
+            "index": index,
+            "id": example["id"],
+            "video": str(example.get("video", "")),
+            "found": found,
+            "counts": metrics.count(truth, prediction, len(self._class_names)),
+            "boundary": boundary.counts(truth, prediction),
+            "attributes": {name: value if isinstance(value, str) else float(value) for name, value in values.items()},
+        }

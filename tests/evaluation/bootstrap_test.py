@@ -1,0 +1,131 @@
+"""Intervals against a plain bootstrap over tables, and how often they hold the truth in populations made up."""
+
+import numpy as np
+import pytest
+
+from refinenet_jax.evaluation import bootstrap, metrics, protocols
+from refinenet_jax.evaluation.scores import Scores
+
+
+def population(videos: int, images: int, seed: int, names: tuple[str, ...] = ("background", "hand")) -> Scores:
+    """Videos whose share of found hand pixels differs more between than within them."""
+    rng = np.random.default_rng(seed)
+    share = np.clip(rng.normal(0.7, 0.15, videos).repeat(images) + rng.normal(0, 0.05, videos * images), 0.02, 0.98)
+    n, classes = len(share), len(names)
+    counts = np.zeros((n, classes, classes), np.int64)
+    there = rng.integers(1000, 5000, n)
+    for hand in range(1, classes):
+        counts[:, hand, hand] = there * share / hand
+        counts[:, hand, 0] = there - counts[:, hand, hand]
+        counts[:, 0, hand] = there * (1 - share)
+    counts[:, 0, 0] = 100_000
+    outline = (1000 * share).astype(np.int64)
+    boundary = np.stack([np.full(n, 1000), outline, np.full(n, 900), outline // 2, 3 * outline, np.full(n, 4000)], -1)
+    return Scores(
+        class_names=names,
+        ids=tuple(f"image{i}" for i in range(n)),
+        videos=tuple(f"video{i // images}" for i in range(n)),
+        counts=counts,
+        boundary=boundary,
+    )
+
+
+def without_videos(scores: Scores, images: range) -> Scores:
+    videos = tuple("" if i in images else video for i, video in enumerate(scores.videos))
+    return Scores(scores.class_names, scores.ids, videos, scores.counts, scores.boundary)
+
+
+@pytest.mark.parametrize("single", [range(0), range(5, 12), range(24)])
+def test_equals_a_plain_bootstrap_over_tables(single):
+    """Whole videos, some videos and some images, and images alone; two images are empty, one has a hand invented."""
+    scores = population(4, 6, 0, ("background", "left", "right"))
+    scores.counts[[2, 9], :, 1:], scores.counts[[2, 9], 1:] = 0, 0
+    scores.boundary[[2, 9]] = 0
+    scores.counts[13, 1:], scores.boundary[13] = 0, [70, 0, 0, 0, 0, 100]
+    scores = without_videos(scores, single)
+    units: dict[str, list[int]] = {}
+    for i, video in enumerate(scores.videos):
+        units.setdefault(video or scores.ids[i], []).append(i)
+    members = list(units.values())
+
+    drawn = np.random.default_rng(3).multinomial(len(members), [1 / len(members)] * len(members), 40)
+    figures = []
+    for times in drawn:
+        indices = [i for unit, often in zip(members, times, strict=True) for _ in range(often) for i in unit]
+        summary = protocols.strict(scores.subset(indices))
+        figures.append([summary[name] for name in bootstrap.FIGURES])
+    low, high = np.percentile(np.array(figures, float), [5, 95], axis=0)
+
+    found = bootstrap.intervals(scores, resamples=40, seed=3, level=0.9)
+    assert tuple(found) == bootstrap.FIGURES
+    np.testing.assert_allclose(list(found.values()), np.stack([low, high], -1), rtol=1e-12)
+    assert all(a < b for a, b in found.values())
+
+
+def test_intervals_by_video_hold_the_truth_and_by_image_do_not():
+    truth = metrics.hand_scores(population(4000, 4, 99).counts)["iou"].mean()
+    by_video = by_image = 0
+    for seed in range(60):
+        scores = population(24, 10, seed)
+        low, high = bootstrap.intervals(scores, 300)["per_image_iou"]
+        by_video += low <= truth <= high
+        low, high = bootstrap.intervals(without_videos(scores, range(len(scores))), 300)["per_image_iou"]
+        by_image += low <= truth <= high
+    assert 54 <= by_video <= 60  # 95 % are 57
+    assert by_image < 40
+
+
+def test_intervals_narrow_with_the_level_and_hold_the_figure():
+    scores = population(30, 5, 1)
+    strict = protocols.strict(scores)
+    wide, narrow = (bootstrap.intervals(scores, level=level) for level in (0.95, 0.5))
+    for name in bootstrap.FIGURES:
+        assert wide[name][0] < narrow[name][0] < strict[name] < narrow[name][1] < wide[name][1]
+    assert bootstrap.intervals(scores) == bootstrap.intervals(scores, seed=0)
+    assert bootstrap.intervals(scores) != bootstrap.intervals(scores, seed=1)
+
+
+def test_one_video_or_one_image_has_no_intervals():
+    scores = population(1, 9, 0)
+    assert set(bootstrap.intervals(scores).values()) == {None}
+    assert (
+        bootstrap.describe(scores)
+        == "No intervals: all images are of one video (video0), which says nothing of others."
+    )
+    assert set(bootstrap.intervals(scores.subset([])).values()) == {None}
+    assert bootstrap.describe(scores.subset([])) == "No intervals: no images."
+    assert "there is one image" in bootstrap.describe(without_videos(scores.subset([0]), range(1)))
+
+
+def test_a_figure_without_meaning_has_none():
+    scores = population(6, 3, 0)
+    scores.counts[:, 1], scores.boundary[:, 2:4] = 0, 0  # hands are found, but there are none
+    found = bootstrap.intervals(scores)
+    assert found["hand_recall"] is found["per_image_recall"] is found["boundary_recall"] is None
+    assert found["hand_iou"] == found["hand_precision"] == (0.0, 0.0)
+
+
+def test_counts_of_a_large_set_stay_exact():
+    """A pixel in 2^51: lost in float32, and in sums that are not of integers."""
+    counts = np.array([[[2**50, 0], [1, 1]]] * 2)
+    scores = Scores(("background", "hand"), ("a", "b"), ("", ""), counts, np.zeros((2, 6), np.int64))
+    assert bootstrap.intervals(scores)["hand_recall"] == (0.5, 0.5)
+
+
+def test_describe_says_what_was_drawn():
+    scores = population(24, 2, 0)
+    assert bootstrap.describe(scores) == "95 % intervals: bootstrap over 24 videos, 1000 resamples."
+    assert bootstrap.describe(without_videos(scores, range(48)), 500, 0.9) == (
+        "90 % intervals: bootstrap over 48 images, 500 resamples."
+    )
+    # Three images without a video: both of the first and one of the second, of which the other remains.
+    assert "over 26 videos and single images" in bootstrap.describe(without_videos(scores, range(3)))
+    assert bootstrap.describe(population(8, 2, 0)).endswith(
+        "bootstrap over 8 videos, 1000 resamples; too narrow, with so few."
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"level": 0.0}, {"level": 95.0}, {"resamples": 0}])
+def test_wrong_levels_and_numbers_are_refused(wrong):
+    with pytest.raises(ValueError, match="level="):
+        bootstrap.intervals(population(3, 2, 0), **wrong)
