@@ -81,4 +81,5 @@ def get_config() -> ConfigDict:
     config.evaluate.scales = (0.6, 0.8, 1.0)
     config.evaluate.flip = False
     config.evaluate.batch_size = 8
+    config.evaluate.protocols = ("strict", "seed")  # of --job=evaluate: strict | cvpr18 (a second pass) | seed
     return config

@@ -5,8 +5,9 @@
   python -m refinenet_jax.main --config=configs/egohands.py:rf_lw_mbv2 --workdir=... --config.batch_size=8
 
 --job=train makes checkpoints in --workdir; started again, it goes on where it stopped. --job=evaluate scores the best
-checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json and
-the pictures in --workdir. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
+checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json, the
+tables and the pictures in --workdir. With --predictions=DIR it scores the masks in a folder, of whatever program, instead of
+a checkpoint. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
 
 A training stopped by SIGTERM saves first and exits with 143. Several processes train as one with the same command on each:
 under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
@@ -22,7 +23,7 @@ from ml_collections import config_flags
 
 from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation.evaluate import evaluate_checkpoint
+from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
 from refinenet_jax.training.dry_run import dry_run
 from refinenet_jax.training.loop import train
 from refinenet_jax.training.report import write_report
@@ -42,6 +43,15 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0,
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many they are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is, from 0.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to evaluate; --workdir by default.")
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "Folder of masks to evaluate instead of a run: ID.png of class ids, or of 0 and 255."
+)
+_RESIZE_PREDICTIONS = flags.DEFINE_bool(
+    "resize_predictions", False, "Resize masks in --predictions that are of another size, by nearest neighbour."
+)
+_SAVE_PREDICTIONS = flags.DEFINE_bool(
+    "save_predictions", False, "Write the masks of --job=evaluate into --workdir; --predictions takes them."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -49,6 +59,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
+        _check_flags()
         parallel.use_compilation_cache(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         if _DRY_RUN.value:
@@ -56,10 +67,33 @@ def main(argv: list[str]) -> None:
         elif _JOB.value == "train":
             train(_CONFIG.value, _WORKDIR.value)
         else:
-            evaluate_checkpoint(_CONFIG.value, _WORKDIR.value, _CHECKPOINT.value or _WORKDIR.value)
+            _evaluate()
             print(f"Report: {write_report(_WORKDIR.value)}")
     except UsageError as error:
         sys.exit(f"error: {error}")
+
+
+def _check_flags() -> None:
+    """Raises UsageError where a flag would have no effect."""
+    if _JOB.value != "evaluate" or _DRY_RUN.value:
+        idle = (_CHECKPOINT, _PREDICTIONS, _SAVE_PREDICTIONS, _RESIZE_PREDICTIONS)
+        needed = "--job=evaluate"
+    elif _PREDICTIONS.value:
+        idle, needed = (_CHECKPOINT, _SAVE_PREDICTIONS), "a network instead of --predictions"
+    else:
+        idle, needed = (_RESIZE_PREDICTIONS,), "--predictions"
+    for flag in idle:
+        if flag.value:
+            raise UsageError(f"--{flag.name} needs {needed}.")
+
+
+def _evaluate() -> None:
+    config, workdir = _CONFIG.value, _WORKDIR.value
+    if _PREDICTIONS.value:
+        evaluate_predictions(config, workdir, _PREDICTIONS.value, resize=_RESIZE_PREDICTIONS.value)
+    else:
+        directory = _CHECKPOINT.value or workdir
+        evaluate_checkpoint(config, workdir, directory, save_predictions=_SAVE_PREDICTIONS.value)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -7,8 +7,10 @@ import pytest
 from absl import flags
 from conftest import ROOT
 
-from configs import demo, egohands
+from configs import demo, egohands, eyth, folder, gtea, hof, person_parts
 from refinenet_jax import main, models
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation import protocols
 
 
 def run(code: str) -> str:
@@ -36,6 +38,44 @@ def test_egohands_is_the_recipe_of_the_paper():
     assert (config.model.batch_norm, config.model.input_scale, config.augment.crop_size) == ("frozen", 1.2, 400)
     assert (config.augment.crop, config.augment.short_edge) == ("class_centred", (450, 1100))
     assert config.evaluate.scales == (0.6, 0.8, 1.0)
+
+
+@pytest.mark.parametrize("module", [demo, egohands, eyth, folder, gtea, hof, person_parts])
+def test_the_papers_protocol_is_asked_for_where_its_scripts_count(module):
+    config = module.get_config()
+    protocols.check(config.evaluate.protocols)
+    name = module.__name__.rpartition(".")[2]
+    assert ("cvpr18" in config.evaluate.protocols) == (name in protocols.SCRIPTS)
+    if name in protocols.SCRIPTS:
+        assert protocols.dataset_of(config.data.name) == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--predictions=x"], "--predictions needs --job=evaluate"),
+        (["--checkpoint=x"], "--checkpoint needs --job=evaluate"),
+        (["--save_predictions", "--job=evaluate", "--dry_run"], "--save_predictions needs --job=evaluate"),
+        (["--job=evaluate", "--resize_predictions"], "--resize_predictions needs --predictions"),
+        (["--job=evaluate", "--predictions=x", "--save_predictions"], "--save_predictions needs a network instead of"),
+        (["--job=evaluate", "--predictions=x", "--checkpoint=y"], "--checkpoint needs a network instead of"),
+        (["--job=evaluate", "--predictions=x", "--resize_predictions"], None),
+        (["--job=evaluate", "--checkpoint=x", "--save_predictions"], None),
+        ([], None),
+    ],
+)
+def test_flags_without_effect_are_refused(arguments, says):
+    flags.FLAGS(["main", "--workdir=none", *arguments])
+    try:
+        if says is None:
+            main._check_flags()
+        else:
+            with pytest.raises(UsageError, match=says):
+                main._check_flags()
+    finally:
+        for flag in ("job", "dry_run", "checkpoint", "predictions", "resize_predictions", "save_predictions"):
+            flags.FLAGS[flag].unparse()
+        flags.FLAGS.unparse_flags()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""A dataset -> the confusion of each of its images, and from them the figures and pictures of a checkpoint."""
+"""A dataset -> a table of scores, and from it the figures and pictures of a checkpoint or of masks in a folder."""
 
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,8 +14,9 @@ from ml_collections import ConfigDict
 from refinenet_jax import parallel
 from refinenet_jax.data import Source, check_masks, open_source, read_ahead
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import report
-from refinenet_jax.evaluation.metrics import confusion, summarise
+from refinenet_jax.evaluation import calibration, cvpr18, predictions, protocols, report
+from refinenet_jax.evaluation.metrics import confusion
+from refinenet_jax.evaluation.scores import Collector, Scores
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import progress_bar
 
@@ -26,7 +28,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
 
     It segments every image of the source and compares it at its own size, each exactly once, and returns the confusion
     matrices int64 [n, c, c] in the source's order. `progress(done, total)` is called after every batch. Several processes
-    share the images, and all get all counts.
+    share the images, and all get all counts. This is what training does; `score` tells more and takes longer.
     """
 
     def count(variables: dict, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -39,7 +41,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
     def evaluate(
         variables: dict, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
-        mine = range(jax.process_index(), len(source), jax.process_count())
+        mine = _share(source)
         classes = len(segmenter.class_names)
         counts = np.zeros((len(mine), classes, classes), np.int64)
         done = 0
@@ -54,51 +56,185 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
     return evaluate
 
 
-def evaluate_checkpoint(config: ConfigDict, workdir: str | os.PathLike, directory: str | os.PathLike) -> dict:
-    """Scores a checkpoint on `config.evaluate.split`; prints a table, adds to metrics.json, draws the best and the worst.
+def score(segmenter: Segmenter, source: Source, options: ConfigDict, folder: Path | None = None) -> Scores:
+    """Segments every image of a source once and measures it at its own size.
+
+    The masks come to the host, where the counts are made of them in threads beside the network: the same counts as of masks
+    that were written and read again. Several processes share the images, and all get the whole table. The protocol cvpr18
+    takes a second pass, for it has predictions of its own.
+
+    Args:
+      segmenter: with the classes of the source.
+      source: pictures and truth.
+      options: `config.evaluate`, of which only `protocols` and `batch_size` count.
+      folder: where the masks are written as strict/ID.png, and those of the second pass as cvpr18/ID.png; None for nowhere.
+
+    Raises:
+      UsageError: a picture cannot be read, or a mask not be written; on all processes.
+    """
+    protocols.check(options.protocols)
+    refused, published = None, None
+
+    def keep(kind: str) -> Callable[[str, np.ndarray], None]:
+        return partial(predictions.write, folder / kind) if folder else lambda name, mask: None
+
+    with Collector(source.info, len(source)) as collector:
+        try:
+            histogram = _examine(segmenter, source, options.batch_size, collector, keep("strict"))
+        except UsageError as error:
+            refused = error
+        parallel.agree(refused)
+        if "cvpr18" in options.protocols:
+            with progress_bar("evaluating after cvpr18", len(_share(source))) as bar:
+                published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
+        return collector.scores(histogram, published)
+
+
+def _examine(
+    segmenter: Segmenter,
+    source: Source,
+    batch_size: int,
+    collector: Collector,
+    keep: Callable[[str, np.ndarray], None],
+) -> np.ndarray:
+    """Gives the collector this process's masks; returns the calibration, int64 [bins, k]."""
+
+    def examine(variables: dict, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        images, masks = batch
+        probabilities = segmenter.probabilities(variables, images)
+        return jnp.argmax(probabilities, -1).astype(jnp.uint8), calibration.histogram(probabilities, masks)
+
+    examine_batch = parallel.parallel_map(examine)
+    mine = _share(source)
+    indices = iter(mine)
+    total = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
+    with progress_bar("evaluating", len(mine)) as bar:
+        for batch in segmenter.batches(read_ahead(source.__getitem__, mine), batch_size):
+            pair = segmenter.stack(batch), segmenter.stack(batch, "mask")
+            masks, histograms = map(np.asarray, examine_batch(segmenter.variables, pair))
+            total += histograms.sum(0, dtype=np.int64)
+            for example, mask in zip(batch, masks, strict=True):
+                height, width = example["mask"].shape
+                mask = np.ascontiguousarray(mask[:height, :width])
+                collector.add(next(indices), example, mask)
+                keep(example["id"], mask)
+            bar.update(len(batch))
+    return total
+
+
+def evaluate_checkpoint(
+    config: ConfigDict, workdir: str | os.PathLike, directory: str | os.PathLike, *, save_predictions: bool = False
+) -> dict:
+    """Scores a checkpoint on `config.evaluate.split`, prints the figures and writes them into `workdir`.
 
     Args:
       config: its `data` and `evaluate` say on what and how.
-      workdir: where metrics.json and the pictures go.
+      workdir: where metrics.json, the table of all images and the pictures go.
       directory: training folder that holds the checkpoint.
+      save_predictions: whether the masks are written there, too.
 
     Returns:
-      The summary (`metrics.summarise`).
+      The figures by protocol (`protocols.figures`).
 
     Raises:
       UsageError: no checkpoint, no dataset, or one with other classes than the model's.
     """
     options = config.evaluate
+    protocols.check(options.protocols)
     source = open_source(config.data.name, options.split, config.data.dir)
     segmenter = Segmenter.from_checkpoint(directory, scales=options.scales, flip=options.flip)
-    if len(segmenter.class_names) != source.info.num_classes:
-        raise UsageError(
-            f"The model in {directory} knows {', '.join(segmenter.class_names)}; {source.info.name} has "
-            f"{', '.join(source.info.class_names)}. Evaluate it on a dataset with its classes: --config.data.name=..."
-        )
-    theirs = source.info.class_names
-    if sorted(segmenter.class_names) == sorted(theirs) and segmenter.class_names != theirs:
-        raise UsageError(
-            f"The model in {directory} has the classes {', '.join(segmenter.class_names)}, {source.info.name} has them in "
-            f"another order: {', '.join(theirs)}."
-        )
+    check_classes(segmenter, source, directory)
     check_masks(source)
-    with progress_bar("evaluating", len(source)) as bar:
-        counts = make_evaluate(segmenter)(
-            segmenter.variables, source, options.batch_size, lambda done, total: bar.update(done - bar.n)
-        )
-    summary = summarise(counts, source.info.class_names)
+    workdir = Path(workdir)
+    folder = workdir / f"predictions_{slug(source, options.split)}" if save_predictions else None
+    scores = score(segmenter, source, options, folder)
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
-    if parallel.is_main_process():
-        workdir = Path(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
-        picture = (
-            workdir
-            / f"evaluation_{re.sub(r'[^A-Za-z0-9]+', '_', source.info.name + '_' + options.split).strip('_')}.png"
+    about = {"checkpoint": str(directory)}
+    figures = _tell(scores, source, options, workdir, title, about, lambda example: segmenter(example["image"]).mask)
+    if folder and parallel.is_main_process():
+        print(f"Masks: {folder}")
+    return figures
+
+
+def evaluate_predictions(
+    config: ConfigDict, workdir: str | os.PathLike, folder: str | os.PathLike, *, resize: bool = False
+) -> dict:
+    """Scores the masks in a folder, whoever made them, as `evaluate_checkpoint` those of a network.
+
+    Args:
+      config: its `data` and `evaluate` say on what and how.
+      workdir: where the figures and pictures go.
+      folder: of the masks; see `predictions`.
+      resize: whether masks of another size than their picture are resized by nearest neighbour, instead of refused.
+
+    Returns:
+      The figures by protocol (`protocols.figures`).
+
+    Raises:
+      UsageError: no dataset, no masks, or wrong ones.
+    """
+    options = config.evaluate
+    protocols.check(options.protocols)
+    source = open_source(config.data.name, options.split, config.data.dir)
+    masks = predictions.Predictions(folder, source.info, resize)
+    check_masks(source)
+    scores = predictions.score(masks, source, options)
+    title = f"{source.info.name} [{options.split}], masks in {folder}"
+    about = {"predictions": str(folder)}
+
+    def predict(example: dict) -> np.ndarray:
+        pair = masks.read(example)
+        return np.zeros_like(example["mask"]) if pair is None else pair[1]
+
+    return _tell(scores, source, options, Path(workdir), title, about, predict)
+
+
+def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:
+    """Raises UsageError where a model, of this folder, cannot be scored on a dataset because of its classes."""
+    ours, theirs = segmenter.class_names, source.info.class_names
+    if len(ours) != len(theirs):
+        raise UsageError(
+            f"The model in {directory} knows {', '.join(ours)}; {source.info.name} has {', '.join(theirs)}. Evaluate it on a "
+            "dataset with its classes: --config.data.name=..."
         )
-        report.write_metrics(workdir / "metrics.json", title, {"checkpoint": str(directory), **summary})
-        report.write_gallery(picture, segmenter, source, counts)
-        print(report.table(title, summary))
-        print(f"Figures: {workdir / 'metrics.json'}\nPictures: {picture}")
-    return summary
+    if sorted(ours) == sorted(theirs) and ours != theirs:
+        raise UsageError(
+            f"The model in {directory} has the classes {', '.join(ours)}, {source.info.name} has them in another order: "
+            f"{', '.join(theirs)}."
+        )
+
+
+def slug(source: Source, split: str) -> str:
+    """A dataset and its split as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", f"{source.info.name}_{split}").strip("_")
+
+
+def _tell(
+    scores: Scores,
+    source: Source,
+    options: ConfigDict,
+    workdir: Path,
+    title: str,
+    about: dict[str, str],
+    predict: Callable[[dict], np.ndarray],
+) -> dict:
+    """Prints the table, and writes metrics.json, a row for each image, and the best and worst pictures."""
+    figures = protocols.figures(scores, source.info.name, options.protocols)
+    if parallel.is_main_process():
+        workdir.mkdir(parents=True, exist_ok=True)
+        name = slug(source, options.split)
+        picture, rows = workdir / f"evaluation_{name}.png", workdir / f"per_image_{name}.csv"
+        report.write_metrics(workdir / "metrics.json", title, {**about, **figures})
+        report.write_per_image(rows, scores)
+        is_drawn = report.write_gallery(picture, predict, source, scores)
+        print(report.table(title, figures))
+        print(f"Figures: {workdir / 'metrics.json'}\nEach image: {rows}")
+        if is_drawn:
+            print(f"Pictures: {picture}")
+    return figures
+
+
+def _share(source: Source) -> range:
+    """The images that are this process's."""
+    return range(jax.process_index(), len(source), jax.process_count())

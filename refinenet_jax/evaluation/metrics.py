@@ -26,6 +26,21 @@ def confusion(truth: jax.Array, prediction: jax.Array, num_classes: int) -> jax.
     return rows.astype(jnp.int32).sum(1)
 
 
+def count(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """The same for one image, on the host.
+
+    Args:
+      truth: uint8 [h, w], class ids or 255 for void.
+      prediction: uint8 [h, w], class ids.
+      num_classes: c.
+
+    Returns:
+      int64 [c, c].
+    """
+    pairs = truth.astype(np.int32) * num_classes + prediction
+    return np.bincount(pairs.ravel(), minlength=256 * num_classes).reshape(256, num_classes)[:num_classes]
+
+
 def iou(counts: np.ndarray) -> np.ndarray:
     """IoU of every class, float64 [..., c], from confusion [..., c, c]; NaN for a class in neither truth nor prediction."""
     counts = counts.astype(np.int64)
@@ -77,12 +92,12 @@ def summarise(counts: np.ndarray, class_names: tuple[str, ...]) -> dict:
     by_class, per_image, overall = iou(total), hand_scores(counts), hand_scores(total)
     return {
         "images": len(counts),
-        "mean_iou": _number(_mean(by_class)),
-        "iou": {name: _number(value) for name, value in zip(class_names, by_class, strict=True)},
+        "mean_iou": number(mean(by_class)),
+        "iou": {name: number(value) for name, value in zip(class_names, by_class, strict=True)},
         "absent_classes": [name for name, value in zip(class_names, by_class, strict=True) if np.isnan(value)],
-        "pixel_accuracy": _number(_divide(np.trace(total), total.sum())),
-        **{f"hand_{key}": _number(value) for key, value in overall.items()},
-        **{f"per_image_{key}": _number(_mean(values)) for key, values in per_image.items()},
+        "pixel_accuracy": number(_divide(np.trace(total), total.sum())),
+        **{f"hand_{key}": number(value) for key, value in overall.items()},
+        **{f"per_image_{key}": number(mean(values)) for key, values in per_image.items()},
         "empty_images": int(np.isnan(per_image["iou"]).sum()),
     }
 
@@ -92,12 +107,12 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(b > 0, np.asarray(a, np.float64) / b, np.nan)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
     """Mean of the numbers that are not NaN; NaN if there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
-def _number(value: np.ndarray | float) -> float | None:
+def number(value: np.ndarray | float) -> float | None:
     """For JSON, which has no NaN."""
     return None if np.isnan(value) else float(value)

@@ -1,54 +1,104 @@
-"""Figures and pictures of an evaluation: a table for the terminal, metrics.json, a gallery."""
+"""Figures and pictures of an evaluation: a table for the terminal, metrics.json, a row for each image, a gallery."""
 
+import csv
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from refinenet_jax import visualize
 from refinenet_jax.data import Source
-from refinenet_jax.evaluation.metrics import hand_scores
-from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation import boundary, metrics
+from refinenet_jax.evaluation.protocols import PROTOCOLS
+from refinenet_jax.evaluation.scores import Scores
+
+WIDTH = 80
+_NAMES = 30  # of the figures, at most
+
+Row = tuple[str, dict[str, float | None], list[float] | None]
 
 
-def table(title: str, summary: Mapping) -> str:
-    """The figures of `metrics.summarise` as lines of at most 80 columns."""
-    rows = [("mean IoU", summary["mean_iou"])]
-    rows += [(f"IoU of {name}", value) for name, value in summary["iou"].items()]
-    rows += [("pixel accuracy", summary["pixel_accuracy"])]
-    rows += [(f"hand {key}, all pixels", summary[f"hand_{key}"]) for key in ("iou", "precision", "recall")]
-    rows += [(f"hand {key}, mean per image", summary[f"per_image_{key}"]) for key in ("iou", "precision", "recall")]
-    width = max(len(name) for name, _ in rows)
-    lines = [title, "-" * min(max(len(title), width + 8), 80)]
-    lines += [f"{name:<{width}}  {'absent' if value is None else f'{value:.4f}':>6}" for name, value in rows]
-    lines.append(f"{summary['images']} images, {summary['empty_images']} of them without hands in truth and prediction")
-    return "\n".join(lines)
+def table(title: str, figures: Mapping[str, Mapping]) -> str:
+    """The figures of `protocols.figures`, the protocols side by side, in lines of at most WIDTH columns."""
+    columns = [name for name in PROTOCOLS if name in figures]
+    rows = list(_rows(figures))
+    width = max(len(name) for name, *_ in rows)
+    has_intervals = any(interval for *_, interval in rows)
+    head = "".join(f"  {name:>6}" + " " * 14 * (name == "strict" and has_intervals) for name in columns)
+    lines = [*textwrap.wrap(title, WIDTH), "-" * (width + len(head)), " " * width + head]
+    for name, values, interval in rows:
+        line = f"{name:<{width}}"
+        for column in columns:
+            value = values.get(column, "")
+            line += f"  {'absent' if value is None else value and f'{value:.4f}':>6}"
+            if column == "strict" and has_intervals:
+                line += f" {'{:.3f} - {:.3f}'.format(*interval) if interval else '':>13}"
+        lines.append(line)
+    return "\n".join(line.rstrip() for line in [*lines, *_notes(figures)])
 
 
 def write_metrics(path: Path, key: str, summary: Mapping) -> None:
-    """Adds a summary under `key` to a JSON file; what else it holds stays."""
-    metrics = json.loads(path.read_text()) if path.exists() else {}
+    """Adds a summary under `key` to a JSON file; what else it holds stays.
+
+    Raises:
+      UsageError: the file is there, but is no JSON object.
+    """
+    try:
+        metrics = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(metrics, dict):
+            raise ValueError("it holds no JSON object")
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); move it away.") from error
     metrics[key] = summary
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(metrics, indent=2) + "\n")
     partial.replace(path)
 
 
-def write_gallery(path: Path, segmenter: Segmenter, source: Source, counts: np.ndarray) -> None:
+def write_per_image(path: Path, scores: Scores) -> None:
+    """Writes a CSV file with a row for each image: id, video, all figures, and what the image is like.
+
+    IoU, precision and recall of the hand, IoU of each class, of the outlines, of the hand after cvpr18, and the attributes;
+    what has no meaning for an image is left empty.
+    """
+    columns: dict[str, np.ndarray] = {f"hand_{name}": v for name, v in metrics.hand_scores(scores.counts).items()}
+    by_class = metrics.iou(scores.counts)
+    columns |= {f"iou_{name}": by_class[:, i] for i, name in enumerate(scores.class_names)}
+    columns |= boundary.scores(scores.boundary)
+    if scores.cvpr18 is not None:
+        columns |= {f"cvpr18_{name}": np.nan_to_num(v) for name, v in metrics.hand_scores(scores.cvpr18).items()}
+    if scores.found is not None and not scores.found.all():
+        columns["has_prediction"] = scores.found.astype(int)
+    columns |= {name: values for name, values in scores.attributes.items() if name != "video"}
+    partial = path.with_suffix(".csv.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "video", *columns])
+        for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
+            writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    partial.replace(path)
+
+
+def write_gallery(path: Path, predict: Callable[[dict], np.ndarray], source: Source, scores: Scores) -> bool:
     """Writes a picture of the two best, two median and two worst images, by hand IoU: image, truth, prediction.
 
     Args:
       path: PNG or JPEG file to write.
-      segmenter: that made the counts.
+      predict: gives the scored mask, uint8 [h, w], of an example.
       source: its images.
-      counts: confusion of each, integer [n, c, c].
+      scores: of each.
+
+    Returns:
+      Whether there was anything to draw: an image with a hand.
     """
-    scores = hand_scores(counts)["iou"]
-    order = np.flatnonzero(~np.isnan(scores))
-    order = order[np.argsort(scores[order], kind="stable")]
+    ious = scores.hand_iou
+    order = np.flatnonzero(~np.isnan(ious))
+    order = order[np.argsort(ious[order], kind="stable")]
     if not len(order):
-        return
+        return False
     middle = len(order) // 2
     picks = {"best": order[:-3:-1], "median": order[middle : middle + 2], "worst": order[:2]}
     rows, captions = [], []
@@ -56,7 +106,55 @@ def write_gallery(path: Path, segmenter: Segmenter, source: Source, counts: np.n
         for index in indices:
             example = source[int(index)]
             image = example["image"]
-            truth, prediction = visualize.overlay(image, example["mask"]), segmenter(image).overlay()
-            rows.append((image, truth, prediction))
-            captions.append(f"{label}: {example['id']}   hand IoU {scores[index]:.3f}")
+            rows.append((image, *(visualize.overlay(image, mask) for mask in (example["mask"], predict(example)))))
+            captions.append(f"{label}: {example['id']}   hand IoU {ious[index]:.3f}")
     visualize.write(str(path), visualize.gallery(rows, captions, ("image", "truth", "prediction")))
+    return True
+
+
+def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
+    """The name of each figure, its value by protocol, and its interval in the strict one."""
+
+    def row(name: str, key: str, *protocols: str) -> Iterator[Row]:
+        values = {protocol: figures[protocol][key] for protocol in protocols if protocol in figures}
+        if values:
+            yield name, values, figures.get("intervals", {}).get(key) if "strict" in values else None
+
+    yield from row("mean IoU", "mean_iou", "strict", "seed")
+    background = {"seed": figures["seed"]["background_iou"]} if "seed" in figures else {}
+    if "strict" in figures:
+        for name, value in figures["strict"]["iou"].items():
+            yield f"IoU of {name}"[:_NAMES], {"strict": value, **background}, None
+            background = {}
+    elif background:
+        yield "IoU of background", background, None
+    yield from row("hand IoU, all pixels", "hand_iou", "strict", "seed")
+    yield from row("hand precision, all pixels", "hand_precision", "strict")
+    yield from row("hand recall, all pixels", "hand_recall", "strict")
+    yield from row("hand IoU, mean per image", "per_image_iou", "strict", "cvpr18")
+    yield from row("hand precision, per image", "per_image_precision", "strict", "cvpr18")
+    yield from row("hand recall, per image", "per_image_recall", "strict", "cvpr18")
+    yield from row("boundary F, per image", "boundary_f", "strict")
+    yield from row("boundary IoU, per image", "boundary_iou", "strict")
+    yield from row("pixel accuracy", "pixel_accuracy", "strict")
+    if "strict" in figures and "calibration" in figures:
+        yield "calibration error", {"strict": figures["calibration"]["ece"]}, None
+
+
+def _notes(figures: Mapping[str, Mapping]) -> Iterator[str]:
+    """What has to be known to read the table."""
+    if strict := figures.get("strict"):
+        yield f"{strict['images']} images, {strict['empty_images']} of them without hands in truth and prediction"
+        if strict["missing_predictions"]:
+            yield f"missing predictions: {strict['missing_predictions']}, counted as all background"
+        yield from textwrap.wrap(figures["intervals"]["about"], WIDTH)
+    if published := figures.get("cvpr18"):
+        images, divisor = published["images"], published["divided_by"]
+        if divisor != images:
+            yield f"cvpr18: sums over {images} images, divided by {divisor} as the published script does"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return value

@@ -1,21 +1,43 @@
-"""Every picture is counted once, at its own size and in its place; figures and pictures reach the disk."""
+"""Every picture is counted once, at its own size and in its place, whatever shares the work; all of it reaches the disk."""
 
+import csv
 import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 import tiny
+from ml_collections import ConfigDict
 
 from configs import common
-from refinenet_jax import checkpoint, models
-from refinenet_jax.data import VOID
+from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax.data import VOID, DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import evaluate, metrics, report
+from refinenet_jax.evaluation import (
+    attributes,
+    boundary,
+    cvpr18,
+    evaluate,
+    metrics,
+    predictions,
+    protocols,
+)
 from refinenet_jax.inference.segmenter import Segmenter
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # 11 pictures: neither batches of 4 nor 8 devices divide them, and sizes change within batches.
 SIZES = [(24, 32)] * 2 + [(17, 30)] * 3 + [(24, 32)] * 5 + [(30, 31)]
+FEW = [(17, 30), (24, 32), (17, 30), (24, 32), (24, 32)]  # for the second pass, which compiles each
 
 
 @pytest.fixture(scope="module")
@@ -58,49 +80,119 @@ def test_other_weights_need_no_other_function(source):
     np.testing.assert_array_equal(first, run(tiny.variables(seed=0), few, 8))
 
 
-def test_table_fits_a_terminal_and_says_what_is_absent():
-    summary = metrics.summarise(np.array([[[9, 1, 0], [0, 0, 0], [0, 0, 0]]] * 12345), tiny.SQUARES.class_names)
-    text = report.table("synthetic_hands/hands [test], scales 0.6, 0.8, 1.0, flipped", summary)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert any(line.split() == ["IoU", "of", "green", "absent"] for line in lines)
-    assert any(line.split() == ["IoU", "of", "background", "0.9000"] for line in lines)
-    assert "nan" not in text.lower()
+OPTIONS = ConfigDict({"protocols": ("strict", "cvpr18", "seed"), "batch_size": 4})
 
 
-def test_metrics_file_keeps_its_other_entries(tmp_path):
-    path = tmp_path / "metrics.json"
-    report.write_metrics(path, "a", {"mean_iou": 0.5})
-    report.write_metrics(path, "b", {"mean_iou": None})
-    report.write_metrics(path, "a", {"mean_iou": 0.75})
-    assert json.loads(path.read_text()) == {"a": {"mean_iou": 0.75}, "b": {"mean_iou": None}}
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+def _score(source, folder=None, protocols=("strict", "seed"), **options):
+    return evaluate.score(_segmenter(**options), source, ConfigDict({"protocols": protocols, "batch_size": 4}), folder)
 
 
-def test_gallery_shows_best_first_and_worst_last(source, tmp_path, monkeypatch):
-    """Six rows by hand IoU; pictures without hands in truth and prediction are left out."""
-    counts = np.zeros((9, 3, 3), np.int64)
-    counts[:, 0, 0] = 10
-    counts[:8, 1, 1] = [5, 1, 9, 2, 7, 3, 8, 4]
-    counts[:8, 1, 0] = 10 - counts[:8, 1, 1]
-    captions = []
-    monkeypatch.setattr(
-        report.visualize,
-        "gallery",
-        lambda rows, texts, titles, draw=report.visualize.gallery: captions.extend(texts) or draw(rows, texts, titles),
-    )
-    path = tmp_path / "gallery.png"
-    report.write_gallery(path, _segmenter(), source, counts)
-    assert [text.split(": picture-")[0] for text in captions] == ["best", "best", "median", "median", "worst", "worst"]
-    assert [int(text.split("picture-")[1].split()[0]) for text in captions] == [2, 6, 0, 4, 1, 3]
-    pixels = cv2.imread(str(path))
-    assert pixels is not None
-    assert pixels.shape[1] > 3 * 320
+@pytest.fixture(scope="module")
+def table(source):
+    """On eight devices, as all tests."""
+    return _score(source)
 
 
-def test_gallery_of_nothing_is_no_file(source, tmp_path):
-    report.write_gallery(tmp_path / "gallery.png", _segmenter(), source, np.zeros((len(source), 3, 3), np.int64))
-    assert not list(tmp_path.iterdir())
+def test_scores_are_those_of_training_with_more_beside_them(source, table):
+    segmenter = _segmenter()
+    np.testing.assert_array_equal(table.counts, evaluate.make_evaluate(segmenter)(segmenter.variables, source, 4))
+    assert table.counts.dtype == np.int64
+    assert table.ids == tuple(example["id"] for example in source)
+    assert table.videos == ("",) * len(source)
+    masks = [segmenter(example["image"]).mask for example in source]
+    outlines = [boundary.counts(example["mask"], mask) for example, mask in zip(source, masks, strict=True)]
+    np.testing.assert_array_equal(table.boundary, outlines)
+    # Every pixel that is not void is in one bin of the calibration.
+    assert table.calibration[:, 0].sum() == sum((example["mask"] != VOID).sum() for example in source)
+    assert table.calibration[:, 1].sum() == np.trace(table.counts.sum(0))
+    assert table.found.all()
+    assert table.cvpr18 is None
+    for name, values in table.attributes.items():
+        expected = np.array([attributes.of(example)[name] for example in source])
+        np.testing.assert_array_equal(values, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_scores_do_not_depend_on_the_number_of_devices(source, table, count, monkeypatch):
+    """Eight against fewer: the same whole numbers."""
+    devices = jax.local_devices()[:count]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(jax, "local_device_count", lambda: count)
+    _assert_same(_score(source), table)
+
+
+def _assert_same(found, expected):
+    for name in ("ids", "videos"):
+        assert getattr(found, name) == getattr(expected, name)
+    for name in ("counts", "boundary", "cvpr18", "found"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    # Probabilities differ in their last digit, and may round to the next of 65536 steps.
+    np.testing.assert_allclose(found.calibration, expected.calibration, rtol=0, atol=2)
+    assert list(found.attributes) == list(expected.attributes)
+    for name, values in expected.attributes.items():
+        np.testing.assert_array_equal(found.attributes[name], values, err_msg=name)
+
+
+def test_masks_that_were_saved_score_as_they_did(tmp_path, monkeypatch):
+    """Both kinds, to the last count; only the probabilities, and with them the calibration, are not kept."""
+    source = tiny.Pictures(FEW)
+    monkeypatch.setattr(cvpr18, "SHORT_EDGE", (20, 40))
+    table = _score(source, tmp_path, OPTIONS.protocols)
+    for kind in ("strict", "cvpr18"):
+        masks = predictions.Predictions(tmp_path / kind, source.info)
+        again = predictions.score(masks, source, OPTIONS)
+        if kind == "strict":
+            _assert_same(replace(again, calibration=table.calibration, cvpr18=table.cvpr18), table)
+            assert protocols.strict(again) == protocols.strict(table)
+            assert protocols.seed(again) == protocols.seed(table)
+        else:
+            assert protocols.cvpr18(again, "mine") == protocols.cvpr18(table, "mine")
+    assert (table.cvpr18 != metrics.foreground(table.counts)).any()
+
+
+def test_picture_that_cannot_be_read_stops_it_and_ends_its_threads(source):
+    class Broken(list):
+        info = source.info
+
+        def __getitem__(self, index):
+            if index == 7:
+                raise DataError("The image of example 7 is damaged.", "undecodable")
+            return super().__getitem__(index)
+
+    before = threading.active_count()
+    with pytest.raises(DataError, match="example 7 is damaged"):
+        _score(Broken(source))
+    assert threading.active_count() <= before
+
+
+def test_unknown_protocol_is_refused_before_anything_is_read():
+    with pytest.raises(UsageError, match="did you mean 'strict'"):
+        _score(None, protocols=("stricter",))
+
+
+def test_two_processes_share_the_pictures_and_both_get_all(tmp_path, monkeypatch):
+    """Started by launch/processes.sh, two devices each, against one process of eight; one process then meets an error."""
+    log = tmp_path / "log"
+    script = ["bash", str(ROOT / "launch" / "processes.sh"), "2", sys.executable, __file__, str(tmp_path)]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    with log.open("w") as file:
+        launcher = subprocess.Popen(script, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        monkeypatch.setattr(cvpr18, "SHORT_EDGE", (20, 40))
+        expected = _score(tiny.Pictures(FEW), tmp_path / "one", OPTIONS.protocols)
+        assert launcher.wait(timeout=150) == 0, log.read_text()[-5000:]
+    finally:
+        launcher.terminate()  # it passes that on
+    for index in (0, 1):
+        _assert_same(pickle.loads((tmp_path / f"{index}.pickle").read_bytes()), expected)
+    for kind in ("strict", "cvpr18"):
+        assert len(list((tmp_path / "two" / kind).iterdir())) == len(FEW)
+    assert len(re.findall(r"refused: .*cannot be written", log.read_text())) == 2
 
 
 @pytest.fixture
@@ -135,15 +227,31 @@ def _config():
 def test_checkpoint_is_scored_as_its_network_is(trained, source, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(evaluate, "open_source", lambda *arguments: asked.append(arguments) or source)
-    summary = evaluate.evaluate_checkpoint(_config(), tmp_path / "out", trained)
+    figures = evaluate.evaluate_checkpoint(_config(), tmp_path / "out", trained)
     assert asked == [("squares", "test", "")]
     segmenter = _segmenter()
     expected = metrics.summarise(np.array([_counts(segmenter, e) for e in source]), tiny.SQUARES.class_names)
-    assert summary == expected
-    (written,) = json.loads((tmp_path / "out" / "metrics.json").read_text()).values()
-    assert {key: written[key] for key in summary} == summary
+    assert {key: figures["strict"][key] for key in expected} == expected
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written == {"squares [test], scales 1.0": {"checkpoint": str(trained), **figures}}
     assert cv2.imread(str(tmp_path / "out" / "evaluation_squares_test.png")) is not None
-    assert f"{summary['mean_iou']:.4f}" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "out" / "per_image_squares_test.csv").open()))
+    assert [row["id"] for row in rows] == [example["id"] for example in source]
+    assert f"{expected['mean_iou']:.4f}" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("predictions*"))
+
+
+def test_saved_masks_of_a_checkpoint_are_scored_without_it(trained, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "open_source", lambda *_: source)
+    figures = evaluate.evaluate_checkpoint(_config(), tmp_path / "out", trained, save_predictions=True)
+    folder = tmp_path / "out" / "predictions_squares_test" / "strict"
+    assert len(list(folder.iterdir())) == len(source)
+    again = evaluate.evaluate_predictions(_config(), tmp_path / "again", folder)
+    assert again == {key: figures[key] for key in ("strict", "seed", "intervals")}
+    (written,) = json.loads((tmp_path / "again" / "metrics.json").read_text()).values()
+    assert written == {"predictions": str(folder), **again}
+    pictures = [cv2.imread(str(tmp_path / name / "evaluation_squares_test.png")) for name in ("out", "again")]
+    np.testing.assert_array_equal(*pictures)  # the masks that were scored are shown
 
 
 def test_dataset_with_other_classes_is_refused(trained, tmp_path, monkeypatch):
@@ -152,3 +260,18 @@ def test_dataset_with_other_classes_is_refused(trained, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"knows background, red, green; other has background, hand"):
         evaluate.evaluate_checkpoint(_config(), tmp_path / "out", trained)
     assert not (tmp_path / "out").exists()
+
+
+if __name__ == "__main__":
+    given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
+    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
+    cvpr18.SHORT_EDGE = (20, 40)
+    tmp = Path(sys.argv[1])
+    scores = _score(tiny.Pictures(FEW), tmp / "two", OPTIONS.protocols)
+    (tmp / f"{given['process_id']}.pickle").write_bytes(pickle.dumps(scores))
+    (tmp / "file").write_text("no folder")
+    try:  # the second process alone has pictures to write there
+        folder = tmp / ("file" if jax.process_index() else "three")
+        _score(tiny.Pictures(FEW), folder)
+    except UsageError as error:
+        print(f"refused: {error}", flush=True)

@@ -119,3 +119,18 @@ def test_nothing_but_void_has_no_figures():
     summary = metrics.summarise(np.zeros((2, 2, 2), np.int64), ("background", "hand"))
     assert summary["empty_images"] == 2
     assert all(summary[key] is None for key in ("mean_iou", "pixel_accuracy", "hand_iou", "per_image_iou"))
+
+
+def test_count_on_the_host_is_the_confusion_on_the_device():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(np.array([0, 1, 2, 255], np.uint8), (40, 50))
+    prediction = rng.integers(0, 3, (40, 50)).astype(np.uint8)
+    counts = metrics.count(truth, prediction, 3)
+    assert counts.dtype == np.int64
+    assert counts.sum() == (truth != 255).sum()
+    assert counts.tolist() == metrics.confusion(truth[None], prediction[None], 3)[0].tolist()
+
+
+def test_count_by_hand():
+    truth, prediction = np.array([[0, 1, 255, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
+    assert metrics.count(truth, prediction, 2).tolist() == [[1, 0], [1, 1]]

@@ -1,0 +1,203 @@
+"""The evaluation of "Analysis of Hand Segmentation in the Wild" (Urooj and Borji, CVPR 2018), as its published scripts do it.
+
+They are in github.com/aurooj/Hand-Segmentation-in-the-Wild, refinenet_files/, and stand on github.com/guosheng/refinenet,
+main/: `demo_refinenet_test_example_*.m` runs the network at three scales, `multiscale_evaluation.m` fuses what it saved,
+`computeAccuracy*.m`, one for each dataset, count, and `getIOU.m` makes figures of the counts. This file goes as far as the
+counts of an image; `protocols.cvpr18` has the rest.
+
+Where MATLAB's imresize was given a factor, it is given the size that follows from it here, which can move what is at the far
+edge by a fraction of a pixel. The enlarging of score maps is that of the scripts on a CPU.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from refinenet_jax import models, parallel
+from refinenet_jax.data import VOID, Source, read_ahead
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.models import layers
+
+SCALES = (0.6, 0.8, 1.0)
+SHORT_EDGE = (450, 600)  # pixels: bounds in front of the scales
+FLOOR = -20.0  # of the logarithm of a score
+
+# Height and width of the fused maps, as `multiscale_evaluation.m` has them. The other pictures are of 216x384 themselves.
+SIZES = {"egohands": (216, 384), "gtea": (405, 720)}
+RESIZED_TRUTH = ("egohands", "gtea")  # is resized to the prediction, in the other datasets the prediction to the truth
+
+
+def dataset_of(name: str) -> str:
+    """The dataset whose script counts: 'egohands' of 'egohands/left_right:1.0.0'."""
+    return name.partition("/")[0].partition(":")[0].lower()
+
+
+def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """What `demo_refinenet_test_example_*.m` and `multiscale_evaluation.m` find.
+
+    The network's softmax maps at each of SCALES, kept as bytes, are resized in the logarithm, with a floor, and averaged; of
+    the highest mean all is hand that is not background, a void channel too (`logical(predict_mask_data)`).
+
+    Args:
+      model: its input_scale and normalisation count; the authors' networks have 1.2 and 'minus_128'.
+      variables: of it.
+      image: uint8 RGB [b, h, w, 3].
+      size: of the maps (h, w).
+
+    Returns:
+      uint8 [b, *size], 1 where there is a hand.
+    """
+    total = jnp.zeros(())
+    for scale in SCALES:
+        scores = jax.nn.softmax(model.apply(variables, prepare(model, image, scale)))
+        scores = jnp.floor(255 * scores + 0.5)  # as they are saved, im2uint8
+        if scores.shape[1:3] != size:
+            with jax.default_matmul_precision("highest"):
+                scores = jnp.exp(layers.resize_bicubic(jnp.maximum(jnp.log(scores), FLOOR), size))
+        total = total + scores
+    return (jnp.argmax(total, -1) != 0).astype(jnp.uint8)
+
+
+def prepare(model: models.RefineNet, image: jax.Array, scale: float) -> jax.Array:
+    """A picture as the scripts give it to the network: its short edge within SHORT_EDGE, then scaled, then enlarged.
+
+    Args:
+      model: its input_scale and normalisation count.
+      image: uint8 RGB [b, h, w, 3].
+      scale: one of SCALES.
+
+    Returns:
+      float32 [b, h', w', 3].
+    """
+    short_edge = min(image.shape[1:3])
+    factor = min(max(short_edge, SHORT_EDGE[0]), SHORT_EDGE[1]) / short_edge * scale
+    size = tuple(math.ceil(round(n * factor, 6)) for n in image.shape[1:3])
+    image = imresize(image, size)
+    image = imresize(image, tuple(math.floor(n * model.input_scale + 0.5) for n in size))
+    return models.normalise(image, model.normalisation)
+
+
+def imresize(image: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """MATLAB's `imresize` of bytes: bicubic, smoothed where it shrinks, rounded after each direction, the smaller factor first.
+
+    Args:
+      image: whole numbers from 0 to 255, [b, h, w, c].
+      size: h and w to be.
+
+    Returns:
+      The same, float32 [b, *size, c].
+    """
+    image = image.astype(jnp.float32)
+    for axis in sorted((0, 1), key=lambda axis: size[axis] / image.shape[1 + axis]):
+        step = (size[0], image.shape[2]) if axis == 0 else (image.shape[1], size[1])
+        if step != image.shape[1:3]:
+            with jax.default_matmul_precision("highest"):
+                image = jnp.clip(jnp.floor(layers.resize_bicubic(image, step) + 0.5), 0, 255)
+    return image
+
+
+def imbinarize(image: np.ndarray) -> np.ndarray:
+    """MATLAB's `imbinarize`: bool [h, w], above the threshold of Otsu (1979), from uint8 [h, w].
+
+    Where several thresholds are equally good it is their mean; where there is but one value, all above 0 is true.
+    """
+    shares = np.bincount(image.ravel(), minlength=256) / image.size
+    below, moments = np.cumsum(shares), np.cumsum(shares * np.arange(1, 257))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = (moments[-1] * below - moments) ** 2 / (below * (1 - below))
+    best = np.nanmax(np.where(np.isfinite(between), between, np.nan), initial=-np.inf)
+    threshold = np.flatnonzero(between == best).mean() if np.isfinite(best) else 0.0
+    return image > threshold
+
+
+def compare(truth: np.ndarray, prediction: np.ndarray, dataset: str) -> np.ndarray:
+    """Counts of one image as the dataset's script makes them.
+
+    `computeAccuracyEgoHands.m` and `computeAccuracyGTEA.m` resize the truth to the prediction and cut it at the threshold of
+    Otsu; `computeAccuracyEYTH.m` resizes the prediction to the truth. That of HOF leaves both as they are, which have one
+    size there; here it is as in EYTH, as in all other datasets. The truth of GTEA was read from JPEG, which was cut at 128
+    when the dataset was built: of its 204 test masks Otsu's threshold makes the same, pixel for pixel.
+
+    Args:
+      truth: uint8 [h, w], class ids; all but background is hand. Void is not counted, except where the truth is resized: it
+        is then background, and these datasets have none.
+      prediction: uint8 [h', w'], class ids likewise.
+      dataset: see `dataset_of`.
+
+    Returns:
+      int64 [2, 2], truth in the rows.
+    """
+    hand, found = (truth != 0) & (truth != VOID), prediction != 0
+    counted = truth != VOID
+    if truth.shape != prediction.shape:
+        if dataset in RESIZED_TRUTH:
+            hand = imbinarize(_resized(hand, prediction.shape))
+            counted = np.ones(hand.shape, bool)
+        else:
+            found = _resized(found, truth.shape) > 128  # as imresize does it with what is true or false
+    pairs = (2 * hand + found)[counted]
+    return np.bincount(pairs, minlength=4).reshape(2, 2)
+
+
+def count(
+    segmenter: Segmenter,
+    source: Source,
+    batch_size: int,
+    progress: Callable[[int], object] = lambda done: None,
+    save: Callable[[str, np.ndarray], object] = lambda name, mask: None,
+) -> np.ndarray:
+    """Counts of every image of a source; several processes share the images, and all get all counts.
+
+    Pictures are not padded, so every size is compiled for.
+
+    Args:
+      segmenter: of which only the network and its variables count.
+      source: pictures and truth.
+      batch_size: pictures of one size at a time.
+      progress: called with the number of pictures done since the last call.
+      save: called with the id and the mask, uint8 [h, w], of each.
+
+    Returns:
+      int64 [n, 2, 2], in the source's order.
+
+    Raises:
+      UsageError: a picture cannot be read, or a mask not be saved; on all processes.
+    """
+    dataset = dataset_of(source.info.name)
+    plain = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, size_multiple=1)
+    mine = range(jax.process_index(), len(source), jax.process_count())
+    counts = np.zeros((len(mine), 2, 2), np.int64)
+    done = 0
+
+    @functools.cache
+    def find(size: tuple[int, int]) -> Callable:
+        return parallel.parallel_map(lambda variables, image: hands(segmenter.model, variables, image, size))
+
+    refused = None
+    try:
+        for batch in plain.batches(read_ahead(source.__getitem__, mine), batch_size):
+            size = SIZES.get(dataset, batch[0]["image"].shape[:2])
+            masks = np.asarray(find(size)(segmenter.variables, plain.stack(batch)))
+            for example, mask in zip(batch, masks, strict=True):
+                counts[done] = compare(example["mask"], mask, dataset)
+                save(example["id"], mask)
+                done += 1
+            progress(len(batch))
+    except UsageError as error:
+        refused = error
+    parallel.agree(refused)
+    return parallel.gather_rows(np.array(mine, np.int64), counts, len(source))
+
+
+def _resized(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """bool [h, w] -> uint8 [*size], from 0 to 255."""
+    pixels = np.where(region, np.uint8(255), np.uint8(0))[None, ..., None]
+    return np.asarray(_imresize(pixels, size)[0, ..., 0]).astype(np.uint8)
+
+
+_imresize = jax.jit(imresize, static_argnums=1)

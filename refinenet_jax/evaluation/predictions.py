@@ -1,0 +1,213 @@
+"""Masks in a folder: those of any other program, to be scored without a network, and ours, written to be scored again.
+
+A mask is an 8-bit image of class ids, grey or with a palette, or, of two classes, black and white: 0 and 255. Its name is the
+id of its picture, in the folders that the id says (`video/frame.png`), or all in one folder: `video_frame.png`, or `frame.png`
+where no other picture ends so. `_mask` may stand behind the name, as in what `refinenet-jax predict` writes.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from refinenet_jax import parallel, visualize
+from refinenet_jax.data import VOID, DatasetInfo, Source, read_ahead
+from refinenet_jax.data import images as files
+from refinenet_jax.data.examples import first_few
+from refinenet_jax.data.folders.listing import all_files
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation import cvpr18
+from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.progress import progress_bar, say
+
+ENDINGS = (".png", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
+_SUFFIX = "_mask"
+
+
+class Predictions:
+    """The masks in a folder, by the ids of their pictures."""
+
+    def __init__(self, folder: str | os.PathLike, info: DatasetInfo, resize: bool = False):
+        """Lists the folder.
+
+        Args:
+          folder: of the masks.
+          info: of the dataset that they are for.
+          resize: whether a mask of another size than its picture is resized, each pixel getting the class of the one that lies
+            under its centre; it is refused otherwise.
+
+        Raises:
+          UsageError: there is no such folder, no mask in it, or two of one name.
+        """
+        self.folder = Path(folder)
+        self._info = info
+        self._resize = resize
+        if not self.folder.is_dir():
+            raise UsageError(f"There is no folder {self.folder} of predictions.")
+        self._paths: dict[str, str] = {}  # name without ending -> path, relative
+        for path in all_files(self.folder):
+            name = PurePosixPath(path)
+            if name.suffix.lower() in ENDINGS:
+                other = self._paths.setdefault(str(name.with_suffix("")), path)
+                if other != path:
+                    raise UsageError(f"{self.folder} has two masks of one name, {other} and {path}; take one away.")
+        if not self._paths:
+            raise UsageError(f"{self.folder} has no masks; looked for {' '.join(ENDINGS)}.")
+
+    def path(self, name: str) -> str | None:
+        """Path of the mask, relative to the folder, of the picture with this id; None where there is none."""
+        last = name.rpartition("/")[2]
+        choices = dict.fromkeys((name, name.replace("/", "_"), last))
+        found = (self._paths.get(choice + suffix) for choice in choices for suffix in ("", _SUFFIX))
+        return next((path for path in found if path), None)
+
+    def read(self, example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+        """The mask of an example, uint8 [h, w] of class ids, as it is in the file and of the example's size; None for none.
+
+        Raises:
+          UsageError: it cannot be read, holds something else than classes, or is of another size.
+        """
+        path = self.path(example["id"])
+        if path is None:
+            return None
+        mask = read_mask(self.folder / path, self._info)
+        size = example["mask"].shape
+        if mask.shape == size:
+            return mask, mask
+        if not self._resize:
+            raise UsageError(
+                f"{self.folder / path} has {mask.shape[1]} x {mask.shape[0]} pixels, the picture {example['id']!r} has "
+                f"{size[1]} x {size[0]}. Predict at the picture's size; or pass --resize_predictions to have masks resized by "
+                "nearest neighbour."
+            )
+        return mask, cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def unused(self, used: set[str]) -> list[str]:
+        """The paths that are not among `used`, sorted."""
+        return sorted(set(self._paths.values()) - used)
+
+
+def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
+    """Reads a predicted mask.
+
+    Returns:
+      uint8 [h, w] of class ids.
+
+    Raises:
+      UsageError: it cannot be decoded, is in colours or JPEG, or has values that are no classes.
+    """
+    encoded = files.read(path)
+    what = f"The prediction {path}"
+    found = files.sniff(encoded)
+    if found in files.LOSSY:
+        raise UsageError(f"{what} is a {found} file, which changes the values; write PNG.")
+    mask = files.decode_mask(encoded, what, "Write it again.")
+    if mask.ndim == 3:
+        raise UsageError(f"{what} is in colours; write class ids in one channel, or with a palette.")
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    if info.num_classes == 2 and VOID in values and set(values) <= {0, VOID} and not files.has_palette(encoded):
+        return (mask != 0).astype(np.uint8)  # black and white
+    if values.max() >= info.num_classes:
+        raise UsageError(
+            f"{what} has the values {first_few(values.tolist(), 8)}; the classes of {info.name} are "
+            f"{', '.join(f'{i} {name}' for i, name in enumerate(info.class_names))}"
+            f"{', or 0 and 255 for these two' if info.num_classes == 2 else ''}. Predictions have no void."
+        )
+    return mask
+
+
+def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scores:
+    """Scores masks without a network; several processes share them, and all get all scores.
+
+    Args:
+      predictions: of the pictures in `source`.
+      source: pictures and truth.
+      options: `config.evaluate`, of which only `protocols` counts.
+
+    Returns:
+      The table. Where a picture has no prediction its row says so, and counts as all background; all of that and masks that
+      fit no picture are told on standard error.
+
+    Raises:
+      UsageError: a mask cannot be used; one serves two pictures; or not one picture has a mask.
+    """
+    mine = range(jax.process_index(), len(source), jax.process_count())
+    published = np.zeros((len(mine), 2, 2), np.int64)
+    dataset = cvpr18.dataset_of(source.info.name)
+    used: list[tuple[str, str]] = []  # path of a mask, id of its picture
+
+    def read(index: int) -> tuple[dict, tuple[np.ndarray, np.ndarray] | None]:
+        example = source[index]
+        return example, predictions.read(example)
+
+    refused = None
+    with Collector(source.info, len(source)) as collector, progress_bar("evaluating", len(mine)) as bar:
+        try:
+            for row, (index, (example, masks)) in enumerate(zip(mine, read_ahead(read, mine), strict=True)):
+                if masks:
+                    used.append((predictions.path(example["id"]), example["id"]))
+                given, mask = masks or (np.zeros_like(example["mask"]),) * 2
+                if "cvpr18" in options.protocols:
+                    published[row] = cvpr18.compare(example["mask"], given, dataset)
+                collector.add(index, example, mask, found=masks is not None)
+                bar.update()
+        except UsageError as error:
+            refused = error
+        parallel.agree(refused)
+        published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
+        scores = collector.scores(cvpr18=published if "cvpr18" in options.protocols else None)
+    _tell(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])
+    return scores
+
+
+def _tell(predictions: Predictions, scores: Scores, used: list[tuple[str, str]]) -> None:
+    """Says which pictures have no mask and which masks no picture; refuses masks that have several."""
+    picture: dict[str, str] = {}
+    for path, name in used:
+        if picture.setdefault(path, name) != name:
+            raise UsageError(
+                f"{predictions.folder / path} would serve the pictures {picture[path]!r} and {name!r}; put masks into folders "
+                f"as the ids say: {name}.png"
+            )
+    missing = [name for name, found in zip(scores.ids, scores.found, strict=True) if not found]
+    unused = predictions.unused(set(picture))
+    if not picture:
+        raise UsageError(
+            f"{predictions.folder} has no mask for any of the {len(scores)} pictures; the first should be {missing[0]}.png, "
+            f"but there are {first_few(unused, 3)}."
+        )
+    if missing:
+        say(f"No prediction in {predictions.folder} for {len(missing)} of {len(scores)} pictures: {first_few(missing)}")
+    if unused:
+        say(f"Left out in {predictions.folder}, of no picture of this split ({len(unused)}): {first_few(unused)}")
+
+
+def write(folder: Path, name: str, mask: np.ndarray) -> None:
+    """Writes FOLDER/NAME.png: class ids with the colours of the overlays as palette, for programs and people.
+
+    Args:
+      folder: made if need be.
+      name: id of the picture; its slashes are folders.
+      mask: uint8 [h, w].
+
+    Raises:
+      UsageError: the name leads out of the folder, or the file cannot be written.
+    """
+    relative = PurePosixPath(name)
+    stays_inside = name.isprintable() and not set(name) & set(":\\") and ".." not in relative.parts
+    if not stays_inside or relative.is_absolute() or str(relative) != name or name == ".":
+        raise UsageError(f"The id {name!r} cannot be the name of a file in {folder}; build the dataset with other ids.")
+    path = folder / f"{name}.png"
+    image = Image.fromarray(mask)
+    image.putpalette(visualize.palette().tobytes())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror or error}).") from error
