@@ -1,6 +1,6 @@
 """What a training survives: killed, told to stop, out of disk, with damaged checkpoints; each resumed and compared to the bit.
 
-    python -m benchmarks.faults [--kills=100] [--damages=60] [--seed=0]
+    python -m benchmarks.faults [--kinds damage disk term kill] [--kills=100] [--damages=60] [--seed=0]
 
 The true loop, with its folder, checkpoints and data pipeline, trains the tiny network of the tests for 40 steps and saves at
 each. Every run is resumed until it is complete, and its parameters, moments, averages, optimiser, step and history must equal
@@ -25,7 +25,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 40
-STOPPED = 143  # exit status of a training that was told to stop
+KINDS = ("damage", "disk", "term", "kill")
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -221,6 +221,7 @@ def full_disk(folder: Path, unbroken: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--terms", type=int, default=5, help="for 1 and for 2 processes")
     parser.add_argument("--damages", type=int, default=60, help="of each kind")
@@ -242,16 +243,20 @@ def main() -> None:
         unbroken = folder / "unbroken"
         finish(unbroken)
         print("| fault | what happened | runs that differ from the unbroken one |\n|---|---|---|", flush=True)
-        for row in damages(folder, unbroken, arguments.damages, rng):
-            print(row, flush=True)
-        inside = ["unshare", "-m", sys.executable, "-m", "benchmarks.faults", f"--full_disk={folder}"]
-        if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
-            print("| full disk | left out: no small file system may be mounted here | |", flush=True)
-        else:
-            print(subprocess.run(inside, cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(), flush=True)
-        for processes in (1, 2):
-            print(terms(folder, unbroken, processes, arguments.terms, rng), flush=True)
-        print(kills(folder, unbroken, arguments.kills, rng), flush=True)
+        if "damage" in arguments.kinds:
+            for row in damages(folder, unbroken, arguments.damages, rng):
+                print(row, flush=True)
+        if "disk" in arguments.kinds:
+            inside = ["unshare", "-m", sys.executable, "-m", "benchmarks.faults", f"--full_disk={folder}"]
+            if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+                print("| full disk | left out: no small file system may be mounted here | |", flush=True)
+            else:
+                print(subprocess.run(inside, cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(), flush=True)
+        if "term" in arguments.kinds:
+            for processes in (1, 2):
+                print(terms(folder, unbroken, processes, arguments.terms, rng), flush=True)
+        if "kill" in arguments.kinds:
+            print(kills(folder, unbroken, arguments.kills, rng), flush=True)
 
 
 if __name__ == "__main__":
