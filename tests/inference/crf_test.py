@@ -1,0 +1,244 @@
+"""The dense CRF against sums over all pairs of pixels, its lattice against one of dictionaries, and what its files refuse."""
+
+import itertools
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import crf_lattice
+from refinenet_jax.inference.crf import CrfParameters, _mean_field, crf, read_parameters, write_parameters
+
+SIZE = (24, 32)
+_build = jax.jit(crf_lattice.build)
+_filter = jax.jit(crf_lattice.gaussian_filter)
+
+
+def _exact(image, probabilities, parameters):
+    """Mean field with sums over all pairs of pixels, in float64."""
+    p, classes = parameters, probabilities.shape[-1]
+    places = np.stack(np.mgrid[: image.shape[0], : image.shape[1]], -1).reshape(-1, 1, 2).astype(float)
+    colours = image.reshape(-1, 1, 3).astype(float)
+    distance = ((places - places.swapaxes(0, 1)) ** 2).sum(-1)
+    difference = ((colours - colours.swapaxes(0, 1)) ** 2).sum(-1)
+    bilateral = np.exp(
+        -distance / (2 * p.bilateral_position_stddev**2) - difference / (2 * p.bilateral_colour_stddev**2)
+    )
+    smoothness = np.exp(-distance / (2 * p.smoothness_stddev**2))
+    kernel = 0
+    for weight, k in ((p.bilateral_weight, bilateral), (p.smoothness_weight, smoothness)):
+        root = k.sum(1) ** -0.5
+        kernel = kernel + weight * root[:, None] * k * root
+    prior = np.clip(probabilities.reshape(-1, classes).astype(float), 1e-5, 1)
+    q = prior / prior.sum(-1, keepdims=True)
+    for _ in range(p.iterations):
+        q = prior * np.exp(kernel @ q)
+        q /= q.sum(-1, keepdims=True)
+    return q.reshape(probabilities.shape)
+
+
+def _scene(classes=2, seed=0):
+    """A shaded picture of one region for each class, with noise, and unsure scores that are off at the edges."""
+    rng = np.random.default_rng(seed)
+    fields = np.stack([cv2.GaussianBlur(rng.normal(size=SIZE), (0, 0), 4) for _ in range(classes)], -1)
+    truth = fields.argmax(-1)
+    colours = rng.integers(40, 216, (classes, 3))[truth] + 25 * (np.mgrid[: SIZE[0], : SIZE[1]][1] / SIZE[1])[..., None]
+    image = (colours + rng.normal(0, 4, (*SIZE, 3))).clip(0, 255).astype(np.uint8)
+    logits = 3 * cv2.GaussianBlur(np.eye(classes)[truth], (0, 0), 2) + rng.normal(0, 0.8, (*SIZE, classes))
+    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return image, scores.astype(np.float32), truth
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        CrfParameters(),
+        CrfParameters(bilateral_position_stddev=10, bilateral_colour_stddev=13, iterations=5),
+        CrfParameters(bilateral_weight=10, bilateral_position_stddev=80, bilateral_colour_stddev=20, iterations=5),
+    ],
+)
+def test_like_the_sums_over_all_pairs(classes, parameters):
+    """Up to what the lattice leaves: 1 % of the labels, 0.01 of a probability in the mean (measured: 0.3 % and 0.002)."""
+    image, scores, _ = _scene(classes)
+    found, exact = crf(image, scores, parameters), _exact(image, scores, parameters)
+    assert found.dtype == np.float32
+    assert found.shape == scores.shape
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+    assert np.mean(scores.argmax(-1) != exact.argmax(-1)) > 0.06  # there is something to do
+    assert np.mean(found.argmax(-1) != exact.argmax(-1)) <= 0.01
+    assert np.abs(found - exact).mean() <= 0.01
+
+
+@pytest.mark.parametrize("stddev", [0.5, 1.0, 2.0])
+def test_smoothness_alone_is_exact(stddev):
+    image, scores, _ = _scene(3)
+    parameters = CrfParameters(bilateral_weight=0, smoothness_weight=2.5, smoothness_stddev=stddev, iterations=4)
+    np.testing.assert_allclose(crf(image, scores, parameters), _exact(image, scores, parameters), atol=2e-4)
+
+
+def test_by_hand():
+    # All n pixels are alike in colour and as good as at one place: k is 1 everywhere, D = n, K = 1/n everywhere. So each gets
+    # the message (0.8 + 0.4) / 2 = 0.6 for class 0 and 0.4 for class 1, and with weight 5 its odds grow by exp(5 * 0.2) = e.
+    image = np.full((*SIZE, 3), 90, np.uint8)
+    scores = np.full((*SIZE, 2), (0.8, 0.2), np.float32)
+    scores[::2] = (0.4, 0.6)
+    odds = np.full(SIZE, 0.8 / 0.2 * np.e)
+    odds[::2] = 0.4 / 0.6 * np.e
+    parameters = CrfParameters(5.0, 1e4, 3.0, smoothness_weight=0, iterations=1)
+    np.testing.assert_allclose(crf(image, scores, parameters)[..., 0], odds / (1 + odds), rtol=1e-3)
+
+
+def test_the_outline_goes_to_the_edge_of_the_image():
+    image = np.full((*SIZE, 3), (60, 60, 70), np.uint8)
+    image[:, 16:] = (190, 140, 120)
+    ramp = np.clip((np.arange(SIZE[1]) - 9) / 8, 0.02, 0.98)  # says the hand begins three pixels too early
+    hand = np.broadcast_to(ramp, SIZE)
+    scores = np.stack([1 - hand, hand], -1).astype(np.float32)
+    assert (scores.argmax(-1)[:, 14:16] == 1).all()
+    np.testing.assert_array_equal(crf(image, scores).argmax(-1), np.broadcast_to(np.arange(SIZE[1]) >= 16, SIZE))
+
+
+def test_no_class_is_special():
+    """The background's message is what the others leave: classes in another order give the same."""
+    image, scores, _ = _scene(3)
+    order = [2, 0, 1]
+    np.testing.assert_allclose(crf(image, scores[..., order]), crf(image, scores)[..., order], atol=2e-3)
+
+
+def test_without_iterations_the_network_is_believed():
+    image, scores, _ = _scene()
+    scores[0, 0] = (0, 1)
+    found = crf(image, scores, CrfParameters(iterations=0))
+    np.testing.assert_allclose(found[1:], scores[1:], atol=1e-6)
+    np.testing.assert_allclose(found[0, 0], (1e-5, 1), rtol=1e-3)
+
+
+def test_other_parameters_compile_nothing():
+    image, scores, _ = _scene()
+    crf(image, scores)
+    before = _mean_field._cache_size()
+    crf(image, scores, CrfParameters(5, 40.5, 7, 1, 0.8, 3))
+    assert _mean_field._cache_size() == before
+
+
+@pytest.mark.parametrize("dimensions", [2, 5])
+def test_lattice_equals_one_of_dictionaries(dimensions):
+    rng = np.random.default_rng(dimensions)
+    features = rng.normal(0, 1.5, (dimensions, 144)).astype(np.float32)
+    features[:, 100:] = features[:, :44] + rng.normal(0, 0.01, (dimensions, 44))
+    values = rng.uniform(size=144).astype(np.float32)
+    lattice = _build(jnp.asarray(features))
+    expected, vertices = _dictionary_filter(features.astype(np.float64), values)
+    assert int(lattice.count) == vertices
+    found = _filter(lattice, jnp.asarray(values))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_lattice_filters_with_a_gaussian():
+    """Where points fill the space, so that no vertex is missing, within a few hundredths."""
+    places = np.stack(np.mgrid[:12, :12], 0).reshape(2, -1) / 4.0
+    values = np.random.default_rng(0).uniform(size=144)
+    kernel = np.exp(-((places[:, :, None] - places[:, None]) ** 2).sum(0) / 2)
+    lattice = _build(jnp.asarray(places, jnp.float32))
+    sums = [np.asarray(_filter(lattice, jnp.asarray(v, jnp.float32))) for v in (values, np.ones(144))]
+    np.testing.assert_allclose(sums[0] / sums[1], kernel @ values / kernel.sum(1), atol=0.03)
+
+
+def _dictionary_filter(features, values):
+    """As Adams et al. write it down, a point at a time: the simplex is found by sorting, vertices by their coordinates."""
+    d, points = features.shape
+    splat, reads = {}, []
+    for point in range(points):
+        scaled = [features[i, point] * (d + 1) * np.sqrt(2 / 3) / np.sqrt((i + 1) * (i + 2)) for i in range(d)]
+        x = np.array([sum(scaled[i:]) - (i * scaled[i - 1] if i else 0) for i in range(d + 1)])
+        # The remainder-0 vertex nearest to x: of all near it the one with the least distance.
+        low = np.floor(x / (d + 1)).astype(int)
+        near = (low + np.array(up) for up in itertools.product((0, 1), repeat=d + 1))
+        origin = (d + 1) * min((o for o in near if o.sum() == 0), key=lambda o: ((x - (d + 1) * o) ** 2).sum())
+        order = np.argsort(origin - x)  # largest difference first
+        difference = (x - origin)[order] / (d + 1)
+        read = []
+        for k in range(d + 1):
+            vertex = origin.copy()
+            vertex[order[: d + 1 - k]] += k
+            vertex[order[d + 1 - k :]] -= d + 1 - k
+            upper = difference[d - k]
+            lower = difference[d + 1 - k] if k else difference[0] - 1
+            read.append((tuple(vertex), upper - lower))
+            splat[tuple(vertex)] = splat.get(tuple(vertex), 0) + (upper - lower) * values[point]
+        reads.append(read)
+    for direction in range(d + 1):
+        step = np.ones(d + 1, int) - (d + 1) * np.eye(d + 1, dtype=int)[direction]
+        splat = {
+            v: total + (splat.get(tuple(v + step), 0) + splat.get(tuple(v - step), 0)) / 2 for v, total in splat.items()
+        }
+    return np.array([sum(weight * splat[v] for v, weight in read) for read in reads]), len(splat)
+
+
+@pytest.mark.parametrize(
+    ("image", "scores", "says"),
+    [
+        (np.zeros((4, 5), np.uint8), np.full((4, 5, 2), 0.5), "uint8 [h, w, 3]"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((5, 4, 2), 0.5), "float [4, 5, classes]"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 1), 0.5), "two classes or more"),
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 2), np.uint8), "uint8"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), -3.0), "softmax"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), np.nan), "softmax"),
+        (np.broadcast_to(np.uint8(0), (9000, 9000, 3)), np.broadcast_to(0.5, (9000, 9000, 2)), "34 megapixels"),
+    ],
+)
+def test_wrong_arrays_are_refused(image, scores, says):
+    with pytest.raises(UsageError) as error:
+        crf(image, scores)
+    assert says in " ".join(str(error.value).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bilateral_weight", -1),
+        ("bilateral_colour_stddev", 0),
+        ("bilateral_position_stddev", float("nan")),
+        ("smoothness_stddev", 17),
+        ("smoothness_weight", "3"),
+        ("iterations", 2.5),
+        ("iterations", True),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name, value):
+    with pytest.raises(UsageError, match=name):
+        CrfParameters(**{name: value})
+
+
+def test_parameters_are_written_and_read(tmp_path):
+    path = tmp_path / "runs" / "crf.json"
+    for parameters in (CrfParameters(), CrfParameters(1.5, 20.25, 9, 0, 2.5, 4)):
+        write_parameters(path, parameters)
+        assert read_parameters(path) == parameters
+    assert [file.name for file in path.parent.iterdir()] == ["crf.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot be read"),
+        ("[" * 10_000, "no JSON"),
+        ("\x00\xff", "no JSON"),
+        ("[1]", "JSON object"),
+        (json.dumps({"x": "y" * 70_000}), "JSON object"),
+        ('{"bilateral_wieght": 3}', "did you mean 'bilateral_weight'"),
+        ('{"iterations": 1e999}', "whole number"),
+    ],
+)
+def test_wrong_files_are_refused(text, says, tmp_path):
+    path = tmp_path / "crf.json"
+    if text is not None:
+        path.write_text(text, "latin-1")
+    with pytest.raises(UsageError, match=says) as error:
+        read_parameters(path)
+    assert str(path) in str(error.value)
