@@ -11,13 +11,16 @@ from absl import logging
 from refinenet_jax import parallel, verify
 from refinenet_jax.data.doctor import check
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import predict
+from refinenet_jax.evaluation import tune_crf
+from refinenet_jax.inference import export, predict
 from refinenet_jax.weights import convert
 
 VERBS = {
     "check": (check, "find what is wrong with a dataset before training on it"),
     "convert": (convert, "turn other people's weights into a folder that predict, evaluate and training take"),
-    "predict": (predict, "find hands in images: class-id masks and overlays"),
+    "export": (export, "write a trained network as ONNX, TFLite, SavedModel or StableHLO, compared with it"),
+    "predict": (predict, "find hands in pictures, videos and from a camera: masks, overlays, polygons, tables"),
+    "tune-crf": (tune_crf, "find the dense CRF's parameters that serve a network best"),
     "verify": (verify, "tell whether the checkpoints in a folder are what was written"),
 }
 

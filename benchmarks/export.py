@@ -1,0 +1,112 @@
+"""What each export format costs and keeps: size, time for a picture against JAX, agreement with the network.
+
+    python -m benchmarks.export [--checkpoint=DIR] [--size=192x256]
+
+Random weights (those of the checkpoint for rf_lw_mbv2, if one is given), made-up pictures; each row in a process of its own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROWS = (
+    ("rf_lw_mbv2", "stablehlo", False),
+    ("rf_lw_mbv2", "onnx", False),
+    ("rf_lw_mbv2", "tflite", False),
+    ("rf_lw_mbv2", "savedmodel", False),
+    ("rf_lw_mbv2", "onnx", True),
+    ("rf_lw_mbv2", "tflite", True),
+    ("rf101", "stablehlo", False),
+    ("rf101", "onnx", False),
+)
+
+
+def segmenter(variant: str, checkpoint: str | None):
+    """The checkpoint's network, or one of random weights whose two classes are about equally frequent."""
+    import jax
+    import numpy as np
+
+    from refinenet_jax import Segmenter, create_model, models
+
+    if checkpoint and variant == "rf_lw_mbv2":
+        return Segmenter.from_checkpoint(checkpoint, scales=(1.0,), flip=False)
+    model, rng = create_model(variant, 2), np.random.default_rng(0)
+
+    def draw(place, leaf):
+        path, name = jax.tree_util.keystr(place), place[-1].key
+        if name in ("scale", "var"):  # the last of a ResNet's block small, or a deep trunk overflows
+            return np.full(leaf.shape, 0.3 if "bn3" in path and name == "scale" else 1.0, np.float32)
+        if name != "kernel":
+            return np.zeros(leaf.shape, np.float32)
+        gain = 0.3 if "cascade" in path else np.sqrt(2)
+        kernel = rng.normal(0, gain / np.sqrt(np.prod(leaf.shape[:-1])), leaf.shape)
+        return (kernel - kernel.mean(tuple(range(leaf.ndim - 1))) * ("classifier" in path)).astype(np.float32)
+
+    return Segmenter(
+        model, jax.tree_util.tree_map_with_path(draw, models.variable_shapes(model)), ("background", "hand")
+    )
+
+
+def measure(variant: str, form: str, int8: bool, size: tuple[int, int], checkpoint: str | None) -> dict:
+    """Exports and compares in this process."""
+    import importlib
+
+    from refinenet_jax.inference.export import check, pictures
+    from refinenet_jax.inference.export.network import Network
+
+    module = importlib.import_module(f"refinenet_jax.inference.export.{form}")
+    network = Network.of(segmenter(variant, checkpoint), size)
+    calibration = [image for image, _ in pictures.made_up(size, 16)] if int8 else []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"export{module.SUFFIX}"
+        module.write(path, network, {}, calibration)
+        files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+        stored = sum(file.stat().st_size for file in files)
+        found = check.compare(
+            module.load(path)[1], network, pictures.made_up(size, 4 if variant == "rf101" else 16)[-8:]
+        )
+    return {
+        "network": variant,
+        "format": f"{form}{', int8' if int8 else ''}",
+        "MB": stored / 1e6,
+        "agreement": found.agreement,
+        "difference": found.difference,
+        "iou": found.iou,
+        "milliseconds": found.milliseconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", help="of rf_lw_mbv2")
+    parser.add_argument("--size", default="192x256", metavar="HxW")
+    parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.row is not None:
+        size = tuple(map(int, args.size.split("x")))
+        print(json.dumps(measure(*ROWS[args.row], size, args.checkpoint)))
+        return
+    print(
+        "| network | format | MB | same class | largest difference of a score | IoU with the network | ms, JAX | ms |"
+    )
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for row in range(len(ROWS)):
+        command = [sys.executable, "-m", "benchmarks.export", *sys.argv[1:], f"--row={row}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr[-2000:])
+        found = json.loads(done.stdout.splitlines()[-1])
+        before, after = found["milliseconds"]
+        iou = "none" if found["iou"] is None else f"{found['iou']:.4f}"
+        print(
+            f"| {found['network']} | {found['format']} | {found['MB']:.1f} | {found['agreement']:.3%} | "
+            f"{found['difference']:.1e} | {iou} | {before:.0f} | {after:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

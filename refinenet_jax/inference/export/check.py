@@ -1,0 +1,125 @@
+"""An export against the network it was made of: nothing is handed over that computes something else."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from refinenet_jax.data import VOID
+from refinenet_jax.inference.export.network import Network
+from refinenet_jax.inference.export.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an export must keep.
+
+    Attributes:
+      agreement: smallest share of pixels that get the network's class.
+      difference: largest difference of a score.
+      iou: smallest overlap of the foregrounds, where there are any.
+    """
+
+    agreement: float
+    difference: float
+    iou: float
+
+
+FLOAT32 = Limits(agreement=0.999, difference=1e-3, iou=0.0)
+INT8 = Limits(agreement=0.95, difference=1.0, iou=0.85)  # of 256 steps: pixels at borders may turn over, masks may not
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures over all pictures.
+
+    Attributes:
+      pictures: how many.
+      agreement: share of pixels with the network's class.
+      difference: largest of a score.
+      iou: of the foreground with the network's; None where neither has any.
+      truth_iou: of the network and of the export, with the truth; None where that is not known.
+      milliseconds: of the network in JAX and of the export, for a picture; the fastest of them.
+    """
+
+    pictures: int
+    agreement: float
+    difference: float
+    iou: float | None
+    truth_iou: tuple[float, float] | None
+    milliseconds: tuple[float, float]
+
+    def faults(self, limits: Limits) -> list[str]:
+        """What goes beyond the limits, in words."""
+        found = []
+        if not self.agreement >= limits.agreement:  # neither does NaN
+            found.append(f"{self.agreement:.3%} of the pixels get the network's class; {limits.agreement:.1%} must")
+        if not self.difference <= limits.difference:
+            found.append(f"a score differs by {self.difference:.2g}; {limits.difference:.2g} is allowed")
+        if self.iou is not None and self.iou < limits.iou:
+            found.append(f"the IoU of its foreground with the network's is {self.iou:.3f}; {limits.iou:g} is needed")
+        return found
+
+
+def compare(
+    run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], network: Network, pictures: Sequence[Picture]
+) -> Comparison:
+    """Runs both on all pictures, one at a time.
+
+    Args:
+      run: the export: uint8 [1, h, w, 3] -> mask uint8 [1, h, w], scores float32 [1, h, w, c].
+      network: what it was made of; computed as `refinenet-jax predict` does.
+      pictures: at least one, of the network's size.
+    """
+    same = pixels = 0
+    difference, times = 0.0, ([], [])
+    overlap = np.zeros((3, 2), np.int64)  # export and network, network and truth, export and truth
+    for index, (image, truth) in enumerate(pictures):
+        ours, seconds = _timed(lambda image=image: _predict(network, image), again=index == 0)
+        theirs, their_seconds = _timed(lambda image=image: run(image[None]), again=index == 0)
+        times[0].append(seconds)
+        times[1].append(their_seconds)
+        mask, scores = (np.asarray(result)[0] for result in theirs)
+        same += int((mask == ours.mask).sum())
+        pixels += mask.size
+        difference = max(difference, float(np.abs(scores - ours.scores).max()), key=_nan_first)
+        overlap[0] += foreground_overlap(mask, ours.mask)
+        if truth is not None:
+            overlap[1] += foreground_overlap(ours.mask, truth)
+            overlap[2] += foreground_overlap(mask, truth)
+    iou, before, after = (float(both / either) if either else None for both, either in overlap)
+    return Comparison(
+        len(pictures),
+        same / pixels,
+        difference,
+        iou,
+        None if before is None or after is None else (before, after),
+        (1e3 * min(times[0]), 1e3 * min(times[1])),
+    )
+
+
+def foreground_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
+    """Pixels in both foregrounds, and in either; the truth's void counts in none."""
+    valid = truth != VOID
+    a, b = (mask > 0) & valid, (truth > 0) & valid
+    return int((a & b).sum()), int((a | b).sum())
+
+
+def _predict(network: Network, image: np.ndarray):
+    with jax.default_matmul_precision("highest"):
+        return network.segmenter(image)
+
+
+def _timed(function: Callable, again: bool) -> tuple:
+    """The result and the seconds it took; the first time of all, it is compiled, too, and so done again."""
+    if again:
+        function()
+    start = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - start
+
+
+def _nan_first(value: float) -> tuple[bool, float]:
+    return np.isnan(value), value

@@ -1,0 +1,134 @@
+"""What is exported: pixels in, masks and scores out, at one size; and what there is to know about it."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from refinenet_jax import models, visualize
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
+
+INPUT, OUTPUTS = "image", ("mask", "scores")
+SMALLEST = 32  # pixels: one in the trunk's last feature map
+BYTES_PER_PIXEL = 1000  # of the network's largest input; XLA takes 520 to 590 for rf_lw_mbv2 and rf101, others more
+
+
+@dataclass(frozen=True)
+class Network:
+    """A segmenter for pictures of one size, in float32.
+
+    Attributes:
+      segmenter: with its scales and flip, which become part of the export.
+      size: (h, w) of the pictures.
+    """
+
+    segmenter: Segmenter
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, segmenter: Segmenter, size: tuple[int, int]) -> "Network":
+        """Takes a segmenter whatever its dtype.
+
+        Raises:
+          UsageError: pictures of this size are too small for the network, or too large for this machine.
+        """
+        if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
+            segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
+        sizes = [models.prepared_size(segmenter.model, size, scale) for scale in segmenter.scales]
+        smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
+        if smallest < SMALLEST:
+            raise UsageError(
+                f"--size={size[0]}x{size[1]} is too small: the network would see {smallest} pixels, and needs {SMALLEST}. "
+                "Give a larger --size, or larger --scales."
+            )
+        need, there = largest * BYTES_PER_PIXEL, _memory()
+        if there is not None and need > there:
+            raise UsageError(
+                f"--size={size[0]}x{size[1]} is too large: the network needs about {need / 1e9:.0f} GB of memory for it, and "
+                f"this machine has {there / 1e9:.0f} GB. Give a smaller --size, or smaller --scales."
+            )
+        return cls(segmenter, size)
+
+    def classify(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What `Segmenter` does with a picture, its padding included.
+
+        Args:
+          image: uint8 RGB [b, h, w, 3].
+
+        Returns:
+          Class ids, uint8 [b, h, w]; probabilities, float32 [b, h, w, c].
+        """
+        height, width = self.size
+        rows, columns = self.segmenter.padded_size({"image": np.empty((height, width, 0))})
+        for axis, length, padded in ((1, height, rows), (2, width, columns)):
+            if padded > length:  # the edge is repeated; as a gather, which every runtime has
+                image = jnp.take(image, np.minimum(np.arange(padded), length - 1), axis)
+        with jax.default_matmul_precision("highest"):  # float32 means float32, on a GPU too
+            scores = self.segmenter.probabilities(self.segmenter.variables, image)[:, :height, :width]
+        return scores.argmax(-1).astype(jnp.uint8), scores
+
+    def input(self, batch: Any) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of a batch of pictures."""
+        return jax.ShapeDtypeStruct((batch, *self.size, 3), jnp.uint8)
+
+
+def metadata(network: Network, description: Mapping[str, Any], source: str, form: str) -> dict[str, Any]:
+    """What every export carries: all that is needed to use it, in JSON.
+
+    Args:
+      network: as exported.
+      description: of the checkpoint, as in model.json.
+      source: name of the checkpoint.
+      form: of the file, as in 'onnx int8'.
+    """
+    segmenter, (height, width) = network.segmenter, network.size
+    model, names = segmenter.model, segmenter.class_names
+    return {
+        "format": form,
+        "variant": description.get("variant") or _variant(model),
+        "class_names": list(names),
+        "class_colours": [f"#{bytes(colour).hex()}" for colour in visualize.palette()[: len(names)]],
+        "input": f"{INPUT}: uint8 [batch, {height}, {width}, 3], RGB of 0 to 255, upright, the first row on top",
+        "outputs": {
+            "mask": f"uint8 [batch, {height}, {width}], index into class_names",
+            "scores": f"float32 [batch, {height}, {width}, {len(names)}], probabilities in the order of class_names",
+        },
+        "inside": f"padding, resizing, normalisation ({model.normalisation}), softmax, resizing back",
+        "scales": list(segmenter.scales),
+        "input_scale": model.input_scale,
+        "flip": segmenter.flip,
+        "source": source,
+        "weights_sha256": _fingerprint(segmenter.variables),
+        "dataset": description.get("dataset", ""),
+        "licence": description.get("licence", "not stated"),
+        "made_by": f"refinenet-jax {version('refinenet-jax')}, jax {jax.__version__}",
+    }
+
+
+def _variant(model: Any) -> str:
+    of_model = getattr(model, "trunk_name", None), getattr(model, "light", None)
+    return next((name for name, of_variant in models.VARIANTS.items() if of_variant == of_model), "unknown")
+
+
+def _fingerprint(variables: Mapping[str, Any]) -> str:
+    """SHA-256 over names and values of all weights."""
+    digest = hashlib.sha256()
+    for place, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(place).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _memory() -> int | None:
+    """Bytes of this machine; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

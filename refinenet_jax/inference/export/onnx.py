@@ -1,0 +1,123 @@
+"""ONNX: the network for ONNX Runtime and whatever else reads it, in float32 or int8.
+
+Written from a plain program, operator by operator: jax2onnx 0.13 cannot trace the network (it stands a function of fewer
+arguments in the place of `jnp.take`), and writes its pools as four-dimensional windows, which ONNX Runtime refuses.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from jax.extend import core
+from onnx import helper
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from refinenet_jax.inference.export import onnx_rules
+from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
+from refinenet_jax.inference.export.onnx_graph import Graph
+from refinenet_jax.inference.export.plain import plain
+
+SUFFIX = ".onnx"
+BATCH = "free"
+OPSET, IR_VERSION = 18, 8  # ONNX Runtime 1.14 and newer
+_QUANTISED = ("Add", "Conv", "Gather", "MaxPool", "Mul")
+
+
+def write(
+    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
+) -> None:
+    """Writes the file.
+
+    Args:
+      path: new file.
+      network: of fewer than 2 GB.
+      about: JSON, for `model.json` among the model's metadata_props.
+      calibration: pictures, uint8 [h, w, 3] of the network's size; where there are any, convolutions and what is between them
+        compute in int8, quantised by ONNX Runtime (QDQ, weights by channel, ranges by what these pictures reach).
+
+    Raises:
+      UsageError: an operator that cannot be written.
+    """
+    model = to_onnx(plain(network.classify, network.input(1)))
+    if calibration:
+        model = _quantise(model, calibration, Path(path).parent)
+    helper.set_model_props(model, {"model.json": json.dumps(about, indent=2)})
+    onnx.save(model, path)
+
+
+def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """What the file says of itself, and the network in ONNX Runtime on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(session.run(list(OUTPUTS), {INPUT: image}))
+
+    return json.loads(session.get_modelmeta().custom_metadata_map["model.json"]), run
+
+
+def to_onnx(program: core.ClosedJaxpr) -> onnx.ModelProto:
+    """A plain program of one input and two outputs as a checked model.
+
+    The batch is free, whatever it was in the program: no node has a shape in it.
+
+    Raises:
+      UsageError: an operator that cannot be written.
+    """
+    graph, jaxpr = Graph(program, [INPUT]), program.jaxpr
+    for equation in jaxpr.eqns:
+        onnx_rules.write(graph, equation)
+    for var, name in zip(jaxpr.outvars, OUTPUTS, strict=True):
+        graph.node("Identity", [graph.read(var)], name)
+    inputs = [_declare(INPUT, jaxpr.invars[0])]
+    outputs = [_declare(name, var) for name, var in zip(OUTPUTS, jaxpr.outvars, strict=True)]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "refinenet_jax", inputs, outputs, graph.initializers),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="refinenet-jax",
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _declare(name: str, var: core.Var) -> onnx.ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(var.aval.dtype))
+    return helper.make_tensor_value_info(name, kind, ["batch", *var.aval.shape[1:]])
+
+
+def _quantise(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder: Path) -> onnx.ModelProto:
+    written, prepared, quantised = (folder / f"{name}.onnx" for name in ("float32", "prepared", "quantised"))
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of what was done on purpose
+    try:
+        onnx.save(model, written)
+        quant_pre_process(written, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            quantised,
+            _Calibration(calibration),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return onnx.load(quantised)
+    finally:
+        logger.setLevel(before)
+
+
+class _Calibration(quantization.CalibrationDataReader):
+    def __init__(self, images: Sequence[np.ndarray]):
+        self._feeds: Iterator[dict] = ({INPUT: image[None]} for image in images)
+
+    def get_next(self) -> dict | None:
+        return next(self._feeds, None)

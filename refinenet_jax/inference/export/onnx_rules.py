@@ -1,0 +1,260 @@
+"""What each operator of a plain program is in ONNX: rule(graph, equation) -> the result's place in the graph.
+
+Where two or three operators have one node that runtimes fuse with the convolution before it, they become it: bias, Relu, Clip.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.extend import core
+from onnx import helper
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.export.onnx_graph import Graph, Tensor
+
+_LETTERS = "abcdefgh"
+
+
+def write(graph: Graph, equation: core.JaxprEqn) -> None:
+    """Adds an equation to the graph.
+
+    Raises:
+      UsageError: it is of a kind that is not known here; none of our networks has such.
+    """
+    name = equation.primitive.name
+    if name not in _RULES:
+        raise UsageError(f"ONNX export has no operator for {name!r}, which this network uses. Take --format=stablehlo.")
+    graph.tensors[equation.outvars[0]] = _RULES[name](graph, equation)
+
+
+def _conv(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    x, kernel = equation.invars
+    params = equation.params
+    _require(params["dimension_numbers"].lhs_spec == (0, 3, 1, 2), "a convolution that is not of [b, h, w, c]")
+    weights = graph.value_of(kernel)
+    _require(
+        weights is not None and params["lhs_dilation"] == (1, 1), "a convolution with computed weights, or transposed"
+    )
+    name = graph.node(
+        "Conv",
+        [graph.read(x, True), graph.constant(weights.transpose(3, 2, 0, 1))],
+        kernel_shape=weights.shape[:2],
+        strides=params["window_strides"],
+        dilations=params["rhs_dilation"],
+        pads=_pads(params["padding"]),
+        group=params["feature_group_count"],
+    )
+    return Tensor(name, True)
+
+
+def _max_pool(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    params = equation.params
+    _require(params["window_dimensions"][::3] == (1, 1), "a pool over images or channels")
+    name = graph.node(
+        "MaxPool",
+        [graph.read(equation.invars[0], True)],
+        kernel_shape=params["window_dimensions"][1:3],
+        strides=params["window_strides"][1:3],
+        pads=_pads(params["padding"][1:3]),
+    )
+    return Tensor(name, True)
+
+
+def _elementwise(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
+    def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+        first = graph.any_channels_first(equation.invars)
+        return Tensor(graph.node(kind, [graph.read(atom, first) for atom in equation.invars]), first)
+
+    return rule
+
+
+def _add(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    """A constant by channel added to the convolution just written is its bias."""
+    y, bias = equation.invars
+    value = graph.value_of(bias)
+    if value is not None and value.shape[:-1] == (1, 1, 1) and graph.value_of(y) is None and graph.uses[y] == 1:
+        node = graph.nodes[-1]
+        if node.op_type == "Conv" and node.output[0] == graph.tensor(y).name and len(node.input) == 2:
+            node.input.append(graph.constant(value.ravel()))
+            return graph.tensor(y)
+    return _elementwise("Add")(graph, equation)
+
+
+def _limit(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
+    """max(x, 0) is Relu, min(max(x, 0), 6) is Clip."""
+
+    def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+        bounds = [value for atom in equation.invars if (value := graph.value_of(atom)) is not None and not value.ndim]
+        if len(bounds) != 1:
+            return _elementwise(kind)(graph, equation)
+        (x,) = (atom for atom in equation.invars if graph.value_of(atom) is None)
+        tensor, (bound,) = graph.tensor(x), bounds
+        last = graph.nodes[-1]
+        if kind == "Max" and bound == -np.inf:
+            return tensor
+        if kind == "Max" and bound == 0:
+            name = graph.node("Relu", [tensor.name])
+        elif kind == "Min" and last.op_type == "Relu" and last.output[0] == tensor.name and graph.uses[x] == 1:
+            graph.nodes.pop()
+            name = graph.node("Clip", [last.input[0], graph.constant(np.zeros_like(bound)), graph.constant(bound)])
+        else:
+            name = graph.node(
+                "Clip", [tensor.name, *(["", graph.constant(bound)] if kind == "Min" else [graph.constant(bound)])]
+            )
+        return Tensor(name, tensor.channels_first)
+
+    return rule
+
+
+def _clamp(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    low, x, high = equation.invars
+    first = graph.any_channels_first([x])
+    return Tensor(graph.node("Clip", [graph.read(x, first), graph.read(low), graph.read(high)]), first)
+
+
+def _cast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    first = graph.any_channels_first(equation.invars)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["new_dtype"]))
+    return Tensor(graph.node("Cast", [graph.read(equation.invars[0], first)], to=kind), first)
+
+
+def _reduce(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
+    def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+        axes = graph.constant(equation.params["axes"])
+        return Tensor(graph.node(kind, [graph.read(equation.invars[0]), axes], keepdims=0))
+
+    return rule
+
+
+def _argmax(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    (axis,) = equation.params["axes"]
+    found = graph.node("ArgMax", [graph.read(equation.invars[0])], axis=axis, keepdims=0)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["index_dtype"]))
+    return Tensor(graph.node("Cast", [found], to=kind))
+
+
+def _gather(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    """Whole slices by their index along one axis, as `jnp.take` picks them."""
+    x, indices = equation.invars
+    numbers, chosen = equation.params["dimension_numbers"], graph.value_of(indices)
+    rank = x.aval.ndim
+    axes = numbers.start_index_map
+    _require(
+        chosen is not None
+        and chosen.ndim == 2
+        and len(axes) == 1
+        and numbers.collapsed_slice_dims == axes
+        and not numbers.operand_batching_dims
+        and tuple(numbers.offset_dims) == tuple(axis for axis in range(rank) if axis != axes[0]),
+        "a gather that is no take along an axis",
+    )
+    tensor = graph.tensor(x)
+    index = graph.constant(chosen[:, 0].astype(np.int64))
+    return Tensor(graph.node("Gather", [tensor.name, index], axis=tensor.axis(axes[0])), tensor.channels_first)
+
+
+def _reverse(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    (x,) = equation.invars
+    tensor = graph.tensor(x)
+    name = tensor.name
+    for axis in equation.params["dimensions"]:
+        index = graph.constant(np.arange(x.aval.shape[axis])[::-1].astype(np.int64))
+        name = graph.node("Gather", [name, index], axis=tensor.axis(axis))
+    return Tensor(name, tensor.channels_first)
+
+
+def _slice(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    (x,) = equation.invars
+    tensor, params = graph.tensor(x), equation.params
+    strides = params["strides"] or (1,) * x.aval.ndim
+    bounds = list(zip(params["start_indices"], params["limit_indices"], strides, strict=True))
+    cut = [(axis, *bound) for axis, bound in enumerate(bounds) if bound != (0, x.aval.shape[axis], 1)]
+    columns = list(zip(*cut, strict=True))
+    axes = [tensor.axis(axis) for axis in columns[0]]
+    inputs = [tensor.name, *map(graph.constant, (columns[1], columns[2], axes, columns[3]))]
+    return Tensor(graph.node("Slice", inputs), tensor.channels_first)
+
+
+def _pad(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    x, value = equation.invars
+    tensor, widths = graph.tensor(x), equation.params["padding_config"]
+    _require(all(low >= 0 and high >= 0 and not inner for low, high, inner in widths), "a pad that cuts or spreads")
+    ordered = tensor.order(widths)
+    pads = graph.constant([low for low, _, _ in ordered] + [high for _, high, _ in ordered])
+    return Tensor(graph.node("Pad", [tensor.name, pads, graph.read(value)]), tensor.channels_first)
+
+
+def _concatenate(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    first = graph.any_channels_first(equation.invars)
+    place = Tensor("", first)
+    names = [graph.read(atom, first) for atom in equation.invars]
+    return Tensor(graph.node("Concat", names, axis=place.axis(equation.params["dimension"])), first)
+
+
+def _dot(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
+    a, b = (atom.aval.ndim for atom in equation.invars)
+    of_a, of_b = list(_LETTERS[:a]), list(_LETTERS[a : a + b].upper())
+    for i, j in zip((*a_sum, *a_batch), (*b_sum, *b_batch), strict=True):
+        of_b[j] = of_a[i]
+    free_a = [letter for i, letter in enumerate(of_a) if i not in (*a_sum, *a_batch)]
+    free_b = [letter for j, letter in enumerate(of_b) if j not in (*b_sum, *b_batch)]
+    result = "".join([*(of_a[i] for i in a_batch), *free_a, *free_b])
+    names = [graph.read(atom) for atom in equation.invars]
+    return Tensor(graph.node("Einsum", names, equation=f"{''.join(of_a)},{''.join(of_b)}->{result}".lower()))
+
+
+def _transpose(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    return Tensor(graph.node("Transpose", [graph.read(equation.invars[0])], perm=equation.params["permutation"]))
+
+
+def _broadcast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    """Only new axes of one element: others come of themselves."""
+    (x, *_), kept = equation.invars, equation.params["broadcast_dimensions"]
+    shape = equation.outvars[0].aval.shape
+    new = [axis for axis in range(len(shape)) if axis not in kept]
+    _require([shape[axis] for axis in kept] == list(x.aval.shape), "a broadcast that repeats")
+    _require(all(shape[axis] == 1 for axis in new), "a broadcast that repeats")
+    return Tensor(graph.node("Unsqueeze", [graph.read(x), graph.constant(new)]))
+
+
+def _same(graph: Graph, equation: core.JaxprEqn) -> Tensor:
+    return graph.tensor(equation.invars[0])
+
+
+def _pads(padding: Any) -> list[int]:
+    return [low for low, _ in padding] + [high for _, high in padding]
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise UsageError(f"ONNX export cannot write {what}, which this network has. Take --format=stablehlo.")
+
+
+_RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {
+    "add": _add,
+    "argmax": _argmax,
+    "broadcast_in_dim": _broadcast,
+    "clamp": _clamp,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _conv,
+    "convert_element_type": _cast,
+    "copy": _same,
+    "div": _elementwise("Div"),
+    "dot_general": _dot,
+    "exp": _elementwise("Exp"),
+    "gather": _gather,
+    "max": _limit("Max"),
+    "min": _limit("Min"),
+    "mul": _elementwise("Mul"),
+    "pad": _pad,
+    "reduce_max": _reduce("ReduceMax"),
+    "reduce_sum": _reduce("ReduceSum"),
+    "reduce_window_max": _max_pool,
+    "rev": _reverse,
+    "slice": _slice,
+    "stop_gradient": _same,
+    "sub": _elementwise("Sub"),
+    "transpose": _transpose,
+}

@@ -1,0 +1,56 @@
+"""StableHLO: the network for JAX itself, on a CPU, a GPU or a TPU, without this library.
+
+The file is a zip of `model.json` and `network.bin`, which `jax.export.deserialize` reads:
+
+    with zipfile.ZipFile("hands.zip") as file:
+        network = jax.jit(jax.export.deserialize(bytearray(file.read("network.bin"))).call)
+    mask, scores = network(image)
+
+JAX promises to read it for six months: it is for serving, not for keeping.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from refinenet_jax.inference.export.network import Network
+
+SUFFIX = ".zip"
+BATCH = "free"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def write(
+    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
+) -> None:
+    """Writes the file.
+
+    Args:
+      path: new file.
+      network: in the forms that are fastest on this machine's kind of device; it runs on the others, too.
+      about: JSON, for `model.json`.
+      calibration: not used; there is no int8 here.
+    """
+    del calibration
+    (batch,) = jax.export.symbolic_shape("batch")
+    exported = jax.export.export(jax.jit(network.classify), platforms=PLATFORMS)(network.input(batch))
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("model.json", json.dumps(about, indent=2))
+        file.writestr("network.bin", exported.serialize())
+
+
+def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """What the file says of itself, and the network: uint8 [b, h, w, 3] -> mask, scores."""
+    with zipfile.ZipFile(path) as file:
+        about = json.loads(file.read("model.json"))
+        call = jax.jit(jax.export.deserialize(bytearray(file.read("network.bin"))).call)
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return jax.device_get(call(image))
+
+    return about, run

@@ -1,0 +1,85 @@
+"""TFLite: the network for telephones and small boards, run by LiteRT, in float32 or int8; one picture at a time."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from jax.extend import core
+
+from refinenet_jax.inference.export import savedmodel
+from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
+from refinenet_jax.inference.export.plain import plain
+
+SUFFIX = ".tflite"
+BATCH = "1"
+_ABOUT, _IDENTIFIER = b"model.json", b"TFL3"
+
+
+def write(
+    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
+) -> None:
+    """Writes the file.
+
+    Args:
+      path: new file.
+      network: of fewer than 2 GB.
+      about: JSON, for the metadata buffer called `model.json`.
+      calibration: pictures, uint8 [h, w, 3] of the network's size; where there are any, all but the normalisation of pixels
+        computes in int8, with ranges by what these pictures reach.
+    """
+    classify = core.jaxpr_as_fun(plain(network.classify, network.input(1)))
+    module = tf.Module()
+    module.classify = savedmodel.function(classify, network, 1, ["cpu"])
+    # Through a SavedModel, so that the file has a signature with names.
+    folder = Path(path).with_suffix(".saved")
+    tf.saved_model.save(module, str(folder), signatures=module.classify)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    if calibration:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ({INPUT: image[None]} for image in calibration)
+        # The builtins in float are for the pixels' uint8 -> float32 and the normalisation.
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # calibration still uses the interpreter that LiteRT is to replace
+        content = converter.convert()
+    Path(path).write_bytes(_with_metadata(content, about))
+
+
+def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """What the file says of itself, and the network in LiteRT: uint8 [1, h, w, 3] -> mask, scores."""
+    content = Path(path).read_bytes()
+    interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+    classify = interpreter.get_signature_runner()
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        results = classify(**{INPUT: image})
+        return tuple(results[name] for name in OUTPUTS)
+
+    return _metadata(content), run
+
+
+def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(json.dumps(about, indent=2).encode(), np.uint8)
+    entry.name, entry.buffer = _ABOUT, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _metadata(content: bytes) -> dict:
+    model = schema.Model.GetRootAs(content)
+    entries = (model.Metadata(i) for i in range(model.MetadataLength()))
+    (buffer,) = (model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == _ABOUT)
+    return json.loads(buffer.DataAsNumpy().tobytes())
