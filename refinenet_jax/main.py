@@ -6,8 +6,14 @@
 
 --job=train makes checkpoints in --workdir; started again, it goes on where it stopped. --job=evaluate scores the best
 checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json, the
-tables and the pictures in --workdir. With --predictions=DIR it scores the masks in a folder, of whatever program, instead of
-a checkpoint. Every field of the config can be set: --config.schedule.learning_rate=1e-4.
+tables, the page evaluation_*.html and the pictures in --workdir. With --predictions=DIR it scores the masks in a folder, of
+whatever program, instead of a checkpoint; with --corruptions a checkpoint under blur, noise and the like, too, which takes 30
+times as long. --job=cross_evaluate scores each of --checkpoints on each of --datasets and compares with what is published:
+
+  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/cross --job=cross_evaluate \
+    --checkpoints=runs/egohands,runs/gtea --datasets=egohands/hands,gtea/wrist
+
+Every field of the config can be set: --config.schedule.learning_rate=1e-4.
 
 A training stopped by SIGTERM saves first and exits with 143. Several processes train as one with the same command on each:
 under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
@@ -23,7 +29,9 @@ from ml_collections import config_flags
 
 from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
+from refinenet_jax.evaluation.label_policies import POLICIES
 from refinenet_jax.training.dry_run import dry_run
 from refinenet_jax.training.loop import train
 from refinenet_jax.training.report import write_report
@@ -32,7 +40,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The config, with a variant behind a colon if need be.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate"], "What to do.")
+_JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "What to do.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, tell what it takes, and write nothing.")
 _CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -52,6 +60,14 @@ _RESIZE_PREDICTIONS = flags.DEFINE_bool(
 _SAVE_PREDICTIONS = flags.DEFINE_bool(
     "save_predictions", False, "Write the masks of --job=evaluate into --workdir; --predictions takes them."
 )
+_CORRUPTIONS = flags.DEFINE_bool(
+    "corruptions", False, "Score the checkpoint of --job=evaluate under six corruptions at five strengths, too."
+)
+_CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "Folders of the runs of --job=cross_evaluate, with commas between.")
+_DATASETS = flags.DEFINE_list("datasets", [], "Datasets of --job=cross_evaluate, named as config.data.name.")
+_POLICY = flags.DEFINE_enum(
+    "policy", POLICIES[0], POLICIES, "Classes that meet in --job=cross_evaluate: hands alone, or arms counted as hands."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -66,6 +82,8 @@ def main(argv: list[str]) -> None:
             print(dry_run(_CONFIG.value, _WORKDIR.value))
         elif _JOB.value == "train":
             train(_CONFIG.value, _WORKDIR.value)
+        elif _JOB.value == "cross_evaluate":
+            cross_evaluate(_CONFIG.value, _WORKDIR.value, _CHECKPOINTS.value, _DATASETS.value, _POLICY.value)
         else:
             _evaluate()
             print(f"Report: {write_report(_WORKDIR.value)}")
@@ -75,11 +93,15 @@ def main(argv: list[str]) -> None:
 
 def _check_flags() -> None:
     """Raises UsageError where a flag would have no effect."""
+    if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
+        for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
+            if flag.value != flag.default:
+                raise UsageError(f"--{flag.name} needs --job=cross_evaluate.")
     if _JOB.value != "evaluate" or _DRY_RUN.value:
-        idle = (_CHECKPOINT, _PREDICTIONS, _SAVE_PREDICTIONS, _RESIZE_PREDICTIONS)
+        idle = (_CHECKPOINT, _PREDICTIONS, _SAVE_PREDICTIONS, _RESIZE_PREDICTIONS, _CORRUPTIONS)
         needed = "--job=evaluate"
     elif _PREDICTIONS.value:
-        idle, needed = (_CHECKPOINT, _SAVE_PREDICTIONS), "a network instead of --predictions"
+        idle, needed = (_CHECKPOINT, _SAVE_PREDICTIONS, _CORRUPTIONS), "a network instead of --predictions"
     else:
         idle, needed = (_RESIZE_PREDICTIONS,), "--predictions"
     for flag in idle:
@@ -93,7 +115,8 @@ def _evaluate() -> None:
         evaluate_predictions(config, workdir, _PREDICTIONS.value, resize=_RESIZE_PREDICTIONS.value)
     else:
         directory = _CHECKPOINT.value or workdir
-        evaluate_checkpoint(config, workdir, directory, save_predictions=_SAVE_PREDICTIONS.value)
+        options = {"save_predictions": _SAVE_PREDICTIONS.value, "corrupted": _CORRUPTIONS.value}
+        evaluate_checkpoint(config, workdir, directory, **options)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -59,6 +59,13 @@ def test_the_papers_protocol_is_asked_for_where_its_scripts_count(module):
         (["--job=evaluate", "--resize_predictions"], "--resize_predictions needs --predictions"),
         (["--job=evaluate", "--predictions=x", "--save_predictions"], "--save_predictions needs a network instead of"),
         (["--job=evaluate", "--predictions=x", "--checkpoint=y"], "--checkpoint needs a network instead of"),
+        (["--job=evaluate", "--predictions=x", "--corruptions"], "--corruptions needs a network instead of"),
+        (["--corruptions"], "--corruptions needs --job=evaluate"),
+        (["--job=evaluate", "--datasets=x"], "--datasets needs --job=cross_evaluate"),
+        (["--policy=merge_to_hand"], "--policy needs --job=cross_evaluate"),
+        (["--job=cross_evaluate", "--checkpoint=x"], "--checkpoint needs --job=evaluate"),
+        (["--job=cross_evaluate", "--checkpoints=x,y", "--datasets=z", "--policy=merge_to_hand"], None),
+        (["--job=evaluate", "--corruptions"], None),
         (["--job=evaluate", "--predictions=x", "--resize_predictions"], None),
         (["--job=evaluate", "--checkpoint=x", "--save_predictions"], None),
         ([], None),
@@ -73,7 +80,8 @@ def test_flags_without_effect_are_refused(arguments, says):
             with pytest.raises(UsageError, match=says):
                 main._check_flags()
     finally:
-        for flag in ("job", "dry_run", "checkpoint", "predictions", "resize_predictions", "save_predictions"):
+        idle = ("checkpoint", "predictions", "resize_predictions", "save_predictions", "corruptions")
+        for flag in ("job", "dry_run", *idle, "checkpoints", "datasets", "policy"):
             flags.FLAGS[flag].unparse()
         flags.FLAGS.unparse_flags()
 

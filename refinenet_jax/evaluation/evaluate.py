@@ -1,9 +1,8 @@
 """A dataset -> a table of scores, and from it the figures and pictures of a checkpoint or of masks in a folder."""
 
 import os
-import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
@@ -11,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from refinenet_jax import parallel
+from refinenet_jax import checkpoint, parallel
 from refinenet_jax.data import Source, check_masks, open_source, read_ahead
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import calibration, cvpr18, predictions, protocols, report
+from refinenet_jax.evaluation import calibration, corruptions, cvpr18, predictions, protocols, results
+from refinenet_jax.evaluation.mask_store import MaskStore
 from refinenet_jax.evaluation.metrics import confusion
 from refinenet_jax.evaluation.scores import Collector, Scores
 from refinenet_jax.inference.segmenter import Segmenter
@@ -56,7 +56,13 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
     return evaluate
 
 
-def score(segmenter: Segmenter, source: Source, options: ConfigDict, folder: Path | None = None) -> Scores:
+def score(
+    segmenter: Segmenter,
+    source: Source,
+    options: ConfigDict,
+    folder: Path | None = None,
+    store: MaskStore | None = None,
+) -> Scores:
     """Segments every image of a source once and measures it at its own size.
 
     The masks come to the host, where the counts are made of them in threads beside the network: the same counts as of masks
@@ -68,6 +74,7 @@ def score(segmenter: Segmenter, source: Source, options: ConfigDict, folder: Pat
       source: pictures and truth.
       options: `config.evaluate`, of which only `protocols` and `batch_size` count.
       folder: where the masks are written as strict/ID.png, and those of the second pass as cvpr18/ID.png; None for nowhere.
+      store: where this process's masks are kept, too.
 
     Raises:
       UsageError: a picture cannot be read, or a mask not be written; on all processes.
@@ -75,8 +82,11 @@ def score(segmenter: Segmenter, source: Source, options: ConfigDict, folder: Pat
     protocols.check(options.protocols)
     refused, published = None, None
 
-    def keep(kind: str) -> Callable[[str, np.ndarray], None]:
-        return partial(predictions.write, folder / kind) if folder else lambda name, mask: None
+    def keep(kind: str) -> Callable[[str, np.ndarray], object]:
+        sinks = [partial(predictions.write, folder / kind)] if folder else []
+        if store is not None and kind == "strict":
+            sinks.append(store.add)
+        return lambda name, mask: [sink(name, mask) for sink in sinks]
 
     with Collector(source.info, len(source)) as collector:
         try:
@@ -95,16 +105,11 @@ def _examine(
     source: Source,
     batch_size: int,
     collector: Collector,
-    keep: Callable[[str, np.ndarray], None],
+    keep: Callable[[str, np.ndarray], object],
 ) -> np.ndarray:
     """Gives the collector this process's masks; returns the calibration, int64 [bins, k]."""
 
-    def examine(variables: dict, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        images, masks = batch
-        probabilities = segmenter.probabilities(variables, images)
-        return jnp.argmax(probabilities, -1).astype(jnp.uint8), calibration.histogram(probabilities, masks)
-
-    examine_batch = parallel.parallel_map(examine)
+    examine_batch = _examiner(segmenter)
     mine = _share(source)
     indices = iter(mine)
     total = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
@@ -122,16 +127,34 @@ def _examine(
     return total
 
 
+@lru_cache(maxsize=1)  # of the last network: all corruptions of a source are scored by the same program
+def _examiner(segmenter: Segmenter) -> Callable:
+    """(variables, (images, masks)) -> masks uint8 [b, h, w] and calibration counts [b, bins, k]."""
+
+    def examine(variables: dict, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        images, masks = batch
+        probabilities = segmenter.probabilities(variables, images)
+        return jnp.argmax(probabilities, -1).astype(jnp.uint8), calibration.histogram(probabilities, masks)
+
+    return parallel.parallel_map(examine)
+
+
 def evaluate_checkpoint(
-    config: ConfigDict, workdir: str | os.PathLike, directory: str | os.PathLike, *, save_predictions: bool = False
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    directory: str | os.PathLike,
+    *,
+    save_predictions: bool = False,
+    corrupted: bool = False,
 ) -> dict:
     """Scores a checkpoint on `config.evaluate.split`, prints the figures and writes them into `workdir`.
 
     Args:
       config: its `data` and `evaluate` say on what and how.
-      workdir: where metrics.json, the table of all images and the pictures go.
+      workdir: where metrics.json, the table of all images, the page and the pictures go.
       directory: training folder that holds the checkpoint.
       save_predictions: whether the masks are written there, too.
+      corrupted: whether it is scored under all `corruptions`, too, which takes 30 times as long.
 
     Returns:
       The figures by protocol (`protocols.figures`).
@@ -146,12 +169,22 @@ def evaluate_checkpoint(
     check_classes(segmenter, source, directory)
     check_masks(source)
     workdir = Path(workdir)
-    folder = workdir / f"predictions_{slug(source, options.split)}" if save_predictions else None
-    scores = score(segmenter, source, options, folder)
+    folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
+    store = MaskStore()
+    scores = score(segmenter, source, options, folder, store)
+    store.gather()
+    worse = _corruptions(segmenter, source, options, scores) if corrupted else None
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
+    description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
     about = {"checkpoint": str(directory)}
-    figures = _tell(scores, source, options, workdir, title, about, lambda example: segmenter(example["image"]).mask)
+    facts = {
+        "network": description.get("variant", ""),
+        "trained on": description.get("dataset", ""),
+        "scales": f"{scales}, on top of the network's {segmenter.model.input_scale}",
+        "mirrored": "averaged with the mirrored image" if options.flip else "no",
+    }
+    figures = results.tell(scores, source, options, workdir, title, about, store.mask, facts, worse)
     if folder and parallel.is_main_process():
         print(f"Masks: {folder}")
     return figures
@@ -187,7 +220,7 @@ def evaluate_predictions(
         pair = masks.read(example)
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
-    return _tell(scores, source, options, Path(workdir), title, about, predict)
+    return results.tell(scores, source, options, Path(workdir), title, about, predict)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:
@@ -205,34 +238,10 @@ def check_classes(segmenter: Segmenter, source: Source, directory: str | os.Path
         )
 
 
-def slug(source: Source, split: str) -> str:
-    """A dataset and its split as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", f"{source.info.name}_{split}").strip("_")
-
-
-def _tell(
-    scores: Scores,
-    source: Source,
-    options: ConfigDict,
-    workdir: Path,
-    title: str,
-    about: dict[str, str],
-    predict: Callable[[dict], np.ndarray],
-) -> dict:
-    """Prints the table, and writes metrics.json, a row for each image, and the best and worst pictures."""
-    figures = protocols.figures(scores, source.info.name, options.protocols)
-    if parallel.is_main_process():
-        workdir.mkdir(parents=True, exist_ok=True)
-        name = slug(source, options.split)
-        picture, rows = workdir / f"evaluation_{name}.png", workdir / f"per_image_{name}.csv"
-        report.write_metrics(workdir / "metrics.json", title, {**about, **figures})
-        report.write_per_image(rows, scores)
-        is_drawn = report.write_gallery(picture, predict, source, scores)
-        print(report.table(title, figures))
-        print(f"Figures: {workdir / 'metrics.json'}\nEach image: {rows}")
-        if is_drawn:
-            print(f"Pictures: {picture}")
-    return figures
+def _corruptions(segmenter: Segmenter, source: Source, options: ConfigDict, clean: Scores) -> dict[str, dict]:
+    """What `corruptions.curves` tells; all processes must call it."""
+    strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
+    return corruptions.curves(source, lambda worse: clean if worse is source else score(segmenter, worse, strict))
 
 
 def _share(source: Source) -> range:

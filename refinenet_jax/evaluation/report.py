@@ -1,15 +1,13 @@
-"""Figures and pictures of an evaluation: a table for the terminal, metrics.json, a row for each image, a gallery."""
+"""Figures of an evaluation: a table for the terminal, metrics.json, a row for each image."""
 
 import csv
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from refinenet_jax import visualize
-from refinenet_jax.data import Source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.protocols import PROTOCOLS
@@ -24,12 +22,12 @@ Row = tuple[str, dict[str, float | None], list[float] | None]
 def table(title: str, figures: Mapping[str, Mapping]) -> str:
     """The figures of `protocols.figures`, the protocols side by side, in lines of at most WIDTH columns."""
     columns = [name for name in PROTOCOLS if name in figures]
-    rows = list(_rows(figures))
-    width = max(len(name) for name, *_ in rows)
-    has_intervals = any(interval for *_, interval in rows)
+    told = list(rows(figures))
+    width = max(len(name) for name, *_ in told)
+    has_intervals = any(interval for *_, interval in told)
     head = "".join(f"  {name:>6}" + " " * 14 * (name == "strict" and has_intervals) for name in columns)
     lines = [*textwrap.wrap(title, WIDTH), "-" * (width + len(head)), " " * width + head]
-    for name, values, interval in rows:
+    for name, values, interval in told:
         line = f"{name:<{width}}"
         for column in columns:
             value = values.get(column, "")
@@ -37,7 +35,8 @@ def table(title: str, figures: Mapping[str, Mapping]) -> str:
             if column == "strict" and has_intervals:
                 line += f" {'{:.3f} - {:.3f}'.format(*interval) if interval else '':>13}"
         lines.append(line)
-    return "\n".join(line.rstrip() for line in [*lines, *_notes(figures)])
+    lines += [line for note in notes(figures) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def write_metrics(path: Path, key: str, summary: Mapping) -> None:
@@ -82,37 +81,7 @@ def write_per_image(path: Path, scores: Scores) -> None:
     partial.replace(path)
 
 
-def write_gallery(path: Path, predict: Callable[[dict], np.ndarray], source: Source, scores: Scores) -> bool:
-    """Writes a picture of the two best, two median and two worst images, by hand IoU: image, truth, prediction.
-
-    Args:
-      path: PNG or JPEG file to write.
-      predict: gives the scored mask, uint8 [h, w], of an example.
-      source: its images.
-      scores: of each.
-
-    Returns:
-      Whether there was anything to draw: an image with a hand.
-    """
-    ious = scores.hand_iou
-    order = np.flatnonzero(~np.isnan(ious))
-    order = order[np.argsort(ious[order], kind="stable")]
-    if not len(order):
-        return False
-    middle = len(order) // 2
-    picks = {"best": order[:-3:-1], "median": order[middle : middle + 2], "worst": order[:2]}
-    rows, captions = [], []
-    for label, indices in picks.items():
-        for index in indices:
-            example = source[int(index)]
-            image = example["image"]
-            rows.append((image, *(visualize.overlay(image, mask) for mask in (example["mask"], predict(example)))))
-            captions.append(f"{label}: {example['id']}   hand IoU {ious[index]:.3f}")
-    visualize.write(str(path), visualize.gallery(rows, captions, ("image", "truth", "prediction")))
-    return True
-
-
-def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
+def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
     """The name of each figure, its value by protocol, and its interval in the strict one."""
 
     def row(name: str, key: str, *protocols: str) -> Iterator[Row]:
@@ -141,13 +110,13 @@ def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
         yield "calibration error", {"strict": figures["calibration"]["ece"]}, None
 
 
-def _notes(figures: Mapping[str, Mapping]) -> Iterator[str]:
+def notes(figures: Mapping[str, Mapping]) -> Iterator[str]:
     """What has to be known to read the table."""
     if strict := figures.get("strict"):
         yield f"{strict['images']} images, {strict['empty_images']} of them without hands in truth and prediction"
         if strict["missing_predictions"]:
             yield f"missing predictions: {strict['missing_predictions']}, counted as all background"
-        yield from textwrap.wrap(figures["intervals"]["about"], WIDTH)
+        yield figures["intervals"]["about"]
     if published := figures.get("cvpr18"):
         images, divisor = published["images"], published["divided_by"]
         if divisor != images:

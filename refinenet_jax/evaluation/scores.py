@@ -29,6 +29,7 @@ class Scores:
       cvpr18: int64 [n, 2, 2], confusion of background and hand as the scripts of the CVPR 2018 paper see the images, from
         predictions of their own; see `cvpr18.compare`. None where nobody asked for it.
       found: bool [n], whether there was a prediction. Where there was none, all of it counts as background. None: all.
+      frames: int64 [n], the number of each image in its video, -1 where it has none. None: nobody has.
     """
 
     class_names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Scores:
     attributes: dict[str, np.ndarray] = field(default_factory=dict)
     cvpr18: np.ndarray | None = None
     found: np.ndarray | None = None
+    frames: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,6 +59,7 @@ class Scores:
             attributes={name: values[indices] for name, values in self.attributes.items()},
             cvpr18=None if self.cvpr18 is None else self.cvpr18[indices],
             found=None if self.found is None else self.found[indices],
+            frames=None if self.frames is None else self.frames[indices],
         )
 
     @property
@@ -129,6 +132,7 @@ class Collector:
             attributes={name: np.array([row["attributes"][name] for row in rows]) for name in rows[0]["attributes"]},
             cvpr18=cvpr18,
             found=np.array([row["found"] for row in rows]),
+            frames=np.array([row["frame"] for row in rows], np.int64),
         )
 
     def _measure(self, index: int, example: dict[str, Any], prediction: np.ndarray, found: bool) -> dict:
@@ -138,6 +142,7 @@ class Collector:
             "index": index,
             "id": example["id"],
             "video": str(example.get("video", "")),
+            "frame": int(example.get("frame", -1)),
             "found": found,
             "counts": metrics.count(truth, prediction, len(self._class_names)),
             "boundary": boundary.counts(truth, prediction),

@@ -1,38 +1,19 @@
 """Curves of a run by step, as SVG to be put into a page."""
 
-import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from refinenet_jax import plots
+from refinenet_jax.plots import COLOURS
+
 Curve = Mapping[float, float]  # value by step, NaN where there is none
 
-COLOURS = ("#1f5f99", "#d0722a", "#2f8f6b", "#8c5aa8", "#8a8f98")
 RESUMED, LEFT_OUT = "#9aa3af", "#c0392b"
 _MAX_POINTS = 600  # of a curve; more could not be told apart
 _LOG_FROM = 50  # largest over smallest value from which a logarithmic axis shows more
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text, in the page's font
-    "text.parse_math": False,
-    "font.size": 8,
-    "axes.edgecolor": "#c3c8d0",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#eceef1",
-    "axes.axisbelow": True,
-    "text.color": "#5b6472",
-    "xtick.color": "#c3c8d0",
-    "ytick.color": "#c3c8d0",
-    "xtick.labelcolor": "#5b6472",
-    "ytick.labelcolor": "#5b6472",
-    "axes.labelcolor": "#5b6472",
-    "lines.linewidth": 1.3,
-}
 
 
 def number(value: Any) -> float:
@@ -74,11 +55,10 @@ def draw(
     Returns:
       An svg element; more than 600 points of a curve are means of neighbours.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with plots.style():
         figure = Figure(figsize=(4.6, 2.5), layout="constrained")
         axes = figure.add_subplot(xlabel="step")
         values = []
@@ -103,12 +83,7 @@ def draw(
             axes.axvline(step, color=RESUMED, linestyle=":", linewidth=1, zorder=0)
         at_the_bottom = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         axes.plot(left_out, np.zeros(len(left_out)), "^", color=LEFT_OUT, markersize=4, **at_the_bottom)
-        file = io.StringIO()
-        undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=undated)
-    svg = file.getvalue()
-    # Names of groups would be there once for every picture on the page.
-    return re.sub(r'<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])
+        return plots.svg(figure, name)
 
 
 def _thin(points: Curve) -> tuple[np.ndarray, np.ndarray]:

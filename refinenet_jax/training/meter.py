@@ -35,7 +35,7 @@ class Meter:
         log: Log,
         skipped: int = 0,
     ):
-        """Begins behind `first_step`; `skipped` steps up to there were left out, which the optimiser's schedule does not count."""
+        """Begins behind `first_step`; the optimiser's schedule does not count the `skipped` steps left out up to there."""
         self._num_steps, self._batch_size = num_steps, batch_size
         self._schedule, self._class_names = schedule, class_names
         self._log = log

@@ -4,11 +4,9 @@ It is made of what lies in the folder: model.json, log.jsonl, metrics.json and e
 what is damaged is named; the same folder gives the same page.
 """
 
-import base64
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -20,9 +18,10 @@ from refinenet_jax import parallel
 from refinenet_jax.checkpoint import BEST, DESCRIPTION
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
+from refinenet_jax.page import descriptions, figure, label, page, panels, paragraph, picture, swatches, table, text
+from refinenet_jax.plots import COLOURS
 from refinenet_jax.training import log
-from refinenet_jax.training.curves import COLOURS, LEFT_OUT, RESUMED, curve, draw, is_drawable, number
-from refinenet_jax.training.page import descriptions, label, page, paragraph, swatches, table, text
+from refinenet_jax.training.curves import LEFT_OUT, RESUMED, curve, draw, is_drawable, number
 
 NAME = "report.html"
 _MAX_EVENTS, _MAX_PICTURES, _MAX_FIGURES = 200, 20, 500
@@ -63,7 +62,7 @@ def _page(workdir: Path) -> str:
         ("Network", _network(model)),
         ("Curves", _curves(training, evaluations, events)),
         ("Evaluations during training", _evaluations(evaluations)),
-        ("Evaluations of checkpoints", _metrics(_load(workdir / "metrics.json"))),
+        ("Evaluations of checkpoints", _metrics(_load(workdir / "metrics.json")) + _pages(workdir)),
         ("Pictures", _pictures(workdir)),
         ("Events", _events(events)),
     )
@@ -123,10 +122,10 @@ def _curves(training: Sequence[dict], evaluations: Sequence[dict], events: Seque
         if curves:
             legend = swatches(COLOURS, curves) if len(curves) > 1 else ""
             svg = draw(name, list(curves.values()), axis=axis, **marks)
-            figures.append(f"<figure><figcaption><b>{name}</b> {legend}</figcaption>\n{svg}</figure>\n")
+            figures.append(figure(name, svg, legend))
     key = swatches([RESUMED], ["dotted line: resumed"]) if resumed else ""
     key += swatches([LEFT_OUT], ["triangle: step left out"]) if left_out else ""
-    return f"<div class=curves>\n{''.join(figures)}</div>\n<p class=key>{key}</p>\n" if figures else ""
+    return f"{panels(figures, 'curves')}<p class=key>{key}</p>\n" if figures else ""
 
 
 def _marks(events: Sequence[dict], what: str, last: float) -> list[float]:
@@ -150,7 +149,7 @@ def _evaluations(evaluations: Sequence[dict]) -> str:
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
     """A column for every evaluation, a few side by side."""
-    columns = {title: dict(_flatten(value)) for title, value in metrics.items()}
+    columns = {title: dict(_flatten(_without_corruptions(value))) for title, value in metrics.items()}
     tables = []
     for first in range(0, len(columns), _SIDE_BY_SIDE):
         titles = list(columns)[first : first + _SIDE_BY_SIDE]
@@ -160,12 +159,21 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     return "".join(tables)
 
 
+def _without_corruptions(summary: Any) -> Any:
+    """Their two hundred figures are curves on the page of the evaluation."""
+    return (
+        {key: value for key, value in summary.items() if key != "corruptions"} if isinstance(summary, dict) else summary
+    )
+
+
+def _pages(workdir: Path) -> str:
+    names = [path.name for path in sorted(workdir.glob("evaluation_*.html"))[:_MAX_PICTURES]]
+    return paragraph(f"More of each in the same folder: {', '.join(names)}") if names else ""
+
+
 def _pictures(workdir: Path) -> str:
-    figures = [
-        f"<figure class=picture><figcaption>{escape(path.stem)}</figcaption>\n{_picture(path)}</figure>\n"
-        for path in sorted(workdir.glob("evaluation_*.png"))[:_MAX_PICTURES]
-    ]
-    return "".join(figures)
+    paths = sorted(workdir.glob("evaluation_*.png"))[:_MAX_PICTURES]
+    return "".join(figure(path.stem, _picture(path), kind="picture") for path in paths)
 
 
 def _picture(path: Path) -> str:
@@ -177,10 +185,7 @@ def _picture(path: Path) -> str:
     height, width = pixels.shape[:2]
     factor = min(_PICTURE[0] / width, _PICTURE[1] / height, 1)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    pixels = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, 88))
-    source = f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
-    return f'<img src="{source}" width={size[0]} height={size[1]} alt="{escape(path.stem)}">'
+    return picture(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), path.stem)
 
 
 def _events(events: Sequence[dict]) -> str:

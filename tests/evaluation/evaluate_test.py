@@ -25,6 +25,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import (
     attributes,
     boundary,
+    corruptions,
     cvpr18,
     evaluate,
     metrics,
@@ -237,6 +238,7 @@ def test_checkpoint_is_scored_as_its_network_is(trained, source, tmp_path, monke
     assert cv2.imread(str(tmp_path / "out" / "evaluation_squares_test.png")) is not None
     rows = list(csv.DictReader((tmp_path / "out" / "per_image_squares_test.csv").open()))
     assert [row["id"] for row in rows] == [example["id"] for example in source]
+    assert "<h2>Worst images</h2>" in (tmp_path / "out" / "evaluation_squares_test.html").read_text()
     assert f"{expected['mean_iou']:.4f}" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("predictions*"))
 
@@ -252,6 +254,22 @@ def test_saved_masks_of_a_checkpoint_are_scored_without_it(trained, source, tmp_
     assert written == {"predictions": str(folder), **again}
     pictures = [cv2.imread(str(tmp_path / name / "evaluation_squares_test.png")) for name in ("out", "again")]
     np.testing.assert_array_equal(*pictures)  # the masks that were scored are shown
+
+
+def test_corruptions_are_scored_where_they_are_asked_for(trained, tmp_path, monkeypatch):
+    source = tiny.Pictures([(24, 32)] * 3)
+    monkeypatch.setattr(evaluate, "open_source", lambda *_: source)
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", {"jpeg": corruptions.CORRUPTIONS["jpeg"]})
+    figures = evaluate.evaluate_checkpoint(_config(), tmp_path, trained, corrupted=True)
+    (written,) = json.loads((tmp_path / "metrics.json").read_text()).values()
+    assert list(written["corruptions"]) == ["jpeg", "mean"]
+    told = [written["corruptions"]["jpeg"][str(strength)]["hand_iou"] for strength in range(6)]
+    assert told[0] == figures["strict"]["hand_iou"]
+    segmenter = _segmenter()
+    worse = [corruptions.corrupt(example, "jpeg", 5) for example in source]
+    counts = np.array([_counts(segmenter, example) for example in worse])
+    assert told[5] == metrics.summarise(counts, tiny.SQUARES.class_names)["hand_iou"] != told[0]
+    assert "<h2>Corruptions</h2>" in (tmp_path / "evaluation_squares_test.html").read_text()
 
 
 def test_dataset_with_other_classes_is_refused(trained, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import csv
 import json
 
-import cv2
 import numpy as np
 import pytest
 import tiny
@@ -124,32 +123,3 @@ def test_rows_of_images(tmp_path):
     assert [row["hands"] for row in rows] == ["1", "", "2"]
     assert [row["place"] for row in rows] == ["OFFICE", "", 'a,"b"']
     assert [p.name for p in tmp_path.iterdir()] == ["images.csv"]
-
-
-@pytest.fixture(scope="module")
-def source():
-    return tiny.Pictures([(24, 32)] * 9)
-
-
-def test_gallery_shows_best_first_and_worst_last(source, tmp_path, monkeypatch):
-    """Six rows by hand IoU; pictures without hands in truth and prediction are left out."""
-    counts = np.zeros((9, 2, 2), np.int64)
-    counts[:, 0, 0] = 10
-    counts[:8, 1, 1] = [5, 1, 9, 2, 7, 3, 8, 4]
-    counts[:8, 1, 0] = 10 - counts[:8, 1, 1]
-    captions = []
-    monkeypatch.setattr(
-        report.visualize,
-        "gallery",
-        lambda rows, texts, titles, draw=report.visualize.gallery: captions.extend(texts) or draw(rows, texts, titles),
-    )
-    path = tmp_path / "gallery.png"
-    assert report.write_gallery(path, lambda example: example["mask"], source, scores(counts))
-    assert [text.split(": picture-")[0] for text in captions] == ["best", "best", "median", "median", "worst", "worst"]
-    assert [int(text.split("picture-")[1].split()[0]) for text in captions] == [2, 6, 0, 4, 1, 3]
-    assert cv2.imread(str(path)).shape[1] > 3 * 320
-
-
-def test_gallery_of_nothing_is_no_file(source, tmp_path):
-    assert not report.write_gallery(tmp_path / "x.png", lambda example: example["mask"], source, scores([EMPTY] * 9))
-    assert not list(tmp_path.iterdir())

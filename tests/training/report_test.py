@@ -103,6 +103,16 @@ def test_a_whole_run_is_on_the_page(tmp_path):
     assert len(page.svgs) == 5
 
 
+def test_pages_of_evaluations_are_named_and_their_many_figures_left_to_them(tmp_path):
+    corruptions = {"jpeg": {"0": {"hand_iou": 0.123}}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"x": {"mean_iou": 0.5, "corruptions": corruptions}}))
+    (tmp_path / "evaluation_x_test.html").write_text("a page")
+    page = Page(report.write_report(tmp_path))
+    assert page.has("More of each in the same folder: evaluation_x_test.html")
+    assert page.has("0.5000")
+    assert not page.has("0.1230")
+
+
 def test_the_page_needs_nothing_but_itself(tmp_path):
     page = _run(tmp_path)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}

@@ -1,9 +1,13 @@
 """The pieces of an HTML page that needs no other file, no script and no network. All text is escaped here, once."""
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
+
+import cv2
+import numpy as np
 
 _MAX_TEXT = 400  # characters of one value
 
@@ -32,8 +36,17 @@ figcaption { margin-bottom: 0.35rem; }
 figcaption b { margin-right: 0.6rem; color: var(--ink); font-weight: 600; }
 figcaption span, .key span { margin-right: 0.8rem; white-space: nowrap; }
 .swatch { display: inline-block; width: 0.9rem; height: 3px; margin-right: 0.35rem; vertical-align: middle; }
+.boxes .swatch { height: 0.6rem; border-radius: 2px; }
 svg, img { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit !important; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1.5rem 2rem;
+  align-items: start; margin-bottom: 1.5rem; }
+.panels.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+.case { margin-bottom: 1.5rem; }
+.case div { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(48%, 12rem), 1fr)); gap: 0.35rem; }
+.case img { border-radius: 3px; }
+.points { margin: 0.5rem 0; padding-left: 1.1rem; }
+.points li { margin: 0.4rem 0; }
 .picture { margin-bottom: 2rem; }
 .picture img { border: 1px solid var(--line); border-radius: 4px; }
 .scroll { overflow: auto; max-height: 36rem; margin-bottom: 1.5rem; }
@@ -43,6 +56,10 @@ th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line)
 td { vertical-align: top; overflow-wrap: anywhere; }
 .figures th, .figures td { text-align: right; padding: 0.35rem 0.4rem; }
 .figures th:first-child, .figures td:first-child { text-align: left; }
+.scores td, .scores th { text-align: right; white-space: nowrap; padding: 0.35rem 0.4rem; }
+.scores th { white-space: normal; }
+.scores td:first-child, .scores th:first-child { text-align: left; padding-left: 0; }
+.sources td { overflow-wrap: normal; }
 .figures td:first-child, .events td:first-child, .events td:last-child { white-space: nowrap; }
 .best { background: var(--best); font-weight: 600; }
 @media print { body { font-size: 11px; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }
@@ -79,6 +96,30 @@ def paragraph(text: str) -> str:
     return f"<p class=quiet>{escape(text)}</p>\n" if text else ""
 
 
+def points(texts: Iterable[str]) -> str:
+    """A list of sentences."""
+    items = "".join(f"<li>{escape(text)}</li>\n" for text in texts)
+    return f"<ul class=points>\n{items}</ul>\n" if items else ""
+
+
+def figure(title: str, content: str, legend: str = "", kind: str = "") -> str:
+    """A picture below its title; `content` and `legend` are HTML, `kind` is a class of the style, such as picture or case."""
+    kind = f" class={kind}" if kind else ""
+    return f"<figure{kind}><figcaption><b>{escape(title)}</b> {legend}</figcaption>\n{content}</figure>\n"
+
+
+def panels(figures: Sequence[str], kind: str = "panels") -> str:
+    """Figures beside each other, as many as there is room for."""
+    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
+
+
+def picture(pixels: np.ndarray, alt: str, quality: int = 88) -> str:
+    """An image uint8 [h, w, 3] RGB within the page, as a JPEG."""
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    source = f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
+    return f'<img src="{source}" width={pixels.shape[1]} height={pixels.shape[0]} alt="{escape(alt)}">'
+
+
 def descriptions(kind: str, entries: Iterable[Sequence[str]]) -> str:
     """A list of names, each with one text or more; `kind` is a class of the style, tiles or facts."""
     groups = [
@@ -89,7 +130,7 @@ def descriptions(kind: str, entries: Iterable[Sequence[str]]) -> str:
 
 
 def table(kind: str, header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """A table of texts, nothing without rows; `kind` is a class of the style, figures or events; row `best` stands out."""
+    """A table of texts, nothing without rows; `kind` is a class of the style, such as scores; row `best` stands out."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
         return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
@@ -110,18 +151,28 @@ def swatches(colours: Iterable[str], texts: Iterable[str]) -> str:
 
 
 def text(value: Any, form: str = ".6g") -> str:
-    """A value of JSON for a reader, floats in the given form."""
+    """A value of JSON for a reader, floats in the given form, '-' for None and NaN."""
     if isinstance(value, dict):
         value = [f"{name} {_inner(part, form)}" for name, part in value.items()]
     if isinstance(value, list):
         value = ", ".join(_inner(part, form) for part in value[:100]) or "none"
-    if value is None:
+    if value is None or value != value:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return format(value, "," if isinstance(value, int) else form)
     return value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + " …"
+
+
+def fraction(value: float | None) -> str:
+    """A number between 0 and 1."""
+    return text(value, ".3f")
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Two numbers and what is between them, '-' for None."""
+    return "-" if ends is None else f"{ends[0]:.3f} - {ends[1]:.3f}"
 
 
 def label(key: str) -> str:

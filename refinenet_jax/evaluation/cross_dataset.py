@@ -1,0 +1,168 @@
+"""What networks are worth on each other's datasets: a matrix of checkpoints and datasets, beside the published one.
+
+Every pair is scored once and kept in cross_dataset.json: a run that was stopped goes on with the next pair, and another
+checkpoint or dataset costs only its own pairs.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from refinenet_jax import checkpoint, parallel
+from refinenet_jax.data import Source, check_masks, open_source
+from refinenet_jax.data.folders.listing import all_files
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation import cross_report, label_policies, protocols
+from refinenet_jax.evaluation.cross_report import Cell
+from refinenet_jax.evaluation.evaluate import score
+from refinenet_jax.evaluation.report import write_metrics
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.progress import say
+
+FILE = "cross_dataset.json"
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A checkpoint before it is loaded: its classes, what it was trained on ('' if not told), and what tells it from others."""
+
+    path: str
+    class_names: tuple[str, ...]
+    trained_on: str
+    fingerprint: str
+
+
+def cross_evaluate(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    checkpoints: Sequence[str],
+    datasets: Sequence[str],
+    policy: str = "hands_only",
+) -> list[Cell]:
+    """Scores every checkpoint on `config.evaluate.split` of every dataset, and prints and writes the matrix.
+
+    Args:
+      config: its `evaluate` says how, `data.dir` where datasets are.
+      workdir: where cross_dataset.json, .csv and .html and the heat map go.
+      checkpoints: folders of runs, or files of weights.
+      datasets: names as in `config.data.name`.
+      policy: one of label_policies.POLICIES.
+
+    Returns:
+      The pairs, checkpoint by checkpoint.
+
+    Raises:
+      UsageError: a checkpoint, dataset or pair that cannot be scored; before any is.
+    """
+    options = config.evaluate
+    protocols.check(options.protocols)
+    for flag, names in (("checkpoints", checkpoints), ("datasets", datasets)):
+        if not names or len(set(names)) < len(names):
+            raise UsageError(
+                f"--{flag} is {','.join(names) or 'empty'}; give one or more, each once, with commas between."
+            )
+    networks = [_network(path) for path in checkpoints]
+    sources = {name: open_source(name, options.split, config.data.dir) for name in datasets}
+    mappings = _meet(networks, sources, policy)
+    for source in sources.values():
+        check_masks(source)
+    workdir = Path(workdir)
+    results = parallel.gather_json(_read(workdir / FILE))[0]  # the main process's, should they differ
+    cells = []
+    for network in networks:
+        segmenter = None
+        for name, source in sources.items():
+            title = f"{network.path} on {name} [{options.split}]"
+            key = _key(network, source, options, policy)
+            entry = results.get(title)
+            if not entry or entry.get("key") != key:
+                segmenter = segmenter or Segmenter.from_checkpoint(
+                    network.path, scales=options.scales, flip=options.flip
+                )
+                say(f"{title} ...")
+                entry = {"key": key, **_score(segmenter, source, mappings[network.path, name], options)}
+                if parallel.is_main_process():
+                    workdir.mkdir(parents=True, exist_ok=True)
+                    write_metrics(workdir / FILE, title, entry)
+            cells.append(Cell(network.path, network.trained_on, source.info.name, entry))
+    if parallel.is_main_process():
+        print(cross_report.table(cells))
+        for path in cross_report.write(workdir, cells, options.split):
+            print(path)
+    return cells
+
+
+def _score(segmenter: Segmenter, source: Source, mapping: label_policies.Mapping, options: ConfigDict) -> dict:
+    merged = label_policies.merged_segmenter(segmenter, mapping)
+    scores = score(merged, label_policies.RelabelledSource(source, mapping), options)
+    return {"classes": list(mapping.class_names), **protocols.figures(scores, source.info.name, options.protocols)}
+
+
+def _meet(
+    networks: Sequence[_Network], sources: Mapping[str, Source], policy: str
+) -> dict[tuple[str, str], label_policies.Mapping]:
+    """The classes of each pair; refuses all that cannot be at once."""
+    mappings, refused = {}, []
+    for network in networks:
+        for name, source in sources.items():
+            try:
+                mappings[network.path, name] = label_policies.meet(network.class_names, source.info.class_names, policy)
+            except UsageError as error:
+                refused.append(f"  {network.path} ({', '.join(network.class_names)}) on {name}: {error}")
+    if refused:
+        raise UsageError("These pairs cannot be scored, so none was:\n" + "\n".join(refused))
+    return mappings
+
+
+def _network(path: str) -> _Network:
+    if not Path(path).is_dir():
+        segmenter = Segmenter.from_checkpoint(path)  # tells what is wrong with it
+        return _Network(path, segmenter.class_names, "", _fingerprint(Path(path)))
+    description = checkpoint.require_description(path)
+    if checkpoint.latest_step(path) is None:
+        raise UsageError(f"{path} holds no checkpoint yet; train longer, or give another folder.")
+    names = tuple(description["class_names"])
+    return _Network(path, names, str(description.get("dataset", "")), _fingerprint(Path(path)))
+
+
+def _key(network: _Network, source: Source, options: ConfigDict, policy: str) -> dict:
+    """What a result depends on; where all of it is as it was, so is the result."""
+    return {
+        "checkpoint": network.fingerprint,
+        "dataset": repr(source),  # for a built dataset with its version
+        "scales": list(options.scales),
+        "flip": options.flip,
+        "protocols": sorted(options.protocols),
+        "policy": policy,
+    }
+
+
+def _fingerprint(path: Path) -> str:
+    """Of a file of weights or of a run's model and checkpoints: names, sizes and times, nothing is read."""
+    if path.is_dir():
+        names = [checkpoint.DESCRIPTION, *(f"checkpoints/{name}" for name in all_files(path / "checkpoints"))]
+        files = {name: (path / name).stat() for name in names if (path / name).is_file()}
+    else:
+        files = {path.name: path.stat()}
+    listing = [(name, about.st_size, about.st_mtime_ns) for name, about in sorted(files.items())]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict:
+    """What was scored before.
+
+    Raises:
+      UsageError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise ValueError("it holds no JSON object of objects")
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); move it away.") from error
+    return content

@@ -1,0 +1,138 @@
+"""Pictures of what went wrong: the worst images of a set with their errors in colours, and the best beside the worst."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from refinenet_jax import visualize
+from refinenet_jax.data import VOID, Source
+from refinenet_jax.evaluation import metrics
+from refinenet_jax.evaluation.scores import Scores
+
+Predict = Callable[[dict], np.ndarray]  # the scored mask, uint8 [h, w], of an example
+
+# Of the errors; after Okabe and Ito: told apart by colour-blind readers, and unlike skin.
+COLOURS = {
+    "hand, found": (0, 158, 115),
+    "false positive": (230, 75, 0),
+    "false negative": (0, 110, 230),
+    "other class": (204, 121, 220),
+    "void, not counted": visualize.VOID_COLOUR,
+}
+TITLES = ("image", "truth", "prediction", "errors")
+_PER_VIDEO = 2  # of the worst images: more would show the same again
+_LONG_SIDE = 560  # pixels of a picture in a page
+
+
+class Case(NamedTuple):
+    """An image of a set to look at: what it is, and its pictures in the order of TITLES."""
+
+    caption: str
+    pictures: tuple[np.ndarray, ...]
+
+
+def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """The image in grey, with what was found, invented, missed and taken for another class in COLOURS.
+
+    Args:
+      image: uint8 [h, w, 3] RGB.
+      truth: uint8 [h, w], class ids or 255 for void.
+      prediction: uint8 [h, w], class ids.
+
+    Returns:
+      uint8 [h, w, 3] RGB.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, -1)
+    result = 0.55 * grey + 70.0
+    there, found, counted = truth != 0, prediction != 0, truth != VOID
+    regions = {
+        "hand, found": (there & (truth == prediction) & counted, 0.55),
+        "false positive": (~there & found, 0.8),
+        "false negative": (there & ~found & counted, 0.8),
+        "other class": (there & found & (truth != prediction) & counted, 0.8),
+        "void, not counted": (~counted, 0.9),
+    }
+    for name, (region, opacity) in regions.items():
+        result[region] = (1 - opacity) * result[region] + opacity * np.array(COLOURS[name])
+    return result.astype(np.uint8)
+
+
+def worst(scores: Scores, limit: int = 10) -> list[int]:
+    """The images with the lowest hand IoU, of equal ones first those with most wrong pixels, at most two of one video.
+
+    Images without hands in truth and prediction have none.
+    """
+    ious = scores.hand_iou
+    wrong = scores.counts.sum((1, 2)) - np.trace(scores.counts, axis1=1, axis2=2)
+    order = np.lexsort((-wrong, ious))
+    picked: list[int] = []
+    of_video: dict[str, int] = {}
+    for index in order[~np.isnan(ious[order])].tolist():
+        video = scores.videos[index]
+        of_video[video] = of_video.get(video, 0) + bool(video)
+        if of_video[video] <= _PER_VIDEO and len(picked) < limit:
+            picked.append(index)
+    return picked
+
+
+def cases(indices: list[int], scores: Scores, source: Source, predict: Predict) -> Iterator[Case]:
+    """Images of a set with what they are and score; large ones are made smaller."""
+    by_image = metrics.hand_scores(scores.counts)
+    for index in indices:
+        told = [f"{'IoU' if key == 'iou' else key} {_number(values[index])}" for key, values in by_image.items()]
+        if "hand_area" in scores.attributes:
+            told.append(f"hands cover {100 * scores.attributes['hand_area'][index]:.2g} %")
+        pictures = _pictures(source[index], predict)
+        yield Case(f"{scores.ids[index]}: {', '.join(told)}", tuple(_reduced(picture) for picture in pictures))
+
+
+def write(path: Path, predict: Predict, source: Source, scores: Scores) -> bool:
+    """Writes a picture of the two best, two median and two worst images, by hand IoU, in the columns of TITLES.
+
+    Args:
+      path: PNG or JPEG file to write.
+      predict: gives the scored mask of an example.
+      source: its images.
+      scores: of each.
+
+    Returns:
+      Whether there was anything to draw: an image with a hand.
+    """
+    ious = scores.hand_iou
+    order = np.flatnonzero(~np.isnan(ious))
+    order = order[np.argsort(ious[order], kind="stable")]
+    if not len(order):
+        return False
+    middle = len(order) // 2
+    picks = {"best": order[:-3:-1], "median": order[middle : middle + 2], "worst": order[:2]}
+    rows, captions = [], []
+    for label, indices in picks.items():
+        for index in indices:
+            rows.append(_pictures(source[int(index)], predict))
+            captions.append(f"{label}: {scores.ids[index]}   hand IoU {ious[index]:.3f}")
+    titles = (*TITLES[:-1], "errors: orange false positive, blue false negative")
+    visualize.write(str(path), visualize.gallery(rows, captions, titles))
+    return True
+
+
+def _pictures(example: dict, predict: Predict) -> tuple[np.ndarray, ...]:
+    image, truth, prediction = example["image"], example["mask"], predict(example)
+    return (
+        image,
+        visualize.overlay(image, truth),
+        visualize.overlay(image, prediction),
+        errors(image, truth, prediction),
+    )
+
+
+def _reduced(picture: np.ndarray) -> np.ndarray:
+    scale = min(_LONG_SIDE / max(picture.shape[:2]), 1)
+    size = tuple(max(round(n * scale), 1) for n in picture.shape[1::-1])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2f}"

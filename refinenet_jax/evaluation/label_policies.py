@@ -1,0 +1,187 @@
+"""Which classes of one dataset are those of another: what makes a network of one fit to be scored on the other.
+
+By their names classes are hands ("hand", "left hand", "own right hand", ...), arms with the hands at their ends ("hand and
+arm", "lower arms": what the authors of GTEA and Person-Part drew), or something else. Hands of all kinds are merged without
+asking, for the hand is the same. An arm is no hand: it has several times the pixels, and a network that found every hand and
+no arm would be called bad. So a pair in which one side has hands and the other arms is refused unless somebody asks for it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from refinenet_jax import models
+from refinenet_jax.data import VOID, DatasetInfo, Source
+from refinenet_jax.errors import UsageError, require
+from refinenet_jax.inference.segmenter import Segmenter
+
+HANDS = ("background", "hand")
+# hands_only: left and right hands, one's own and others', are merged to one class; all else must have equal classes.
+# merge_to_hand: arms count as hands as well, and what is neither as background.
+POLICIES = ("hands_only", "merge_to_hand")
+
+_OF_HANDS = {"hand", "left", "right", "own", "my", "other", "your", "person"}
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a network's classes and a dataset's meet.
+
+    Attributes:
+      class_names: in which both are scored.
+      of_model: the class of each of the network's classes.
+      of_dataset: the class of each of the dataset's.
+    """
+
+    class_names: tuple[str, ...]
+    of_model: tuple[int, ...]
+    of_dataset: tuple[int, ...]
+
+
+def meet(model: Sequence[str], dataset: Sequence[str], policy: str) -> Mapping:
+    """Finds the classes in which a network can be scored on a dataset.
+
+    Args:
+      model: class names of the network, background first.
+      dataset: of the dataset.
+      policy: one of POLICIES.
+
+    Returns:
+      The classes both have, where they are equal and are hands or arms alone; else background and hand.
+
+    Raises:
+      UsageError: nothing they have in common is a hand; says why and what to do.
+    """
+    require(policy, POLICIES, "policy")
+    model, dataset = tuple(model), tuple(dataset)
+    kinds = {name: _kind(name) for name in (*model[1:], *dataset[1:])}
+    if model == dataset and set(kinds.values()) in ({"hand"}, {"arm"}):
+        return Mapping(model, tuple(range(len(model))), tuple(range(len(dataset))))
+    wanted = {"hand"} if policy == "hands_only" else {"hand", "arm"}
+    if policy == "hands_only" and (strange := [name for name, kind in kinds.items() if kind != "hand"]):
+        raise UsageError(_refusal(strange, kinds))
+    sides = [tuple(int(i > 0 and kinds[name] in wanted) for i, name in enumerate(names)) for names in (model, dataset)]
+    for what, names, ids in zip(("the network", "the dataset"), (model, dataset), sides, strict=True):
+        if not any(ids):
+            raise UsageError(
+                f"{what} has no class that is a hand or ends in one, only {', '.join(names)}: there is nothing to compare."
+            )
+    return Mapping(HANDS, *sides)
+
+
+def merged_segmenter(segmenter: Segmenter, mapping: Mapping) -> Segmenter:
+    """The same network, whose probabilities of classes that become one are added before the decision."""
+    if mapping.of_model == tuple(range(len(segmenter.class_names))):
+        return segmenter
+    channels = mapping.of_model
+    if segmenter.model.num_classes > len(channels):  # void, which comes last and stays
+        channels += (len(mapping.class_names),)
+    return MergedSegmenter(
+        **{field.name: getattr(segmenter, field.name) for field in fields(Segmenter)}
+        | {"model": MergedModel(segmenter.model, channels), "class_names": mapping.class_names, "flip_pairs": ()},
+        original=segmenter,
+        of_model=mapping.of_model,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class MergedSegmenter(Segmenter):
+    """A segmenter of fewer classes; see `merged_segmenter`.
+
+    Attributes:
+      original: that of all classes. Its logits are enlarged, and only then do they become probabilities that may be added.
+      of_model: the class here of each of its classes.
+    """
+
+    original: Segmenter | None = None
+    of_model: tuple[int, ...] = ()
+
+    def probabilities(self, variables: dict, image: jax.Array) -> jax.Array:
+        """See `Segmenter`."""
+        return _added(self.original.probabilities(variables, image), self.of_model)
+
+
+class RelabelledSource:
+    """A source whose masks have other classes; void stays."""
+
+    def __init__(self, source: Source, mapping: Mapping):
+        self.info = DatasetInfo(source.info.name, mapping.class_names)
+        self._source = source
+        self._table = np.arange(256, dtype=np.uint8)
+        self._table[: len(mapping.of_dataset)] = mapping.of_dataset
+        self._table[VOID] = VOID
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        example = self._source[index]
+        return {**example, "mask": self._table[example["mask"]]}
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """See `Source`."""
+        return self._source.encoded(index)
+
+
+@dataclass(frozen=True)
+class MergedModel:
+    """A network whose probabilities are added where channels become one; for protocol cvpr18, which enlarges probabilities.
+
+    Attributes:
+      model: the network.
+      channels: for each of its channels, that of this one.
+    """
+
+    model: models.RefineNet
+    channels: tuple[int, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return max(self.channels) + 1
+
+    @property
+    def input_scale(self) -> float:
+        return self.model.input_scale
+
+    @property
+    def normalisation(self) -> str:
+        return self.model.normalisation
+
+    def apply(self, variables: dict, x: jax.Array) -> jax.Array:
+        """As the network's: float32 [b, h, w, 3] -> logarithms of probabilities [b, h/4, w/4, num_classes]."""
+        return jnp.log(_added(jax.nn.softmax(self.model.apply(variables, x)), self.channels))
+
+
+def _added(probabilities: jax.Array, classes: Sequence[int]) -> jax.Array:
+    """Probabilities [..., n], the class of each -> [..., classes]."""
+    parts = [np.flatnonzero(np.array(classes) == i) for i in range(max(classes) + 1)]
+    return jnp.stack([probabilities[..., part].sum(-1) for part in parts], -1)
+
+
+def _kind(name: str) -> str:
+    """'hand', 'arm' for one with a hand at its end, 'other'."""
+    words = [word.removesuffix("s") for word in re.findall(r"[a-z]+", name.lower())]
+    if set(words) & {"hand", "left", "right"} and set(words) <= _OF_HANDS:
+        return "hand"
+    if set(words) & {"arm", "forearm"} and not set(words) & {"upper", "sleeve"}:
+        return "arm"
+    return "other"
+
+
+def _refusal(strange: Sequence[str], kinds: dict[str, str]) -> str:
+    arms = [name for name in strange if kinds[name] == "arm"]
+    others = [name for name in strange if kinds[name] == "other"]
+    reasons = []
+    if arms:
+        reasons.append(f"{' and '.join(map(repr, arms))} is more than a hand")
+    if others:
+        reasons.append(f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} no hand")
+    cure = "choose builds of hands alone (gtea/wrist, person_parts/hands)"
+    if arms:
+        cure += ", or pass --policy=merge_to_hand to count arms as hands and all else as background"
+    return f"{'; '.join(reasons)}: {cure}."

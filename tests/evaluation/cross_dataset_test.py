@@ -1,0 +1,208 @@
+"""Each pair is scored once, with the classes it has in common; what cannot be scored stops it before anything is."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from configs import common
+from refinenet_jax import checkpoint, models
+from refinenet_jax.errors import UsageError
+from refinenet_jax.evaluation import cross_dataset, cross_report, metrics
+from refinenet_jax.evaluation.cross_report import Cell
+from refinenet_jax.inference.segmenter import Segmenter
+
+SIDES, ARM = ("background", "left hand", "right hand"), ("background", "hand and arm")
+
+
+class Named(tiny.Pictures):
+    def __repr__(self):
+        return f"{self.info.name} {len(self)} 1.0.0"
+
+
+def _run(folder, names, seed):
+    checkpoint.write_description(
+        folder,
+        {
+            "variant": "rf101",
+            "class_names": names,
+            "flip_pairs": (),
+            "input_scale": 1.0,
+            "dtype": "float32",
+            "scales": (1.0,),
+            "flip": False,
+            "dataset": f"set{seed}/x",
+        },
+    )
+    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints.save(1, tiny.variables(len(names), seed), {"step": np.int32(1)}, {})
+    checkpoints.close()
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [_run(folder / "one", ("background", "hand"), 0), _run(folder / "two", SIDES, 1)]
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Small networks and datasets in the place of the real ones; `asked` tells what was scored."""
+    monkeypatch.setattr(models, "create_model", tiny.create_model)
+    sources = {
+        "egohands/hands": Named([(24, 32)] * 3, tiny.DatasetInfo("egohands/hands", ("background", "hand"))),
+        "gtea/left_right": Named([(24, 32)] * 4, tiny.DatasetInfo("gtea/left_right", SIDES), seed=1),
+        "gtea/arm": Named([(24, 32)] * 2, tiny.DatasetInfo("gtea/arm", ARM)),
+    }
+    for example in sources["egohands/hands"]:
+        example["mask"][example["mask"] == 2] = 0
+    for example in sources["gtea/arm"]:
+        example["mask"][example["mask"] == 2] = 1
+    monkeypatch.setattr(cross_dataset, "open_source", lambda name, split, folder: sources[name])
+    asked = []
+
+    def score(segmenter, source, options, run=cross_dataset.score):
+        asked.append((segmenter.class_names, source.info.name))
+        return run(segmenter, source, options)
+
+    monkeypatch.setattr(cross_dataset, "score", score)
+    return sources, asked
+
+
+def _config(**evaluate):
+    config = common.get_config()
+    config.evaluate.scales = (1.0,)
+    config.evaluate.protocols = ("strict",)
+    config.evaluate.update(evaluate)
+    return config
+
+
+def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypatch):
+    sources, asked = world
+    names = ["egohands/hands", "gtea/left_right"]
+    cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
+    assert [(cell.checkpoint, cell.dataset) for cell in cells] == [(run, name) for run in runs for name in names]
+    assert asked == [
+        (("background", "hand"), "egohands/hands"),
+        (("background", "hand"), "gtea/left_right"),
+        (("background", "hand"), "egohands/hands"),
+        (SIDES, "gtea/left_right"),
+    ]
+    # The plain way, of the one pair whose classes had to be brought together on the dataset's side alone.
+    segmenter = Segmenter(tiny.Tiny(2), tiny.variables(2, 0), ("background", "hand"))
+    counts = [
+        metrics.count(np.where(e["mask"] == 2, 1, e["mask"]), segmenter(e["image"]).mask, 2)
+        for e in sources["gtea/left_right"]
+    ]
+    expected = metrics.summarise(np.array(counts), ("background", "hand"))
+    assert cells[1].entry["strict"]["hand_iou"] == expected["hand_iou"]
+    printed = capsys.readouterr().out
+    assert f"{expected['per_image_iou']:.3f}" in printed
+    assert max(map(len, cross_report.table(cells).splitlines())) <= 80
+
+    del asked[:]
+    again = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
+    assert asked == []
+    assert [cell.entry for cell in again] == json.loads(json.dumps([cell.entry for cell in cells]))
+    assert len(json.loads((tmp_path / cross_dataset.FILE).read_text())) == 4
+
+    # What a result depends on makes it anew: a dataset, an option, the checkpoint.
+    def score(segmenter, source, mapping, options):
+        asked.append(source.info.name)
+        return again[0].entry
+
+    monkeypatch.setattr(cross_dataset, "_score", score)
+    sources["egohands/hands"].append(sources["egohands/hands"][0])
+    cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], names)
+    assert asked == ["egohands/hands"]
+    cross_dataset.cross_evaluate(_config(flip=True), tmp_path, runs[:1], names)
+    assert asked == ["egohands/hands", *names]
+    description = Path(runs[1]) / checkpoint.DESCRIPTION
+    os.utime(description, (0, 0))
+    cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
+    assert asked == ["egohands/hands", *names, names[1]]
+
+
+def test_impossible_pairs_are_all_told_before_anything_is_scored(runs, world, tmp_path):
+    _, asked = world
+    with pytest.raises(UsageError) as told:
+        cross_dataset.cross_evaluate(_config(), tmp_path / "out", runs, ["egohands/hands", "gtea/arm"])
+    lines = str(told.value).splitlines()
+    assert len(lines) == 3
+    assert "one (background, hand) on gtea/arm: 'hand and arm' is more than a hand" in lines[1]
+    assert "--policy=merge_to_hand" in lines[2]
+    assert asked == []
+    assert not (tmp_path / "out").exists()
+    cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], ["gtea/arm"], "merge_to_hand")
+    assert cells[0].entry["classes"] == ["background", "hand"]
+
+
+@pytest.mark.parametrize("given", [([], ["a"]), (["x"], []), (["x", "x"], ["a"]), (["x"], ["a", "a"])])
+def test_lists_must_name_each_once(given, tmp_path):
+    with pytest.raises(UsageError, match=r"--(checkpoints|datasets) is .*; give one or more, each once"):
+        cross_dataset.cross_evaluate(_config(), tmp_path, *given)
+
+
+def test_folder_without_checkpoint_is_refused(world, tmp_path):
+    checkpoint.write_description(tmp_path / "empty", {"class_names": ("background", "hand")})
+    with pytest.raises(UsageError, match="holds no checkpoint yet"):
+        cross_dataset.cross_evaluate(_config(), tmp_path, [str(tmp_path / "empty")], ["egohands/hands"])
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
+def test_damaged_results_are_named_and_kept(content, runs, world, tmp_path):
+    (tmp_path / cross_dataset.FILE).write_text(content)
+    with pytest.raises(UsageError, match=r"cross_dataset\.json is damaged .*; move it away"):
+        cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], ["egohands/hands"])
+    assert (tmp_path / cross_dataset.FILE).read_text() == content
+
+
+def _cells(datasets, published=0.25):
+    entry = {
+        "strict": {"images": 9, "per_image_iou": None, "hand_iou": 0.5},
+        "cvpr18": {"images": 9, "per_image_iou": published},
+    }
+    entry["intervals"] = {"per_image_iou": None, "hand_iou": [0.4, 0.6]}
+    return [Cell(f"runs/{run}", "", name, entry) for run in ("a", "b") for name in datasets]
+
+
+def test_wide_matrices_go_on_below():
+    names = [f"dataset_{i}/with_a_long_name" for i in range(7)]
+    text = cross_report.table(_cells(names))
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(name in text for name in names)
+    assert text.count("\na  ") == text.count("\nb  ") == 3 * 4  # three measures, two columns in each block
+    assert "  -" in text
+    assert "published" not in text
+
+
+def test_the_published_matrix_stands_beside_ours(tmp_path):
+    cells = _cells(["egohands/hands", "hof/resized", "mine"])
+    text = cross_report.table(cells)
+    below = text[text.index("published") :].splitlines()
+    assert below[1].split() == ["EgoHands", "HOF"]
+    assert below[2].split() == ["EgoHands", "0.814", "~0.503"]
+    assert below[4].split() == ["GTEA", "~0.152", "~0.26"]
+
+    cross_report.write(tmp_path, cells, "test")
+    rows = list(csv.DictReader((tmp_path / "cross_dataset.csv").open(newline="")))
+    ours = [row for row in rows if row["source"] == "measured" and row["checkpoint"] == "runs/b"]
+    assert [row["value"] for row in ours if row["tested_on"] == "mine"] == ["0.25", "", "0.5"]
+    assert (ours[2]["low"], ours[2]["high"]) == ("0.4", "0.6")
+    theirs = [row for row in rows if row["source"].startswith("published")]
+    assert len(theirs) == 4 * 2
+    assert {(row["trained_on"], row["tested_on"]) for row in theirs if row["note"] == "last digit doubtful"} == {
+        ("egohands", "hof"),
+        ("gtea", "egohands"),
+        ("gtea", "hof"),
+    }
+    assert cv2.imread(str(tmp_path / "figures" / "cross_dataset_published.png")) is not None
+    page = (tmp_path / "cross_dataset.html").read_text()
+    assert "~0.503" in page
+    assert "<svg" in page
