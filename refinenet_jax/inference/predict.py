@@ -1,121 +1,298 @@
-"""Images and folders -> masks and overlays on disk."""
+"""`refinenet-jax predict`: pictures, videos and cameras -> what was found in them, on disk."""
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
-from refinenet_jax import visualize
-from refinenet_jax.data import read_ahead
+from refinenet_jax import box, parallel
+from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import first_few
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.segmenter import Segmentation, Segmenter
+from refinenet_jax.inference import coco, outputs, video_writer
+from refinenet_jax.inference.predict_images import arrange, predict_images
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.sources import Item, find
+from refinenet_jax.inference.video import VideoOptions, predict_camera, predict_video
 from refinenet_jax.progress import progress_bar, say
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+KINDS = (*outputs.ENDINGS, *coco.FORMS, "frames")
+_SETTINGS = "predict.json"  # in the output folder: what its results were made with
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `refinenet-jax predict`."""
-    parser.add_argument("sources", nargs="+", metavar="IMAGE_OR_FOLDER", help="images; folders are searched through")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of a training run (its --workdir)")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for NAME_mask.png and NAME_overlay.jpg")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, videos, folders (searched through), patterns in quotes, @LIST (a text file of paths), file:// URLs, "
+        "or a camera: 0, /dev/video0",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for NAME_mask.png and so on")
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        choices=KINDS,
+        default=["masks", "overlays", "frames"],
+        metavar="KIND",
+        help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames). Of videos: {', '.join(video_writer.KINDS)}",
+    )
     parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
     parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
     flip = argparse.BooleanOptionalAction
     parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    parser.add_argument("--tile", type=int, metavar="PIXELS", help="longest side that the network sees at once, as 512")
     parser.add_argument("--batch-size", type=int, default=8, help="images of one size at a time (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of regions in polygons, rle, frames")
+    parser.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="in which a video's probabilities fade (default: 0)",
+    )
+    parser.add_argument("--max-frames", type=int, metavar="N", help="of a video or camera")
+    parser.add_argument("--max-seconds", type=float, metavar="SECONDS", help="of a video or camera")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    again.add_argument("--resume", action="store_true", help="go on with a run that was stopped; leave what is there")
+    parser.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of process 0, where several processes share the work"
+    )
+    parser.add_argument("--num_processes", type=int, metavar="N", help="how many they are")
+    parser.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
+    parser.add_argument(
+        "--beam_pipeline_options",
+        metavar="OPTIONS",
+        help="run on Apache Beam, as runner=DirectRunner,direct_num_workers=2",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts all images; returns the exit status, 1 if some could not be read."""
-    images = find_images(args.sources)
-    output = Path(args.output)
-    names = output_names(images)
-    there = [output / f"{name}{end}" for name in names.values() for end in ("_mask.png", "_overlay.jpg")]
-    there = [path for path in there if path.exists()]
+    """Predicts all there is; returns the exit status, 1 if some could not be read, 130 after Ctrl-C."""
+    _check(args)
+    parallel.initialize(args.coordinator, args.num_processes, args.process_id)
+    root = Path(args.output)
+    try:
+        found = [Item(*fields) for fields in _from_main(lambda: _find(args, root))]
+        segmenter = _together(lambda: Segmenter.from_checkpoint(_checkpoint(args), **_options(args)))
+        settings = describe(segmenter)
+        items = [Item(*fields) for fields in _from_main(lambda: _begin(args, root, found, settings))]
+        begin = time.monotonic()
+        work = _work if args.beam_pipeline_options is None else _work_on_beam
+        counts = parallel.gather_json(_together(lambda: work(args, root, segmenter, items, settings)))
+        seconds = time.monotonic() - begin
+        _from_main(lambda: [*map(str, coco.assemble(root, _forms(args), segmenter.class_names))])
+    except KeyboardInterrupt:
+        say("Stopped. The same command with --resume goes on from here.")
+        return 130
+    total = sum(map(Counter, counts), Counter())
+    if parallel.is_main_process():
+        _tell(total, seconds, len(found) - len(items), root, segmenter.class_names)
+    return 1 if total["failed"] else 0
+
+
+def describe(segmenter: Segmenter) -> dict[str, Any]:
+    """What results depend on: a SHA-256 sum of the weights, and how they are used."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(segmenter.variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf))
+    return {
+        "weights": digest.hexdigest(),
+        "class_names": list(segmenter.class_names),
+        "scales": list(segmenter.scales),
+        "flip": segmenter.flip,
+        "tile": segmenter.tile,
+    }
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("batch_size", "min_area", "max_frames"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if not 0 <= args.smoothing < math.inf:
+        raise UsageError(f"--smoothing is {args.smoothing}; it must be 0 or more.")
+    if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
+        raise UsageError(f"--max-seconds is {args.max_seconds}; it must be more than 0.")
+
+
+def _find(args: argparse.Namespace, root: Path) -> list[list[str]]:
+    """The sources, once it is sure that nothing is replaced unasked."""
+    found = find(args.sources, leave_out=root)
+    there: list[Path] = []
+    for item in found:
+        if item.kind == "camera" and (args.beam_pipeline_options is not None or jax.process_count() > 1):
+            raise UsageError(f"Camera {item.path} can be read by one process alone.")
+        if not _kinds(item, args.save):
+            raise UsageError(
+                f"Of {item.path} nothing would be written by --save {' '.join(args.save)}. Of pictures there are "
+                f"{', '.join(KINDS[:-1])}; of videos {', '.join(video_writer.KINDS)}."
+            )
+        if not args.resume or item.kind == "camera":
+            there += _there(root, item, args.save).values()
+    if not args.resume:
+        there += [path for form in _forms(args) if (path := root / f"{form}.json").exists()]
     if there and not args.overwrite:
         raise UsageError(
-            f"{there[0]}{f' and {len(there) - 1} more' if len(there) > 1 else ''} would be replaced; "
-            "give --overwrite, or another --output."
+            f"{first_few(there, 1)} would be replaced; give --overwrite, another --output, or --resume to leave what is there."
         )
-    segmenter = Segmenter.from_checkpoint(args.checkpoint, step=args.step, scales=args.scales, flip=args.flip)
-    unreadable: list[Path] = []
-    readable: list[Path] = []
-
-    def readable_images() -> Iterator[np.ndarray]:
-        for path, image in zip(images, read_ahead(_read, images), strict=True):
-            if isinstance(image, Exception):
-                unreadable.append(path)
-                say(f"skipped: {image}")
-            else:
-                readable.append(path)
-                yield image
-
-    with progress_bar("predicting", len(images)) as bar, ThreadPoolExecutor(1) as writer:
-        results = segmenter.stream(readable_images(), args.batch_size)
-        previous = None
-        for result, path in zip(results, readable, strict=False):  # `readable` grows as results come
-            if previous:
-                previous.result()  # writes beside the next prediction, never more than one behind
-            previous = writer.submit(save, result, output / names[path])
-            bar.update()
-        if previous:
-            previous.result()
-    print(f"{len(readable)} images predicted, {len(unreadable)} skipped; masks and overlays are in {output}")
-    print("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(segmenter.class_names)))
-    return 1 if unreadable else 0
+    return [[item.path, item.relative, item.kind] for item in found]
 
 
-def find_images(sources: Sequence[str | os.PathLike]) -> dict[Path, Path]:
-    """The image files among files and folders, each with the path, relative to its folder, that names its results.
+def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings: dict) -> list[list[str]]:
+    """Prepares the output folder; returns what there is to do."""
+    outputs.prepare_folder(root, root)
+    path = root / _SETTINGS
+    if args.resume and path.exists():
+        try:
+            before = json.loads(path.read_text())
+            other = sorted(key for key in settings if before[key] != settings[key])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UsageError(f"{path} is damaged ({error!r}); give --overwrite to begin anew.") from error
+        if other:
+            raise UsageError(
+                f"The results in {root} were made with other settings ({', '.join(other)}, see {_SETTINGS}). Give the same, "
+                "or --overwrite to begin anew."
+            )
+    text = json.dumps(settings, indent=1) + "\n"
+    outputs.write_whole(path, root, lambda partial: partial.write_text(text))
+    in_coco = coco.begin(root, _forms(args), args.resume)
 
-    Raises:
-      UsageError: a source does not exist, or there is no image at all.
-    """
-    found: dict[Path, Path] = {}
-    for source in map(Path, sources):
-        if source.is_dir():
-            files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            found |= {path: path.relative_to(source) for path in files}
-        elif source.exists():
-            found[source] = Path(source.name)
-        else:
-            raise UsageError(f"{source} does not exist.")
-    if not found:
-        raise UsageError(f"No images in {', '.join(map(str, sources))}; looked for {' '.join(SUFFIXES)}.")
-    return found
+    def is_done(item: Item) -> bool:
+        if not args.resume or set(_there(root, item, args.save)) < set(_kinds(item, args.save)) - set(coco.FORMS):
+            return False
+        return item.kind != "image" or not _forms(args) or item.relative in in_coco
 
-
-def output_names(images: dict[Path, Path]) -> dict[Path, Path]:
-    """Result path without ending for each image: its relative path less the suffix.
-
-    Raises:
-      UsageError: two images would write the same file.
-    """
-    names: dict[Path, Path] = {}
-    owner: dict[Path, Path] = {}
-    for path, relative in images.items():
-        name = relative.with_suffix("")
-        if name in owner:
-            raise UsageError(f"{owner[name]} and {path} would both be written as {name}_mask.png; predict them apart.")
-        names[path], owner[name] = name, path
-    return names
+    return [[item.path, item.relative, item.kind] for item in found if not is_done(item)]
 
 
-def save(result: Segmentation, stem: Path) -> None:
-    """Writes STEM_mask.png (class ids, one channel) and STEM_overlay.jpg."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    visualize.write(f"{stem}_mask.png", result.mask)
-    visualize.write(f"{stem}_overlay.jpg", result.overlay())
+def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict) -> Counter:
+    """Predicts this process's share; returns how many images, videos and frames there were, and how many failed."""
+    count: Counter = Counter()
+    pictures = _share(items, "image")
+    if pictures:
+        arranged, pictures, line = arrange(segmenter, pictures)
+        if line:
+            say(line)
+        with (
+            coco.Journals(root, _forms(args), str(jax.process_index()), args.min_area) as journals,
+            progress_bar("predicting", len(pictures)) as bar,
+        ):
+
+            def advance() -> None:
+                bar.update()
+                if bar.format_dict["rate"]:
+                    bar.set_postfix_str(f"{bar.format_dict['rate']:.1f} images/s", refresh=False)
+
+            count += predict_images(arranged, pictures, root, args.save, journals, args.batch_size, advance)
+    for item in _share(items, "video"):
+        try:
+            count += predict_video(segmenter, item, root, _video_options(args), settings, args.resume)
+        except DataError as error:
+            say(f"skipped: {error}")
+            count["failed"] += 1
+    for item in _share(items, "camera"):
+        count += predict_camera(segmenter, item, root, _video_options(args))
+    return count
 
 
-def _read(path: Path) -> np.ndarray | Exception:
-    """The decoded image, or the reason why there is none."""
+def _work_on_beam(
+    args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict
+) -> Counter:
+    """The same by a pipeline, whose workers each load the network."""
     try:
-        return visualize.read(str(path))
-    except (OSError, UsageError) as error:
-        return error
+        from refinenet_jax.inference import beam
+    except ImportError as error:
+        raise UsageError("--beam_pipeline_options needs Apache Beam: pip install 'refinenet-jax[data]'.") from error
+    work = beam.Work(
+        checkpoint=str(_checkpoint(args).absolute()),
+        options=_options(args),
+        root=str(root.absolute()),
+        kinds=tuple(args.save),
+        settings=settings,
+        resume=args.resume,
+        video=_video_options(args),
+        size_multiple=segmenter.size_multiple,
+    )
+    items = [replace(item, path=str(Path(item.path).absolute())) for item in items]
+    return beam.run(work, items, args.beam_pipeline_options)
+
+
+def _checkpoint(args: argparse.Namespace) -> Path:
+    return Path(args.checkpoint) if args.checkpoint else box.PATH
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {"step": args.step, "scales": args.scales, "flip": args.flip, "tile": args.tile}
+
+
+def _video_options(args: argparse.Namespace) -> VideoOptions:
+    return VideoOptions(
+        tuple(args.save), args.batch_size, args.smoothing, args.max_frames, args.max_seconds, args.min_area
+    )
+
+
+def _forms(args: argparse.Namespace) -> list[str]:
+    return [form for form in coco.FORMS if form in args.save]
+
+
+def _kinds(item: Item, kinds: Sequence[str]) -> list[str]:
+    """Those kinds of results that a picture, or a video, can have."""
+    possible = KINDS[:-1] if item.kind == "image" else video_writer.KINDS
+    return [kind for kind in kinds if kind in possible]
+
+
+def _there(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
+    """The files of an item that exist."""
+    if item.kind != "image":
+        return video_writer.there(root, item.name, kinds)
+    return {kind: path for kind, path in outputs.paths(root, item.name, kinds).items() if path.exists()}
+
+
+def _share(items: Sequence[Item], kind: str) -> list[Item]:
+    return [item for item in items if item.kind == kind][jax.process_index() :: jax.process_count()]
+
+
+def _together(function: Callable[[], Any]) -> Any:
+    """What `function` gives here; a UsageError of one process is raised on all, so that none waits for it."""
+    result = error = None
+    try:
+        result = function()
+    except UsageError as raised:
+        error = raised
+    parallel.agree(error)
+    return result
+
+
+def _from_main(function: Callable[[], Any]) -> Any:
+    """What `function` gives, JSON, on the main process, on all: files that come and go meanwhile divide nobody."""
+    return parallel.gather_json(_together(lambda: function() if parallel.is_main_process() else None))[0]
+
+
+def _tell(total: Counter, seconds: float, left: int, root: Path, class_names: Sequence[str]) -> None:
+    done = [
+        f"{total[what]:,} {what[:-1] if total[what] == 1 else what}"
+        for what in ("images", "videos", "frames")
+        if total[what]
+    ]
+    pictures = total["images"] + total["frames"]
+    speed = f" in {seconds:.1f} s ({pictures / seconds:.1f}/s)" if pictures else ""
+    earlier = f", {left} were there already" if left else ""
+    failed = f"; {total['failed']} could not be read, wholly or in part" if total["failed"] else ""
+    print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")
+    print("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(class_names)))

@@ -1,0 +1,256 @@
+"""Frames of a video file, upright, with their times: one after the other, whatever its length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from refinenet_jax.data import DataError, read_ahead
+from refinenet_jax.data.images import MAX_PIXELS
+
+# Nothing in a file makes FFmpeg open another file or an address, as playlists called .mp4 would.
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,nut,ogg,flv,asf,mxf,gif",
+}
+# FFmpeg's numbers of YUV matrices in files (AVColorSpace) -> those its scaler takes (SWS_CS_*).
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+_UNKNOWN, _BT709, _BT601, _HD_HEIGHT = 2, 1, 5, 720
+_MOST_FAULTS = 1000  # in a row, after which the rest of a video is given up
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame.
+
+    Attributes:
+      index: from 0, counted over what can be decoded.
+      pts: its time in units of the video's `time_base`, from the start of the file; always more than the one before.
+      image: uint8 [h, w, 3] RGB, upright.
+    """
+
+    index: int
+    pts: int
+    image: np.ndarray
+
+
+class VideoReader:
+    """A video file, opened. A context manager.
+
+    Attributes:
+      path: of the file.
+      size: (h, w) of the upright frames.
+      time_base: seconds of a unit of `pts`.
+      rate: mean frames per second.
+      length: how many frames it should have; 0 where the file does not tell.
+      aspect: width of a pixel divided by its height, upright.
+      matrix: YUV matrix of the frames: as AVColorSpace, 2 where the file does not tell; and as the scaler takes it, then what
+        players assume for the size.
+      audio_codecs: of its sound tracks.
+      faults: damaged packets and frames met so far.
+    """
+
+    def __init__(self, path: str | Path):
+        """Opens it and decodes the first frame.
+
+        Raises:
+          DataError: no file, no video in it, no frame that can be decoded, or frames with too many pixels.
+        """
+        self.path = Path(path)
+        self.faults = 0
+        self._container = open_video(self.path)
+        try:
+            self._begin()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def _begin(self) -> None:
+        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise _unreadable(f"{self.path} has no video{', only sound' if self._container.streams.audio else ''}.")
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        context = self._stream.codec_context
+        if context is None:
+            raise _unreadable(f"{self.path} is coded in a way unknown to FFmpeg; convert it to H.264.")
+        self._check_pixels(context.width, context.height)
+        self._decoded = self._decode()
+        first = next(self._decoded, None)
+        if first is None:
+            raise _unreadable(f"{self.path} has no frame that can be decoded; it is damaged or empty.")
+        self._deinterlace = first.interlaced_frame
+        turned = _turn(first)
+        height, width = (first.width, first.height) if turned[0] else (first.height, first.width)
+        self.size = height, width
+        self._stored = first.width, first.height
+        self.time_base = self._stream.time_base
+        self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        length = self._stream.frames
+        if not length and self._container.duration:
+            length = round(self._container.duration / av.time_base * self.rate)
+        self.length = max(length, 0)
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        self.aspect = 1 / aspect if turned[0] else aspect
+        assumed = _BT709 if min(self.size) >= _HD_HEIGHT else _BT601
+        told = first.colorspace in _MATRICES
+        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if told else (_UNKNOWN, assumed)
+        self.audio_codecs = tuple(track.codec_context.name for track in sound_tracks(self._container))
+        self._decoded = self._chain(first, self._decoded)
+
+    @property
+    def start(self) -> Fraction:
+        """Seconds that stand in the file for its beginning: 0 in most, not in streams."""
+        return Fraction(self._container.start_time or 0, av.time_base)
+
+    def frames(self, first: int = 0, limit: int | None = None, seconds: float | None = None) -> Iterator[Frame]:
+        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and passed over.
+
+        Args:
+          first: number of the first frame to give.
+          limit: number of the frame to stop before.
+          seconds: time, from the first frame, to stop at.
+        """
+        return read_ahead(self._to_frame, self._timed(first, limit, seconds), window=4)
+
+    def _timed(self, first: int, limit: int | None, seconds: float | None) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        origin = round(self.start / self.time_base)
+        step = max(round(1 / (self.rate * self.time_base)), 1)
+        until = None if seconds is None else Fraction(seconds).limit_denominator(1_000_000)
+        last = begin = None
+        for index, frame in enumerate(self._upright_fields()):
+            pts = None if frame.pts is None else frame.pts - origin
+            if last is None:
+                pts = begin = max(pts or 0, 0)
+            elif pts is None or pts <= last:  # lost, or repeated
+                pts = last + step
+            last = pts
+            if (limit is not None and index >= limit) or (
+                until is not None and (pts - begin) * self.time_base >= until
+            ):
+                return
+            if index >= first:
+                yield index, pts, frame
+
+    def _upright_fields(self) -> Iterator[av.VideoFrame]:
+        """Whole frames: of interlaced ones, the second field is made from the first."""
+        if not self._deinterlace:
+            yield from self._decoded
+            return
+        pixels = self._stream.codec_context.pix_fmt
+        graph = av.filter.Graph()
+        source, yadif = graph.add_buffer(template=self._stream), graph.add("yadif", "mode=send_frame:deint=interlaced")
+        sink = graph.add("buffersink")
+        source.link_to(yadif)
+        yadif.link_to(sink)
+        graph.configure()
+        for frame in self._decoded:
+            graph.push(frame.reformat(*self._stored, pixels))  # some videos change on the way
+            yield from _pull(graph)
+        graph.push(None)
+        yield from _pull(graph)
+
+    def _to_frame(self, timed: tuple[int, int, av.VideoFrame]) -> Frame:
+        index, pts, frame = timed
+        transposed, mirror_x, mirror_y = _turn(frame)
+        height, width = self.size[::-1] if transposed else self.size
+        matrix = _MATRICES.get(frame.colorspace, self.matrix[1])
+        image = frame.reformat(width, height, "rgb24", src_colorspace=matrix).to_ndarray()
+        if transposed:
+            image = image.swapaxes(0, 1)
+        return Frame(index, pts, np.ascontiguousarray(image[:: 1 - 2 * mirror_y, :: 1 - 2 * mirror_x]))
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """All frames that can be decoded; damaged packets are passed over and counted."""
+        packets = self._container.demux(self._stream)
+        in_a_row = 0
+        while in_a_row < _MOST_FAULTS:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+            except av.FFmpegError:
+                self.faults += 1
+                return
+            try:
+                frames = packet.decode()
+                in_a_row = 0
+            except av.FFmpegError:
+                self.faults += 1
+                in_a_row += 1
+                continue
+            for frame in frames:
+                self._check_pixels(frame.width, frame.height)
+                self.faults += frame.is_corrupt
+                yield frame
+
+    def _check_pixels(self, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            raise _unreadable(
+                f"{self.path} has frames of {width} x {height}; at most {MAX_PIXELS:,} pixels. Make it smaller."
+            )
+
+    @staticmethod
+    def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        yield first
+        del first
+        yield from rest
+
+
+def open_video(path: Path) -> av.container.InputContainer:
+    """Opens a file of the user's, such that nothing in it makes FFmpeg open another.
+
+    Raises:
+      DataError: it is not there, or no video.
+    """
+    if not path.is_file():
+        raise _unreadable(f"{path} {'is no ordinary file' if path.exists() else 'does not exist'}.")
+    if not path.stat().st_size:
+        raise _unreadable(f"{path} is empty (0 bytes).")
+    try:
+        return av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _unreadable(
+            f"{path} cannot be opened as a video ({reason}); it is damaged, cut short, or no video."
+        ) from error
+
+
+def sound_tracks(container: av.container.InputContainer) -> list[av.AudioStream]:
+    """The sound tracks whose codec FFmpeg knows."""
+    return [track for track in container.streams.audio if track.codec_context]
+
+
+def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
+def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How a frame becomes upright: whether rows and columns are exchanged, and then columns and rows reversed.
+
+    The display matrix takes a stored point (x, y) to (a x + c y, b x + d y).
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32)
+    if abs(int(b)) > abs(int(a)):
+        return True, bool(c < 0), bool(b < 0)
+    return False, bool(a < 0), bool(d < 0)
+
+
+def _unreadable(message: str) -> DataError:
+    return DataError(message, "undecodable")
