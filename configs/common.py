@@ -81,5 +81,6 @@ def get_config() -> ConfigDict:
     config.evaluate.scales = (0.6, 0.8, 1.0)
     config.evaluate.flip = False
     config.evaluate.batch_size = 8
+    config.evaluate.crf = ""  # parameters of the dense CRF, as `refinenet-jax tune-crf` writes them; empty for none
     config.evaluate.protocols = ("strict", "seed")  # of --job=evaluate: strict | cvpr18 (a second pass) | seed
     return config

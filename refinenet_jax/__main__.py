@@ -12,7 +12,7 @@ from refinenet_jax import parallel, verify
 from refinenet_jax.data.doctor import check
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import tune_crf
-from refinenet_jax.inference import export, predict
+from refinenet_jax.inference import export, predict, serve
 from refinenet_jax.weights import convert
 
 VERBS = {
@@ -20,6 +20,7 @@ VERBS = {
     "convert": (convert, "turn other people's weights into a folder that predict, evaluate and training take"),
     "export": (export, "write a trained network as ONNX, TFLite, SavedModel or StableHLO, compared with it"),
     "predict": (predict, "find hands in pictures, videos and from a camera: masks, overlays, polygons, tables"),
+    "serve": (serve, "a web page that finds hands in pictures, clips and a webcam, and a JSON API"),
     "tune-crf": (tune_crf, "find the dense CRF's parameters that serve a network best"),
     "verify": (verify, "tell whether the checkpoints in a folder are what was written"),
 }

@@ -4,6 +4,7 @@ Every pair is scored once and kept in cross_dataset.json: a run that was stopped
 checkpoint or dataset costs only its own pairs.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from refinenet_jax.evaluation import cross_report, label_policies, protocols
 from refinenet_jax.evaluation.cross_report import Cell
 from refinenet_jax.evaluation.evaluate import score
 from refinenet_jax.evaluation.report import write_metrics
+from refinenet_jax.inference.crf import read_parameters
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
 
@@ -82,7 +84,10 @@ def cross_evaluate(
             entry = results.get(title)
             if not entry or entry.get("key") != key:
                 segmenter = segmenter or Segmenter.from_checkpoint(
-                    network.path, scales=options.scales, flip=options.flip
+                    network.path,
+                    scales=options.scales,
+                    flip=options.flip,
+                    crf=read_parameters(options.crf) if options.crf else None,
                 )
                 say(f"{title} ...")
                 entry = {"key": key, **_score(segmenter, source, mappings[network.path, name], options)}
@@ -137,6 +142,7 @@ def _key(network: _Network, source: Source, options: ConfigDict, policy: str) ->
         "dataset": repr(source),  # for a built dataset with its version
         "scales": list(options.scales),
         "flip": options.flip,
+        "crf": dataclasses.asdict(read_parameters(options.crf)) if options.crf else None,
         "protocols": sorted(options.protocols),
         "policy": policy,
     }

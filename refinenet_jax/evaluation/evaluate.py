@@ -1,7 +1,7 @@
 """A dataset -> a table of scores, and from it the figures and pictures of a checkpoint or of masks in a folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from refinenet_jax.evaluation import calibration, corruptions, cvpr18, predictio
 from refinenet_jax.evaluation.mask_store import MaskStore
 from refinenet_jax.evaluation.metrics import confusion
 from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.inference import crf, shapes
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.progress import progress_bar
+from refinenet_jax.progress import progress_bar, say
 
 Evaluate = Callable[..., np.ndarray]
 
@@ -45,9 +46,10 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
         classes = len(segmenter.class_names)
         counts = np.zeros((len(mine), classes, classes), np.int64)
         done = 0
-        for batch in segmenter.batches(read_ahead(source.__getitem__, mine), batch_size):
-            pair = segmenter.stack(batch), segmenter.stack(batch, "mask")
-            counts[done : done + len(batch)] = count_batch(variables, pair)
+        arranged, _ = arrange(segmenter, source)
+        for batch in arranged.grouped(_numbered(source, mine), batch_size):
+            pair = arranged.stack(batch), arranged.stack(batch, "mask")
+            counts[[example["place"] for example in batch]] = count_batch(variables, pair)
             done += len(batch)
             if progress:
                 progress(done, len(mine))
@@ -111,32 +113,62 @@ def _examine(
 
     examine_batch = _examiner(segmenter)
     mine = _share(source)
-    indices = iter(mine)
+    arranged, told = arrange(segmenter, source)
+    programs = set()
     total = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
     with progress_bar("evaluating", len(mine)) as bar:
-        for batch in segmenter.batches(read_ahead(source.__getitem__, mine), batch_size):
-            pair = segmenter.stack(batch), segmenter.stack(batch, "mask")
-            masks, histograms = map(np.asarray, examine_batch(segmenter.variables, pair))
+        for batch in arranged.grouped(_numbered(source, mine), batch_size):
+            pair = arranged.stack(batch), arranged.stack(batch, "mask")
+            masks, histograms = examine_batch(arranged, batch, pair)
+            programs.add(pair[0].shape)
             total += histograms.sum(0, dtype=np.int64)
             for example, mask in zip(batch, masks, strict=True):
                 height, width = example["mask"].shape
                 mask = np.ascontiguousarray(mask[:height, :width])
-                collector.add(next(indices), example, mask)
+                collector.add(mine[example.pop("place")], example, mask)
                 keep(example["id"], mask)
             bar.update(len(batch))
+    if told:
+        say(f"{told}; compiled {len(programs)} times")
     return total
+
+
+def arrange(segmenter: Segmenter, source: Source) -> tuple[Segmenter, str]:
+    """The segmenter with few padded sizes for all images of a source, by their headers, and a line about it if they differ."""
+    sizes = [size for size in read_ahead(source.size, range(len(source)), window=64) if size]
+    plan = shapes.plan(sizes, segmenter.size_multiple)
+    return segmenter.with_shapes(plan), shapes.describe(plan, sizes) if len(plan) > 1 else ""
+
+
+def _numbered(source: Source, mine: range) -> Iterator[dict]:
+    """The examples, each with its `place` among this process's."""
+    for place, example in enumerate(read_ahead(source.__getitem__, mine)):
+        yield {**example, "place": place}
 
 
 @lru_cache(maxsize=1)  # of the last network: all corruptions of a source are scored by the same program
 def _examiner(segmenter: Segmenter) -> Callable:
-    """(variables, (images, masks)) -> masks uint8 [b, h, w] and calibration counts [b, bins, k]."""
+    """(segmenter, batch, (images, masks)) -> masks uint8 [b, h, w] and calibration counts [b, bins, k]."""
 
     def examine(variables: dict, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         images, masks = batch
         probabilities = segmenter.probabilities(variables, images)
         return jnp.argmax(probabilities, -1).astype(jnp.uint8), calibration.histogram(probabilities, masks)
 
-    return parallel.parallel_map(examine)
+    on_devices = parallel.parallel_map(examine)
+
+    def with_crf(arranged: Segmenter, batch: list[dict], pair: tuple) -> tuple[list[np.ndarray], np.ndarray]:
+        masks, histograms = [], []
+        for result in arranged.stream([example["image"] for example in batch], len(batch)):
+            truth = batch[len(masks)]["mask"]
+            histograms.append(np.asarray(histogram(result.scores[None], truth[None]))[0])
+            masks.append(result.mask)
+        return masks, np.stack(histograms)
+
+    if segmenter.crf is None:
+        return lambda arranged, batch, pair: tuple(map(np.asarray, on_devices(segmenter.variables, pair)))
+    histogram = jax.jit(calibration.histogram)
+    return with_crf
 
 
 def evaluate_checkpoint(
@@ -165,7 +197,8 @@ def evaluate_checkpoint(
     options = config.evaluate
     protocols.check(options.protocols)
     source = open_source(config.data.name, options.split, config.data.dir)
-    segmenter = Segmenter.from_checkpoint(directory, scales=options.scales, flip=options.flip)
+    parameters = crf.read_parameters(options.crf) if options.crf else None
+    segmenter = Segmenter.from_checkpoint(directory, scales=options.scales, flip=options.flip, crf=parameters)
     check_classes(segmenter, source, directory)
     check_masks(source)
     workdir = Path(workdir)
@@ -176,6 +209,7 @@ def evaluate_checkpoint(
     worse = _corruptions(segmenter, source, options, scores) if corrupted else None
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
+    title += ", CRF" if options.crf else ""
     description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
     about = {"checkpoint": str(directory)}
     facts = {
@@ -183,6 +217,7 @@ def evaluate_checkpoint(
         "trained on": description.get("dataset", ""),
         "scales": f"{scales}, on top of the network's {segmenter.model.input_scale}",
         "mirrored": "averaged with the mirrored image" if options.flip else "no",
+        "dense CRF": options.crf or "no",
     }
     figures = results.tell(scores, source, options, workdir, title, about, store.mask, facts, worse)
     if folder and parallel.is_main_process():

@@ -19,12 +19,12 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data import DataError, images
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import coco, shapes
 from refinenet_jax.inference.predict_images import predict_images
 from refinenet_jax.inference.segmenter import Segmenter, Size
-from refinenet_jax.inference.sources import Item, image_size
+from refinenet_jax.inference.sources import Item
 from refinenet_jax.inference.video import VideoOptions, predict_video
 from refinenet_jax.progress import say
 
@@ -85,7 +85,7 @@ def run(work: Work, items: Sequence[Item], options: str) -> Counter:
         with beam.Pipeline(options=pipeline_options(options)) as pipeline:
             pictures = pipeline | "Pictures" >> beam.Create([item for item in items if item.kind == "image"])
             videos = pipeline | "Videos" >> beam.Create([item for item in items if item.kind == "video"])
-            sizes = pictures | beam.Map(lambda item: image_size(item.path)) | beam.Filter(bool)
+            sizes = pictures | beam.Map(lambda item: images.upright_size(item.path)) | beam.Filter(bool)
             plan = sizes | beam.combiners.ToList() | beam.Map(shapes.plan, work.size_multiple)
             batches = pictures | "Spread pictures" >> beam.Reshuffle() | beam.BatchElements(*_batch_sizes(work))
             counts = (
@@ -120,7 +120,7 @@ class _PredictPictures(_Predict):
         work = self._work
         if self._segmenter.shapes != plan:
             self._segmenter = self._segmenter.with_shapes(plan)
-        items = sorted(items, key=lambda item: plan.get(image_size(item.path), ()))
+        items = sorted(items, key=lambda item: plan.get(images.upright_size(item.path), ()))
         forms = [form for form in coco.FORMS if form in work.kinds]
         messages: list[str] = []
         with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:

@@ -1,6 +1,7 @@
 """`refinenet-jax predict`: pictures, videos and cameras -> what was found in them, on disk."""
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from refinenet_jax.data import DataError
 from refinenet_jax.data.examples import first_few
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import coco, outputs, video_writer
+from refinenet_jax.inference.crf import read_parameters
 from refinenet_jax.inference.predict_images import arrange, predict_images
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.sources import Item, find
@@ -55,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flip = argparse.BooleanOptionalAction
     parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
     parser.add_argument("--tile", type=int, metavar="PIXELS", help="longest side that the network sees at once, as 512")
+    parser.add_argument(
+        "--crf", metavar="FILE", help="send scores through the dense CRF of `refinenet-jax tune-crf`; slow"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="images of one size at a time (default: %(default)s)")
     parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of regions in polygons, rle, frames")
     parser.add_argument(
@@ -117,6 +122,7 @@ def describe(segmenter: Segmenter) -> dict[str, Any]:
         "scales": list(segmenter.scales),
         "flip": segmenter.flip,
         "tile": segmenter.tile,
+        "crf": segmenter.crf and dataclasses.asdict(segmenter.crf),
     }
 
 
@@ -238,7 +244,8 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {"step": args.step, "scales": args.scales, "flip": args.flip, "tile": args.tile}
+    parameters = read_parameters(args.crf) if args.crf else None
+    return {"step": args.step, "scales": args.scales, "flip": args.flip, "tile": args.tile, "crf": parameters}
 
 
 def _video_options(args: argparse.Namespace) -> VideoOptions:

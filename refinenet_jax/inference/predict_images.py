@@ -13,7 +13,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import coco, outputs, shapes
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.inference.sources import Item, image_size
+from refinenet_jax.inference.sources import Item
 from refinenet_jax.progress import say
 
 _WRITES_WAITING = 4  # pictures, while the network works on the next ones
@@ -26,7 +26,7 @@ def arrange(segmenter: Segmenter, items: Sequence[Item]) -> tuple[Segmenter, lis
       The segmenter with these sizes; the pictures sorted by them, so that neighbours share batches; a line about it, '' where
       no header can be read.
     """
-    sizes = dict(zip(items, read_ahead(image_size, [item.path for item in items], window=64), strict=True))
+    sizes = dict(zip(items, read_ahead(images.upright_size, [item.path for item in items], window=64), strict=True))
     known = [size for size in sizes.values() if size]
     plan = shapes.plan(known, segmenter.size_multiple)
     return (

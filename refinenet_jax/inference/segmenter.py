@@ -10,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from refinenet_jax import checkpoint, models, parallel, weights
+from refinenet_jax import models, parallel
 from refinenet_jax.data import VOID
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import tiles
+from refinenet_jax.inference.crf import CrfParameters, crf
 from refinenet_jax.inference.segmentation import Segmentation
+from refinenet_jax.inference.stored import open_network
 from refinenet_jax.models import layers
-from refinenet_jax.weights.convert import describe
-from refinenet_jax.weights.files import read
-from refinenet_jax.weights.saving import description_of
 
 Size = tuple[int, int]
 
@@ -40,6 +39,7 @@ class Segmenter:
       shapes: padded size (h, w) of images of a size (h, w), as `shapes.plan` chooses them; others go by size_multiple.
       tile: longest side, in pixels, of what the network sees at once; larger images, after scaling, are cut into
         overlapping windows (`tiles`). None for no limit.
+      crf: what the probabilities go through at last, image by image on the host's side (`crf`); None for nothing.
 
     Raises:
       UsageError: names, scales, padded sizes or tile that cannot be.
@@ -54,6 +54,7 @@ class Segmenter:
     size_multiple: int = 32
     shapes: Mapping[Size, Size] = field(default_factory=dict)
     tile: int | None = None
+    crf: CrfParameters | None = None
 
     def __post_init__(self):
         if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
@@ -77,6 +78,7 @@ class Segmenter:
         scales: Sequence[float] | None = None,
         flip: bool | None = None,
         tile: int | None = None,
+        crf: CrfParameters | None = None,
     ) -> "Segmenter":
         """The network in a training run's folder, or in one file of weights (.safetensors, .npz, .pth, .mat).
 
@@ -87,12 +89,13 @@ class Segmenter:
           scales: test scales; by default those of the run's config, and 1 of a foreign file.
           flip: whether to average over the mirrored image; the same.
           tile: see `Segmenter`.
+          crf: see `Segmenter`.
 
         Raises:
           CheckpointError: no checkpoint there.
           UsageError: a file that is damaged, unsafe or of no whole network known.
         """
-        description, variables = _open(Path(path), step)
+        description, variables = open_network(Path(path), step)
         model = models.create_model(
             description["variant"],
             description.get("num_classes", len(description["class_names"])),  # more only where there is void
@@ -107,6 +110,7 @@ class Segmenter:
             tuple(description.get("scales", (1.0,)) if scales is None else scales),
             description.get("flip", False) if flip is None else flip,
             tile=tile,
+            crf=crf,
         )
 
     def __call__(self, image: np.ndarray) -> Segmentation:
@@ -143,11 +147,15 @@ class Segmenter:
         stack = self.stack([{"image": image} for image in images])
         self._programs.add((-(-len(stack) // jax.local_device_count()), *stack.shape[1:]))
         scores = np.asarray(self._run(self.variables, stack))
-        # Copies, so that none keeps the whole batch in memory.
         return [
-            Segmentation(image, of_image[: image.shape[0], : image.shape[1]].copy(), self.class_names)
+            Segmentation(image, self.refine(image, of_image), self.class_names)
             for image, of_image in zip(images[::-1], scores[::-1], strict=True)
         ]
+
+    def refine(self, image: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """The last step, on the host: float32 [padded h, padded w, c] -> [h, w, c], through the CRF if there is one."""
+        scores = scores[: image.shape[0], : image.shape[1]]
+        return scores.copy() if self.crf is None else crf(image, scores, self.crf)  # a copy keeps no batch in memory
 
     def batches(self, examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
         """Groups neighbouring examples whose images have one padded size.
@@ -155,20 +163,26 @@ class Segmenter:
         Every length of a batch is another program to compile: there are two, `batch_size`, and one image for each device, in
         which a group comes that is not long enough.
         """
-
-        def parts() -> Iterator[list[dict]]:
-            length = batch_size if len(group) == batch_size else jax.local_device_count()
-            for start in range(0, len(group), length):
-                yield group[start : start + length]
-
         group: list[dict] = []
         for example in examples:
             _check_image(example["image"])
             if group and (len(group) == batch_size or self.padded_size(group[0]) != self.padded_size(example)):
-                yield from parts()
+                yield from _parts(group, batch_size)
                 group = []
             group.append(example)
-        yield from parts()
+        yield from _parts(group, batch_size)
+
+    def grouped(self, examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
+        """As `batches`, but those of one padded size wait for each other, so that batches are full: not in order."""
+        groups: dict[Size, list[dict]] = {}
+        for example in examples:
+            _check_image(example["image"])
+            group = groups.setdefault(self.padded_size(example), [])
+            group.append(example)
+            if len(group) == batch_size:
+                yield groups.pop(self.padded_size(example))
+        for group in groups.values():
+            yield from _parts(group, batch_size)
 
     def padded_size(self, example: dict) -> Size:
         """Size (h, w) at which an example's image goes to the device."""
@@ -255,28 +269,10 @@ class Segmenter:
         return jnp.asarray(order)
 
 
-def _open(path: Path, step: int | None) -> tuple[Mapping, dict]:
-    """What model.json says, or would, and the variables: of a run's folder or of a file of weights."""
-    if not path.exists():
-        raise checkpoint.CheckpointError(
-            f"{path} does not exist. Give the --workdir of a training run, what `refinenet-jax convert` made, or a file of "
-            "weights."
-        )
-    if path.is_dir():
-        return checkpoint.load_model(path, step)
-    if step is not None:
-        raise UsageError(
-            f"{path} is one file of weights, without steps; leave step {step} out, or give a run's folder."
-        )
-    network = weights.network_in(path)
-    if network.variant is None:
-        raise UsageError(
-            f"{path} holds a {network.trunk} alone, which finds nothing yet: train from it with --config.init_from, and give "
-            "the folder of that run."
-        )
-    file = read(path)
-    model, variables = weights.load(path)
-    return description_of(file) or describe(network.variant, model, network, file.facts), variables
+def _parts(group: list[dict], batch_size: int) -> Iterator[list[dict]]:
+    length = batch_size if len(group) == batch_size else jax.local_device_count()
+    for start in range(0, len(group), length):
+        yield group[start : start + length]
 
 
 def _check_image(image: np.ndarray) -> None:

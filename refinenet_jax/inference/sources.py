@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image
-
-from refinenet_jax.data import images
 from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.errors import UsageError
 
@@ -17,7 +14,6 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".we
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")
 
 _LIST_LIMIT = 1 << 28  # bytes of a list of paths
-_HEAD = 1 << 18  # bytes of a picture in which its header, with the EXIF data, is looked for
 
 
 @dataclass(frozen=True)
@@ -81,18 +77,6 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
     if not found:
         raise UsageError(f"No images in {', '.join(map(str, sources))}; looked for {' '.join(IMAGE_SUFFIXES)}.")
     return found
-
-
-def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Size (h, w) of a picture, turned upright, by its header alone; None where that cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-        with Image.open(path, formats=[images.sniff(head) or ""]) as image:
-            width, height = image.size
-    except Exception:  # decoding will tell what is wrong
-        return None
-    return (width, height) if images.orientation(head) >= 5 else (height, width)
 
 
 def _items(source: str, results: Path | None) -> Iterator[Item]:

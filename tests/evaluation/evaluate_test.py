@@ -32,6 +32,7 @@ from refinenet_jax.evaluation import (
     predictions,
     protocols,
 )
+from refinenet_jax.inference.crf import CrfParameters
 from refinenet_jax.inference.segmenter import Segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_every_picture_counts_once_at_its_own_size(source, size_multiple):
 
 def test_other_weights_need_no_other_function(source):
     run = evaluate.make_evaluate(_segmenter())
-    few = source[2:5]
+    few = tiny.Pictures(SIZES[2:5])
     first, second = (run(tiny.variables(seed=seed), few, 8) for seed in (0, 1))
     assert (first != second).any()
     np.testing.assert_array_equal(first, run(tiny.variables(seed=0), few, 8))
@@ -151,19 +152,53 @@ def test_masks_that_were_saved_score_as_they_did(tmp_path, monkeypatch):
     assert (table.cvpr18 != metrics.foreground(table.counts)).any()
 
 
+def _pools() -> int:
+    """Threads that keep the process alive."""
+    return sum(not thread.daemon for thread in threading.enumerate())
+
+
 def test_picture_that_cannot_be_read_stops_it_and_ends_its_threads(source):
     class Broken(list):
         info = source.info
+        size = source.size
 
         def __getitem__(self, index):
             if index == 7:
                 raise DataError("The image of example 7 is damaged.", "undecodable")
             return super().__getitem__(index)
 
-    before = threading.active_count()
+    before = _pools()
     with pytest.raises(DataError, match="example 7 is damaged"):
         _score(Broken(source))
-    assert threading.active_count() <= before
+    assert _pools() <= before
+
+
+def test_pictures_of_many_sizes_are_few_programs_and_count_in_their_own_place(capsys):
+    sizes = [(16 + 7 * (i % 5), 24 + 11 * (i % 4)) for i in range(20)]
+    many = tiny.Pictures(sizes)
+    segmenter = _segmenter(size_multiple=4)
+    arranged, told = evaluate.arrange(segmenter, many)
+    assert len({arranged.padded_size(example) for example in many}) <= 6 < len(set(sizes))
+    assert told.startswith("20 images of 20 sizes in 6 shapes, ")
+    scores = _score(many, size_multiple=4)
+    assert scores.ids == tuple(example["id"] for example in many)
+    for example, counts in zip(
+        many, scores.counts, strict=True
+    ):  # padding moves what is near the border, but not the truth
+        truth = example["mask"][example["mask"] != VOID]
+        assert counts.sum(1).tolist() == np.bincount(truth, minlength=3).tolist()
+    assert "compiled " in capsys.readouterr().err
+
+
+def test_dense_crf_is_the_last_step(source):
+    few = tiny.Pictures(SIZES[2:4])
+    parameters = CrfParameters(bilateral_weight=0.0, smoothness_weight=8.0, smoothness_stddev=2.0)
+    smooth = _segmenter(crf=parameters)
+    scores = _score(few, crf=parameters)
+    for example, counts in zip(few, scores.counts, strict=True):
+        np.testing.assert_array_equal(counts, _counts(smooth, example))
+    assert (scores.counts != _score(few).counts).any()
+    assert scores.calibration[:, 0].sum() == sum((example["mask"] != VOID).sum() for example in few)
 
 
 def test_unknown_protocol_is_refused_before_anything_is_read():

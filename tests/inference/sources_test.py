@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.sources import Item, find, find_images, image_size
+from refinenet_jax.inference.sources import Item, find, find_images
 
 
 @pytest.fixture
@@ -126,16 +124,3 @@ def test_only_pictures(tree):
     assert [path.name for path in find_images([tree])] == ["a.jpg", "b.PNG", "with space.gif"]
     with pytest.raises(UsageError, match="No images"):
         find_images([tree / "sub" / "deep"])
-
-
-def test_size_by_the_header_is_that_of_the_upright_picture(tmp_path):
-    image = Image.fromarray(np.zeros((30, 50, 3), np.uint8))
-    image.save(tmp_path / "plain.png")
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    assert image_size(tmp_path / "plain.png") == (30, 50)
-    assert image_size(tmp_path / "turned.jpg") == (50, 30)
-    assert image_size(tmp_path / "broken.jpg") is None
-    assert image_size(tmp_path / "none.jpg") is None

@@ -1,0 +1,124 @@
+"""`refinenet-jax serve`: from the command line to a running server."""
+
+import argparse
+import ipaddress
+import socket
+from pathlib import Path
+
+import numpy as np
+
+from refinenet_jax import box
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.serve.bounded import BoundedSegmenter
+from refinenet_jax.inference.serve.limits import Limits
+from refinenet_jax.progress import say
+
+_MOST_CONNECTIONS = 64
+_PATIENCE = 5  # seconds that Ctrl-C leaves to requests under way
+_FLAGS = {
+    "picture_megabytes": "of an uploaded picture",
+    "picture_megapixels": "of it",
+    "picture_seconds": "until a picture is answered",
+    "clip_megabytes": "of an uploaded clip",
+    "clip_length": "of it, in seconds",
+    "clip_seconds": "until a clip is answered",
+    "waiting": "requests that wait while one is worked on",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `refinenet-jax serve`."""
+    parser.add_argument(
+        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
+    )
+    parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
+    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
+    flip = argparse.BooleanOptionalAction
+    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="to listen at; 0 for a free one (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host", nargs="+", default=[], metavar="NAME", help="further names the server is known by"
+    )
+    parser.add_argument(
+        "--side",
+        type=int,
+        default=640,
+        metavar="PIXELS",
+        help="larger pictures are shrunk to this (default: %(default)s)",
+    )
+    limits = parser.add_argument_group("limits")
+    for name, what in _FLAGS.items():
+        value = getattr(Limits, name)
+        limits.add_argument(
+            f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{what} (default: %(default)g)"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until Ctrl-C or SIGTERM; returns the exit status."""
+    try:
+        import python_multipart  # noqa: F401
+        import uvicorn
+
+        from refinenet_jax.inference.serve.app import create_app
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is missing; pip install 'refinenet-jax[serve]' brings what serving needs."
+        ) from error
+    limits = Limits(**{name: getattr(args, name) for name in _FLAGS})
+    try:
+        with _listen(args.host, args.port) as listener:
+            checkpoint = Path(args.checkpoint or box.PATH)
+            segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, scales=args.scales, flip=args.flip)
+            bounded = BoundedSegmenter.of(segmenter, args.side)
+            say(f"{checkpoint.name}: preparing the network ...")
+            bounded(np.zeros((args.side * 3 // 4, args.side, 3), np.uint8))  # what most pictures and webcams have
+            app = create_app(bounded, limits, checkpoint.name, args.host, args.allow_host)
+            _announce(args.host, listener.getsockname()[1])
+            config = uvicorn.Config(
+                app,
+                access_log=False,  # guard.py has a line for each request
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                limit_concurrency=_MOST_CONNECTIONS,
+                timeout_graceful_shutdown=_PATIENCE,
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        say("stopped")
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Before the network is read, which takes a while: a port in use is told at once."""
+    if not 0 <= port < 2**16:
+        raise UsageError(f"--port={port} is no port; they go from 0 to {2**16 - 1}.")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except socket.gaierror as error:
+        raise UsageError(f"--host={host} is no address of this machine ({error.strerror}).") from error
+    except OSError as error:
+        raise UsageError(
+            f"{host}, port {port}, cannot be listened at ({error.strerror}). Give another --port, or 0 for any that is free."
+        ) from error
+
+
+def _announce(host: str, port: int) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        say(
+            f"warning: anyone who reaches {host} can use this server: it asks for no password, and nothing is encrypted. "
+            "Browsers give no webcam to pages over plain http from another machine."
+        )
+    shown = "localhost" if loopback else f"[{host}]" if ":" in host else host
+    say(f"Open http://{shown}:{port} (Ctrl-C ends it)")
