@@ -48,11 +48,12 @@ class View:
 @dataclasses.dataclass(frozen=True)
 class Build:
     """How one person's arm differs: `stout` widens fingers and palm, `sleeve` is where it starts in cm or None,
-    `band` says whether there is a bracelet or watch."""
+    `band` says whether there is a bracelet or watch, `forearm` is its length in cm, to the elbow or the picture's edge."""
 
     stout: float
     sleeve: float | None
     band: bool
+    forearm: float = 45.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +123,16 @@ def _bumps(bones: skeleton.Skeleton):
         yield skeleton.CARPALS[i + 1] * 0.7 + (0, 1, 0.55), np.add(knuckle, (0, -0.6, 0.36)), 0.3, 0.42
 
 
-def _forearm_cones():
+def _forearm_cones(length: float):
     """Two bones side by side, so that the wrist is broader than it is thick."""
     for side in (-1, 1):
         yield (side * 0.75, 0, 0), (side * 1.1, -15, 0), 1.75, 2.6
-        yield (side * 1.1, -15, 0), (side * 1.4, -45, 0), 2.6, 3.3
+        yield (side * 1.1, -15, 0), (side * 1.4, -length, 0), 2.6, 3.3
 
 
-def _sleeve_cones(start: float):
+def _sleeve_cones(start: float, length: float):
     for side in (-1, 1):
-        yield (side * 0.7, -start, 0), (side * 1.6, -46, 0), 2.5 + 0.05 * start, 4.8
+        yield (side * 0.7, -start, 0), (side * 1.6, -length - 1, 0), 2.5 + 0.05 * start, 4.8
 
 
 def _finger_cones(bones: skeleton.Skeleton, radii: np.ndarray, finger: int, segment: int):
@@ -195,13 +196,13 @@ def build_surface(
             for cone in _project(view, _finger_cones(bones, radii, finger, segment), FINGER + 3 * finger + segment):
                 solids.merge(surface, parts, cone, width, palm)
     is_hand = surface > solids.FAR
-    for cone in _project(view, _forearm_cones(), FOREARM, build.stout, is_arm=True):
+    for cone in _project(view, _forearm_cones(build.forearm), FOREARM, build.stout, is_arm=True):
         solids.merge(surface, parts, cone, 0.5 * view.scale)
     if build.band:
         _add_band(surface, parts, view)
     if build.sleeve is not None:
         parts[(parts == FOREARM) & (_along_arm(surface, view, -build.sleeve - 0.5) < 0)] = SLEEVE
-        for cone in _project(view, _sleeve_cones(build.sleeve), SLEEVE, build.stout, is_arm=True):
+        for cone in _project(view, _sleeve_cones(build.sleeve, build.forearm), SLEEVE, build.stout, is_arm=True):
             solids.merge(surface, parts, cone)
     for solid in held:
         solids.merge(surface, parts, solid)

@@ -10,6 +10,7 @@ Rng = np.random.Generator
 # What fingers close around, and the range of its radius in cm.
 GRIPPED = {"cup": (3.2, 4.0), "bottle": (2.6, 3.4), "ball": (2.8, 4.2), "stick": (1.1, 1.7), "block": (2.2, 3.2)}
 HAIR = ((30, 24, 20), (70, 46, 30), (120, 84, 50), (180, 150, 100), (150, 150, 150))
+NUM_CLOTHES = 5  # of the pieces of `draw_head`, the first so many
 IRISES = ((60, 40, 25), (70, 100, 130))
 Painted = tuple[solids.Solid, np.ndarray]  # a solid and its linear RGB
 
@@ -93,10 +94,10 @@ def _view(rng: Rng, size: tuple[int, int], scale: float, turn: np.ndarray) -> ha
     return hand.View(turn, np.eye(3), tuple(spot), scale, False)
 
 
-def draw_object(rng: Rng, size: tuple[int, int]) -> list[Painted]:
-    """Something on the table: a book, box, mug, bottle, ball, sausage; one in eight in a skin tone."""
+def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (7, 13)) -> list[Painted]:
+    """Something on the table: a book, box, mug, bottle, ball, sausage; one in eight in a skin tone. `scales`: pixels per cm."""
     tilt, spin = rng.uniform(-1.2, -0.3), rng.uniform(-3.1, 3.1)
-    view = _view(rng, size, rng.uniform(7, 13), hand.rotation(0, tilt) @ hand.rotation(2, spin))
+    view = _view(rng, size, rng.uniform(*scales), hand.rotation(0, tilt) @ hand.rotation(2, spin))
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
     if rng.uniform() < 0.12:
         colours[0] = skin.draw_tone(rng).back
@@ -147,11 +148,15 @@ def draw_limb(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]
 
 
 def draw_face(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]:
-    """A head with hair, eyes, brows, nose, mouth, ears, neck and shoulders."""
+    """A head anywhere in the upper half, with shoulders."""
     roll, yaw, pitch = rng.uniform((-0.3, -0.7, -0.2), (0.3, 0.7, 0.3))
     turn = hand.rotation(2, roll) @ hand.rotation(1, yaw) @ hand.rotation(0, pitch)
     spot = rng.uniform((0.1, 0.02), (0.9, 0.5)) * (size[1], size[0])
-    view = hand.View(turn, np.eye(3), tuple(spot), rng.uniform(4, 9), False)
+    return draw_head(rng, hand.View(turn, np.eye(3), tuple(spot), rng.uniform(4, 9), False), tone)
+
+
+def draw_head(rng: Rng, view: hand.View, tone: skin.Tone) -> list[Painted]:
+    """A head with hair, eyes, brows, nose, mouth, ears and neck, behind the NUM_CLOTHES pieces of chest and shoulders."""
     hair = skin.to_linear(HAIR[rng.integers(len(HAIR))])
     red = tone.back * (0.85, 0.5, 0.5)
     dark, white = np.full(3, 0.005), np.full(3, 0.75)

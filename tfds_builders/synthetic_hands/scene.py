@@ -60,11 +60,11 @@ def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
 
 
 def _fit(
-    view: hand.View, bones: skeleton.Skeleton, extra: list[props.Shape]
+    view: hand.View, bones: skeleton.Skeleton, extra: list[props.Shape], forearm: float
 ) -> tuple[hand.View, tuple[int, int], tuple[int, int]]:
     """The view in the smallest window of the fine grid that shows the arm; the window's corner and shape."""
     spots = [view.project(bones.joints.reshape(-1, 3)), *(view.project(shape.reach()) for shape in extra)]
-    spots.append(view.project([(0, 0, 0), (0, -45, 0)], True))
+    spots.append(view.project([(0, 0, 0), (0, -forearm, 0)], True))
     margin = 5.0 * view.scale
     spots = np.concatenate(spots)[:, :2]
     limit = np.array([WIDTH, HEIGHT]) * SUPERSAMPLING
@@ -80,7 +80,7 @@ def draw_arm(
 ) -> Layer:
     """One arm and what it holds."""
     bones = skeleton.forward_kinematics(pose)
-    view, corner, shape = _fit(view, bones, [s for s, _ in held])
+    view, corner, shape = _fit(view, bones, [s for s, _ in held], person.build.forearm)
     things = [props.place(s, view, hand.HELD + i) for i, (s, _) in enumerate(held)]
     surface = hand.build_surface(bones, view, person.build, things, shape)
     normal = shading.normals(surface.height, 0.2 * view.scale)
@@ -130,7 +130,7 @@ def _count(inside: np.ndarray) -> np.ndarray:
     return fine[::2, ::2] + fine[1::2, ::2] + fine[::2, 1::2] + fine[1::2, 1::2]
 
 
-def _motion(rng: Rng, reach: float) -> np.ndarray:
+def motion_kernel(rng: Rng, reach: float) -> np.ndarray:
     """A line-shaped blur kernel."""
     angle, length = rng.uniform(0, np.pi), rng.uniform(2, reach)
     kernel = np.zeros((15, 15), np.float32)
@@ -181,7 +181,7 @@ def _own_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.Vi
     )
     target = rng.uniform((0.5, 0.3), (0.86, 0.72))
     roll = np.pi + rng.uniform(-0.5, 0.5) if from_palm else rng.uniform(-0.5, 1.2)
-    return _aim(rng, entry, target, roll, rng.uniform(-0.75, 0.15), scale, is_left, mirror=is_left)
+    return aim(rng, entry, target, roll, rng.uniform(-0.75, 0.15), scale, is_left, mirror=is_left)
 
 
 def _other_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.View:
@@ -189,10 +189,10 @@ def _other_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.
     entry = np.array([rng.uniform(0, 1), -0.08]) if rng.uniform() < 0.6 else np.array([1.06, rng.uniform(0.05, 0.6)])
     target = rng.uniform((0.25, 0.2), (0.75, 0.5))
     roll = np.pi + rng.uniform(-0.5, 0.5) if from_palm else rng.uniform(-0.7, 1.2)
-    return _aim(rng, entry, target, roll, rng.uniform(-0.3, 0.5), scale, is_left, mirror=rng.uniform() < 0.5)
+    return aim(rng, entry, target, roll, rng.uniform(-0.3, 0.5), scale, is_left, mirror=rng.uniform() < 0.5)
 
 
-def _aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_left: bool, mirror: bool) -> hand.View:
+def aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_left: bool, mirror: bool) -> hand.View:
     """A view whose forearm runs from `entry` to `target` (fractions of the picture; mirrored in x if asked)."""
     full = np.array([WIDTH, HEIGHT]) * SUPERSAMPLING
     if mirror:
@@ -205,9 +205,9 @@ def _aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_le
     return hand.View(turn, bend, tuple(target * full - way * 6.0 * scale), scale, is_left)
 
 
-def draw_pose(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
+def draw_pose(rng: Rng, held_share: float = 0.2) -> tuple[skeleton.Pose, props.Held, bool]:
     """A pose, what it holds, and whether the palm faces the camera."""
-    if rng.uniform() < 0.2:
+    if rng.uniform() < held_share:
         pose, held, from_palm = props.draw_held(rng)
         return pose, held, from_palm and rng.uniform() < 0.75
     weights = np.array([w for w, _ in skeleton.FREE_POSES.values()])
@@ -224,7 +224,7 @@ def photograph(rng: Rng, picture: np.ndarray) -> np.ndarray:
     falloff = (1 + slope[0] * u + slope[1] * v) * (1 - rng.uniform(0, 0.7) * (u * u + v * v))
     picture = picture * (falloff * rng.uniform(0.75, 1.25))[..., None]
     if rng.uniform() < 0.1:
-        picture = cv2.filter2D(picture.astype(np.float32), -1, _motion(rng, 9))
+        picture = cv2.filter2D(picture.astype(np.float32), -1, motion_kernel(rng, 9))
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.2, 0.5))
     srgb = np.sqrt(np.clip(picture / (0.88 + 0.25 * picture), 0, 1)) * 255  # bright parts roll off
     grain = rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * rng.uniform(0.5, 3)
@@ -262,7 +262,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
         scale = rng.uniform(13, 20) if is_own else rng.uniform(11, 15)
         pose, held, from_palm = draw_pose(rng)
         view = (_own_view if is_own else _other_view)(rng, is_left, scale, from_palm)
-        kernel = _motion(rng, 11) if rng.uniform() < 0.08 else None
+        kernel = motion_kernel(rng, 11) if rng.uniform() < 0.08 else None
         layer = draw_arm(rng, person, view, pose, held, light)
         composite(picture, mask, layer, LEFT if is_left else RIGHT, light, kernel)
     return photograph(rng, picture), mask

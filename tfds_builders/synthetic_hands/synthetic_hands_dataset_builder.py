@@ -2,20 +2,22 @@
 
 import dataclasses
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders.synthetic_hands import scene
+from tfds_builders.synthetic_hands import printed_tabletop, scene, tabletop
 
 
 @dataclasses.dataclass
 class SyntheticHandsConfig(tfds.core.BuilderConfig):
-    """`class_names` by class id; `flip_pairs`: ids that swap when a picture is mirrored."""
+    """`class_names` by class id; `flip_pairs`: ids that swap when a picture is mirrored; `pictures`: what draws them."""
 
     class_names: tuple[str, ...] = ()
     flip_pairs: tuple[tuple[int, int], ...] = ()
+    pictures: ModuleType = scene
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -30,6 +32,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             description="Left and right hands apart.",
             class_names=("background", "left hand", "right hand"),
             flip_pairs=((1, 2),),
+        ),
+        SyntheticHandsConfig(
+            name="tabletop",
+            description="Hand against background; people opposite, small hands, clutter, poor cameras.",
+            class_names=("background", "hand"),
+            pictures=tabletop,
+        ),
+        SyntheticHandsConfig(
+            name="printed_tabletop",
+            description="The same with patterns on walls, clothes and things, and smooth skin.",
+            class_names=("background", "hand"),
+            pictures=printed_tabletop,
         ),
     ]
 
@@ -51,12 +65,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        return {split: self._generate_examples(split) for split in scene.NUM_EXAMPLES}
+        return {split: self._generate_examples(split) for split in self.builder_config.pictures.NUM_EXAMPLES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        num_ids = len(self.builder_config.class_names)
-        for index in range(scene.NUM_EXAMPLES[split]):
-            image, mask = scene.generate(split, index)
+        num_ids, pictures = len(self.builder_config.class_names), self.builder_config.pictures
+        for index in range(pictures.NUM_EXAMPLES[split]):
+            image, mask = pictures.generate(split, index)
             # With two classes both hands are class 1.
             mask = np.minimum(mask, num_ids - 1)[..., None]
             name = f"{split}_{index:04d}"

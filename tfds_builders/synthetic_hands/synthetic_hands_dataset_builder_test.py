@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tfds_builders.synthetic_hands import hand, scene, skeleton, solids, synthetic_hands_dataset_builder
+from tfds_builders.synthetic_hands import (
+    hand,
+    printed_tabletop,
+    scene,
+    skeleton,
+    solids,
+    synthetic_hands_dataset_builder,
+    tabletop,
+)
 
 SMALL = {"train": 3, "validation": 1, "test": 2}
 # Split, index, SHA-256 of the mask, mean of the picture: masks are the same to the bit, pictures up to rounding.
@@ -37,7 +45,8 @@ class SyntheticHandsTest(tfds.testing.DatasetBuilderTestCase):
 
     def setUp(self):
         super().setUp()
-        self.enter_context(mock.patch.object(scene, "NUM_EXAMPLES", SMALL))
+        for pictures in (scene, tabletop, printed_tabletop):
+            self.enter_context(mock.patch.object(pictures, "NUM_EXAMPLES", SMALL))
 
 
 @pytest.mark.parametrize(("split", "index", "digest", "mean"), PINNED)

@@ -1,0 +1,5 @@
+"""The network that comes with the package: rf_lw_mbv2, trained on drawn pictures alone; see model_card.md beside it."""
+
+from pathlib import Path
+
+PATH = Path(__file__).with_name("box.safetensors")  # a file for `Segmenter.from_checkpoint`
