@@ -1,0 +1,60 @@
+"""The network that comes with the package is whole, small, what its card says, and finds hands."""
+
+import dataclasses
+import hashlib
+
+import jax
+import numpy as np
+import pytest
+
+from refinenet_jax import box, models, weights
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.weights.files import read
+from refinenet_jax.weights.saving import description_of
+from tfds_builders.synthetic_hands import printed_tabletop, scene
+
+CARD = box.PATH.with_name("model_card.md")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.from_checkpoint(box.PATH)
+
+
+def test_is_small_enough_for_a_package():
+    assert box.PATH.stat().st_size < 8_000_000
+
+
+def test_is_the_file_that_the_card_describes():
+    digest = hashlib.sha256(box.PATH.read_bytes()).hexdigest()
+    assert digest in CARD.read_text(encoding="utf-8")
+
+
+def test_says_what_it_is():
+    description = description_of(read(box.PATH))
+    assert description["variant"] == "rf_lw_mbv2"
+    assert description["class_names"] == ["background", "hand"]
+    assert description["licence"] == "Apache-2.0"
+    plain = models.create_model("rf_lw_mbv2", 2)  # it computes as our networks do by default
+    assert all(getattr(plain, name) == value for name, value in models.options_of(description).items())
+    assert all(0.1 <= scale <= 2 for scale in description["scales"])
+
+
+def test_halves_on_disk_are_float32_in_memory():
+    model, variables = weights.load(box.PATH)
+    expected = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
+    assert jax.tree.map(lambda x: (x.shape, np.dtype(x.dtype)), variables) == jax.tree.map(
+        lambda x: (x.shape, np.dtype(np.float32)), dict(expected)
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(("pictures", "least"), [(scene, 0.6), (printed_tabletop, 0.3)])
+def test_finds_drawn_hands_it_was_not_trained_on(segmenter, pictures, least):
+    segmenter = dataclasses.replace(segmenter, scales=(0.5, 0.7), flip=False)  # as in the card
+    intersection = union = 0
+    for index in range(6):
+        image, mask = pictures.generate("test", index)
+        found, true = segmenter(image).mask == 1, mask > 0
+        intersection, union = intersection + (found & true).sum(), union + (found | true).sum()
+    assert intersection / union > least
