@@ -128,7 +128,8 @@ def kills(folder: Path, unbroken: Path, count: int, rng: random.Random) -> str:
                 time.sleep(rng.uniform(0, 10))
             else:
                 lines_until(process, "  loss ")
-                time.sleep(rng.uniform(0, 1.5))
+                # Now and then long enough for an evaluation, which compiles: else no run gets beyond the first one.
+                time.sleep(rng.uniform(0, rng.choice((1.5, 15))))
             ours = process.poll() is None
             if ours:
                 killed += 1
