@@ -241,6 +241,11 @@ def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def share(total: int) -> range:
+    """Which of `total` things are this process's; `gather_rows` brings the results together."""
+    return range(jax.process_index(), total, jax.process_count())
+
+
 def gather_rows(indices: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
     """Rows [n, ...] that belong at `indices` [n] of the whole, from all processes -> [total, ...] on each of them."""
     whole = np.zeros((total, *rows.shape[1:]), rows.dtype)

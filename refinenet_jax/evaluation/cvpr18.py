@@ -170,7 +170,7 @@ def count(
     """
     dataset = dataset_of(source.info.name)
     plain = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, size_multiple=1)
-    mine = range(jax.process_index(), len(source), jax.process_count())
+    mine = parallel.share(len(source))
     counts = np.zeros((len(mine), 2, 2), np.int64)
     done = 0
 

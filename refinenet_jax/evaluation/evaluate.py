@@ -42,7 +42,7 @@ def make_evaluate(segmenter: Segmenter) -> Evaluate:
     def evaluate(
         variables: dict, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
-        mine = _share(source)
+        mine = parallel.share(len(source))
         classes = len(segmenter.class_names)
         counts = np.zeros((len(mine), classes, classes), np.int64)
         done = 0
@@ -97,7 +97,7 @@ def score(
             refused = error
         parallel.agree(refused)
         if "cvpr18" in options.protocols:
-            with progress_bar("evaluating after cvpr18", len(_share(source))) as bar:
+            with progress_bar("evaluating after cvpr18", len(parallel.share(len(source)))) as bar:
                 published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
         return collector.scores(histogram, published)
 
@@ -112,7 +112,7 @@ def _examine(
     """Gives the collector this process's masks; returns the calibration, int64 [bins, k]."""
 
     examine_batch = _examiner(segmenter)
-    mine = _share(source)
+    mine = parallel.share(len(source))
     arranged, told = arrange(segmenter, source)
     programs = set()
     total = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
@@ -277,8 +277,3 @@ def _corruptions(segmenter: Segmenter, source: Source, options: ConfigDict, clea
     """What `corruptions.curves` tells; all processes must call it."""
     strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
     return corruptions.curves(source, lambda worse: clean if worse is source else score(segmenter, worse, strict))
-
-
-def _share(source: Source) -> range:
-    """The images that are this process's."""
-    return range(jax.process_index(), len(source), jax.process_count())

@@ -12,6 +12,7 @@ from refinenet_jax.evaluation import calibration
 from refinenet_jax.plots import COLOURS, INK, LINE, QUIET
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PREDICTED, TRUE = COLOURS[0], COLOURS[1]
@@ -62,6 +63,15 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _name_rows(axes: "Axes", rows: Sequence) -> None:
+    """The rows' labels beside the left edge, with lines down from the values only."""
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.grid(False, axis="y")
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
 @_styled
 def intervals(rows: Sequence[Estimate], whole: Estimate, span: tuple[float, float], axis: str = "hand IoU") -> "Figure":
     """Dots with intervals, one row each, before the value of the whole set and its interval.
@@ -84,12 +94,8 @@ def intervals(rows: Sequence[Estimate], whole: Estimate, span: tuple[float, floa
             row.value, i, "o", color=COLOURS[0], markersize=4.5, markerfacecolor="white" if row.few else COLOURS[0]
         )
         axes.text(1.02, i, f"{row.images:,}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
-    axes.grid(False, axis="y")
-    axes.grid(True, axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    _name_rows(axes, rows)
     return figure
 
 
@@ -160,12 +166,8 @@ def videos(rows: Sequence[Estimate], frames: Sequence[np.ndarray]) -> "Figure":
     for i, row in enumerate(rows):
         axes.plot((row.value, row.value), (i - 0.35, i + 0.35), color=INK, linewidth=1.6)
         axes.text(1.01, i, f"{row.images:,}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
-    axes.grid(False, axis="y")
-    axes.grid(True, axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    _name_rows(axes, rows)
     return figure
 
 

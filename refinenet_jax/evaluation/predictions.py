@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -137,7 +136,7 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
     Raises:
       UsageError: a mask cannot be used; one serves two pictures; or not one picture has a mask.
     """
-    mine = range(jax.process_index(), len(source), jax.process_count())
+    mine = parallel.share(len(source))
     published = np.zeros((len(mine), 2, 2), np.int64)
     dataset = cvpr18.dataset_of(source.info.name)
     used: list[tuple[str, str]] = []  # path of a mask, id of its picture
