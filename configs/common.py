@@ -79,6 +79,7 @@ def get_config() -> ConfigDict:
     config.evaluate = ConfigDict()
     config.evaluate.split = "test"  # of --job=evaluate; training scores data.eval_split
     config.evaluate.scales = (0.6, 0.8, 1.0)
+    config.evaluate.longest_side = 0  # that pictures are brought to before the scales; 0 leaves them as they are
     config.evaluate.flip = False
     config.evaluate.batch_size = 8
     config.evaluate.crf = ""  # parameters of the dense CRF, as `refinenet-jax tune-crf` writes them; empty for none

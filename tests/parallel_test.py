@@ -131,6 +131,17 @@ def test_prefetch_reads_one_batch_ahead_and_closes_what_it_reads():
         next(source)  # closed, though nothing was read from it
 
 
+@pytest.fixture
+def usual_signals():
+    """Python's own handlers, also where these tests run in the background of a shell, which ignores Ctrl-C."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 def test_first_signal_asks_and_the_second_has_its_usual_effect():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with parallel.StopSignal() as stop:

@@ -86,6 +86,7 @@ def cross_evaluate(
                 segmenter = segmenter or Segmenter.from_checkpoint(
                     network.path,
                     scales=options.scales,
+                    longest_side=options.longest_side,
                     flip=options.flip,
                     crf=read_parameters(options.crf) if options.crf else None,
                 )
@@ -141,6 +142,7 @@ def _key(network: _Network, source: Source, options: ConfigDict, policy: str) ->
         "checkpoint": network.fingerprint,
         "dataset": repr(source),  # for a built dataset with its version
         "scales": list(options.scales),
+        "longest_side": options.longest_side,
         "flip": options.flip,
         "crf": dataclasses.asdict(read_parameters(options.crf)) if options.crf else None,
         "protocols": sorted(options.protocols),

@@ -198,7 +198,9 @@ def evaluate_checkpoint(
     protocols.check(options.protocols)
     source = open_source(config.data.name, options.split, config.data.dir)
     parameters = crf.read_parameters(options.crf) if options.crf else None
-    segmenter = Segmenter.from_checkpoint(directory, scales=options.scales, flip=options.flip, crf=parameters)
+    segmenter = Segmenter.from_checkpoint(
+        directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
+    )
     check_classes(segmenter, source, directory)
     check_masks(source)
     workdir = Path(workdir)
@@ -209,12 +211,14 @@ def evaluate_checkpoint(
     worse = _corruptions(segmenter, source, options, scores) if corrupted else None
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
+    title += f", longest side {options.longest_side}" if options.longest_side else ""
     title += ", CRF" if options.crf else ""
     description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
     about = {"checkpoint": str(directory)}
     facts = {
         "network": description.get("variant", ""),
         "trained on": description.get("dataset", ""),
+        "longest side": f"brought to {options.longest_side} pixels" if options.longest_side else "as it is",
         "scales": f"{scales}, on top of the network's {segmenter.model.input_scale}",
         "mirrored": "averaged with the mirrored image" if options.flip else "no",
         "dense CRF": options.crf or "no",

@@ -8,7 +8,7 @@ no arm would be called bad. So a pair in which one side has hands and the other 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -103,7 +103,8 @@ class MergedSegmenter(Segmenter):
 
     def probabilities(self, variables: dict, image: jax.Array) -> jax.Array:
         """See `Segmenter`."""
-        return _added(self.original.probabilities(variables, image), self.of_model)
+        original = replace(self.original, scales=self.scales, longest_side=self.longest_side)
+        return _added(original.probabilities(variables, image), self.of_model)
 
 
 class RelabelledSource:

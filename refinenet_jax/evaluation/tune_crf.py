@@ -12,6 +12,7 @@ from refinenet_jax.data import check_masks, open_source, read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.evaluate import check_classes
+from refinenet_jax.inference import test_time
 from refinenet_jax.inference.crf import CrfParameters, crf, write_parameters
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import progress_bar, say
@@ -153,9 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="JSON file for the parameters")
     parser.add_argument("--trials", type=int, default=40, help="settings to try at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=10, help="of mean field in each (default: %(default)s)")
-    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
-    flip = argparse.BooleanOptionalAction
-    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    test_time.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--images={args.images} leaves nothing to tune on; give 1 or more.")
     start = CrfParameters(iterations=args.iterations)
     source = open_source(args.dataset, args.split, args.data_dir)
-    segmenter = Segmenter.from_checkpoint(args.checkpoint, scales=args.scales, flip=args.flip)
+    segmenter = Segmenter.from_checkpoint(args.checkpoint, **test_time.options(args))
     check_classes(segmenter, source, args.checkpoint)
     check_masks(source)
     indices = np.unique(np.linspace(0, len(source) - 1, args.images).round().astype(int)).tolist()

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from refinenet_jax.data import DataError, images
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import coco, shapes
+from refinenet_jax.inference import coco, fitting, shapes
 from refinenet_jax.inference.predict_images import predict_images
 from refinenet_jax.inference.segmenter import Segmenter, Size
 from refinenet_jax.inference.sources import Item
@@ -44,6 +44,7 @@ class Work:
       resume: of `predict_video`.
       video: of `predict_video`; its batch_size and min_area count for pictures, too.
       size_multiple: of the segmenter.
+      longest_side: of the segmenter.
     """
 
     checkpoint: str
@@ -54,6 +55,7 @@ class Work:
     resume: bool
     video: VideoOptions
     size_multiple: int
+    longest_side: int
 
 
 def pipeline_options(text: str) -> PipelineOptions:
@@ -85,7 +87,8 @@ def run(work: Work, items: Sequence[Item], options: str) -> Counter:
         with beam.Pipeline(options=pipeline_options(options)) as pipeline:
             pictures = pipeline | "Pictures" >> beam.Create([item for item in items if item.kind == "image"])
             videos = pipeline | "Videos" >> beam.Create([item for item in items if item.kind == "video"])
-            sizes = pictures | beam.Map(lambda item: images.upright_size(item.path)) | beam.Filter(bool)
+            sizes = pictures | beam.FlatMap(lambda item: [size for size in [images.upright_size(item.path)] if size])
+            sizes = sizes | "Fit" >> beam.Map(fitting.fitted_size, work.longest_side) if work.longest_side else sizes
             plan = sizes | beam.combiners.ToList() | beam.Map(shapes.plan, work.size_multiple)
             batches = pictures | "Spread pictures" >> beam.Reshuffle() | beam.BatchElements(*_batch_sizes(work))
             counts = (
@@ -120,7 +123,8 @@ class _PredictPictures(_Predict):
         work = self._work
         if self._segmenter.shapes != plan:
             self._segmenter = self._segmenter.with_shapes(plan)
-        items = sorted(items, key=lambda item: plan.get(images.upright_size(item.path), ()))
+        sizes = {item: images.upright_size(item.path) for item in items}
+        items = sorted(items, key=lambda item: plan[self._segmenter.fitted_size(sizes[item])] if sizes[item] else ())
         forms = [form for form in coco.FORMS if form in work.kinds]
         messages: list[str] = []
         with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:

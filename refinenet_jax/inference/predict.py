@@ -19,7 +19,7 @@ from refinenet_jax import box, parallel
 from refinenet_jax.data import DataError
 from refinenet_jax.data.examples import first_few
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import coco, outputs, video_writer
+from refinenet_jax.inference import coco, outputs, test_time, video_writer
 from refinenet_jax.inference.crf import read_parameters
 from refinenet_jax.inference.predict_images import arrange, predict_images
 from refinenet_jax.inference.segmenter import Segmenter
@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames). Of videos: {', '.join(video_writer.KINDS)}",
     )
     parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
-    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
-    flip = argparse.BooleanOptionalAction
-    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    test_time.add_arguments(parser)
     parser.add_argument("--tile", type=int, metavar="PIXELS", help="longest side that the network sees at once, as 512")
     parser.add_argument(
         "--crf", metavar="FILE", help="send scores through the dense CRF of `refinenet-jax tune-crf`; slow"
@@ -120,6 +118,7 @@ def describe(segmenter: Segmenter) -> dict[str, Any]:
         "weights": digest.hexdigest(),
         "class_names": list(segmenter.class_names),
         "scales": list(segmenter.scales),
+        "longest_side": segmenter.longest_side,
         "flip": segmenter.flip,
         "tile": segmenter.tile,
         "crf": segmenter.crf and dataclasses.asdict(segmenter.crf),
@@ -234,6 +233,7 @@ def _work_on_beam(
         resume=args.resume,
         video=_video_options(args),
         size_multiple=segmenter.size_multiple,
+        longest_side=segmenter.longest_side,
     )
     items = [replace(item, path=str(Path(item.path).absolute())) for item in items]
     return beam.run(work, items, args.beam_pipeline_options)
@@ -245,7 +245,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     parameters = read_parameters(args.crf) if args.crf else None
-    return {"step": args.step, "scales": args.scales, "flip": args.flip, "tile": args.tile, "crf": parameters}
+    return {"step": args.step, **test_time.options(args), "tile": args.tile, "crf": parameters}
 
 
 def _video_options(args: argparse.Namespace) -> VideoOptions:

@@ -27,11 +27,11 @@ def arrange(segmenter: Segmenter, items: Sequence[Item]) -> tuple[Segmenter, lis
       no header can be read.
     """
     sizes = dict(zip(items, read_ahead(images.upright_size, [item.path for item in items], window=64), strict=True))
-    known = [size for size in sizes.values() if size]
+    known = [segmenter.fitted_size(size) for size in sizes.values() if size]
     plan = shapes.plan(known, segmenter.size_multiple)
     return (
         segmenter.with_shapes(plan),
-        sorted(items, key=lambda item: plan.get(sizes[item], ())),
+        sorted(items, key=lambda item: plan[segmenter.fitted_size(sizes[item])] if sizes[item] else ()),
         shapes.describe(plan, known) if known else "",
     )
 

@@ -13,13 +13,12 @@ import numpy as np
 from refinenet_jax import models, parallel
 from refinenet_jax.data import VOID
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import tiles
+from refinenet_jax.inference import fitting, tiles
 from refinenet_jax.inference.crf import CrfParameters, crf
+from refinenet_jax.inference.fitting import Size
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.stored import open_network
 from refinenet_jax.models import layers
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +32,8 @@ class Segmenter:
         MATLAB networks do): it is left out, and the others are scaled to a sum of 1.
       flip_pairs: pairs of class ids that a left-right flip exchanges.
       scales: test scales, on top of the network's input_scale; the probabilities at all of them are averaged.
+      longest_side: pixels that the longer side of every image is brought to before the scales, so that a hand has one size
+        whatever the camera's resolution; 0 leaves images at their own size.
       flip: average over the mirrored image too (left and right classes exchanged back).
       size_multiple: images are padded at the right and bottom, by repeating the edge, to multiples of this; a compilation
         serves all images of one padded size. 1 for none.
@@ -55,6 +56,7 @@ class Segmenter:
     shapes: Mapping[Size, Size] = field(default_factory=dict)
     tile: int | None = None
     crf: CrfParameters | None = None
+    longest_side: int = 0
 
     def __post_init__(self):
         if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
@@ -64,6 +66,8 @@ class Segmenter:
             )
         if not self.scales or not min(self.scales) > 0:
             raise UsageError(f"scales are {list(self.scales)}; give one or more, all above 0.")
+        if self.longest_side < 0:
+            raise UsageError(f"longest_side is {self.longest_side}; give pixels, or 0 for images at their own size.")
         for size, padded in self.shapes.items():
             if padded[0] < size[0] or padded[1] < size[1]:
                 raise UsageError(f"shapes puts images of {size} into {padded}, which does not hold them.")
@@ -79,6 +83,7 @@ class Segmenter:
         flip: bool | None = None,
         tile: int | None = None,
         crf: CrfParameters | None = None,
+        longest_side: int | None = None,
     ) -> "Segmenter":
         """The network in a training run's folder, or in one file of weights (.safetensors, .npz, .pth, .mat).
 
@@ -90,6 +95,7 @@ class Segmenter:
           flip: whether to average over the mirrored image; the same.
           tile: see `Segmenter`.
           crf: see `Segmenter`.
+          longest_side: see `Segmenter`; by default the config's, and 0 of a foreign file.
 
         Raises:
           CheckpointError: no checkpoint there.
@@ -111,6 +117,7 @@ class Segmenter:
             description.get("flip", False) if flip is None else flip,
             tile=tile,
             crf=crf,
+            longest_side=description.get("longest_side", 0) if longest_side is None else longest_side,
         )
 
     def __call__(self, image: np.ndarray) -> Segmentation:
@@ -123,10 +130,9 @@ class Segmenter:
         Raises:
           UsageError: an image is not uint8 [h, w, 3].
         """
-        for image in images:
-            _check_image(image)
-        order = sorted(range(len(images)), key=lambda i: self.padded_size({"image": images[i]}))
-        results = dict(zip(order, self.stream((images[i] for i in order), batch_size), strict=True))
+        examples = [self._fitted(image) for image in images]
+        order = sorted(range(len(images)), key=lambda i: self.padded_size(examples[i]))
+        results = dict(zip(order, self._stream((examples[i] for i in order), batch_size), strict=True))
         return [results[i] for i in range(len(images))]
 
     def stream(self, images: Iterable[np.ndarray], batch_size: int = 8) -> Iterator[Segmentation]:
@@ -137,25 +143,37 @@ class Segmenter:
         Raises:
           UsageError: an image is not uint8 [h, w, 3].
         """
-        for batch in self.batches(({"image": image} for image in images), batch_size):
-            results = self._segment([example["image"] for example in batch])
+        return self._stream(map(self._fitted, images), batch_size)
+
+    def _fitted(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """The image as given, and at its longest side."""
+        _check_image(image)
+        return {"image": fitting.resize_image(image, self.fitted_size(image.shape[:2])), "given": image}
+
+    def _stream(self, examples: Iterable[dict], batch_size: int) -> Iterator[Segmentation]:
+        for batch in self.batches(examples, batch_size):
+            results = self._segment(batch)
+            del batch
             while results:
                 yield results.pop()
 
-    def _segment(self, images: list[np.ndarray]) -> list[Segmentation]:
-        """Of images of one padded size, the last one first."""
-        stack = self.stack([{"image": image} for image in images])
+    def _segment(self, batch: list[dict]) -> list[Segmentation]:
+        """Of fitted images of one padded size, the last one first."""
+        stack = self.stack(batch)
         self._programs.add((-(-len(stack) // jax.local_device_count()), *stack.shape[1:]))
         scores = np.asarray(self._run(self.variables, stack))
         return [
-            Segmentation(image, self.refine(image, of_image), self.class_names)
-            for image, of_image in zip(images[::-1], scores[::-1], strict=True)
+            Segmentation(example["given"], self._finish(example, of_image), self.class_names)
+            for example, of_image in zip(batch[::-1], scores[::-1], strict=True)
         ]
 
-    def refine(self, image: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """The last step, on the host: float32 [padded h, padded w, c] -> [h, w, c], through the CRF if there is one."""
-        scores = scores[: image.shape[0], : image.shape[1]]
-        return scores.copy() if self.crf is None else crf(image, scores, self.crf)  # a copy keeps no batch in memory
+    def _finish(self, example: dict, scores: np.ndarray) -> np.ndarray:
+        """The last step, on the host: float32 [padded h, padded w, c] -> [h, w, c] as given, through the CRF if any."""
+        (height, width), image = example["image"].shape[:2], example["given"]
+        scores = fitting.resize_scores(
+            scores[:height, :width], image.shape[:2]
+        )  # a copy, which keeps no batch in memory
+        return scores if self.crf is None else crf(image, scores, self.crf)
 
     def batches(self, examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
         """Groups neighbouring examples whose images have one padded size.
@@ -184,6 +202,10 @@ class Segmenter:
         for group in groups.values():
             yield from _parts(group, batch_size)
 
+    def fitted_size(self, size: Size) -> Size:
+        """Size (h, w) to which an image of a size (h, w) is brought before it is padded."""
+        return fitting.fitted_size(size, self.longest_side) if self.longest_side else size
+
     def padded_size(self, example: dict) -> Size:
         """Size (h, w) at which an example's image goes to the device."""
         size = example["image"].shape[:2]
@@ -202,7 +224,10 @@ class Segmenter:
         return np.stack([pad(example[key]) for example in batch])
 
     def probabilities(self, variables: dict, image: jax.Array) -> jax.Array:
-        """The pure function behind it all: uint8 [b, h, w, 3] -> class probabilities, float32 [b, h, w, c]."""
+        """The pure function behind it all: uint8 [b, h, w, 3] -> class probabilities, float32 [b, h, w, c].
+
+        Of images at their own size: `longest_side` is a scale here, of the padded size.
+        """
         size = image.shape[1:3]
         views = [jax.nn.softmax(layers.resize_half_pixel(x, size)) for x in self._logits(variables, image)]
         scores = sum(views) / len(views)
@@ -229,13 +254,21 @@ class Segmenter:
             return self.model.apply(variables, x)
 
         views = []
-        for scale in self.scales:
+        for scale in self.at_size(image.shape[1:3]).scales:
             x = models.prepare(self.model, image, scale)
             for mirrored in (False, True) if self.flip else (False,):
                 view = x[:, :, ::-1] if mirrored else x
                 view = tiles.apply(network, view, self.tile, self.model.num_classes) if self.tile else network(view)
                 views.append(view[:, :, ::-1][..., self._mirrored_classes()] if mirrored else view)
         return views
+
+    def at_size(self, size: Size) -> "Segmenter":
+        """The same for images of this size (h, w) alone: `longest_side` becomes part of the scales."""
+        if not self.longest_side:
+            return self
+        return replace(
+            self, scales=tuple(scale * self.longest_side / max(size) for scale in self.scales), longest_side=0
+        )
 
     def with_variables(self, variables: dict) -> "Segmenter":
         """The same network with other weights; what was compiled serves both."""
@@ -252,7 +285,7 @@ class Segmenter:
 
     @cached_property
     def _run(self):
-        return parallel.parallel_map(self.probabilities)
+        return parallel.parallel_map(replace(self, longest_side=0).probabilities)  # of fitted images
 
     @cached_property
     def _programs(self) -> set[tuple[int, ...]]:

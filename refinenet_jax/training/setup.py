@@ -120,7 +120,10 @@ def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
     """The way to scores, still without weights."""
     info = setup.eval_source.info
     scales = tuple(config.evaluate.scales)
-    return Segmenter(setup.model, {}, info.class_names, info.flip_pairs, scales, config.evaluate.flip)
+    side = config.evaluate.longest_side
+    return Segmenter(
+        setup.model, {}, info.class_names, info.flip_pairs, scales, config.evaluate.flip, longest_side=side
+    )
 
 
 def describe(config: ConfigDict, info: data.DatasetInfo, model: models.RefineNet) -> dict:
@@ -132,6 +135,7 @@ def describe(config: ConfigDict, info: data.DatasetInfo, model: models.RefineNet
         **{name: getattr(model, name) for name in (*models.OPTIONS, "input_scale")},
         "dtype": config.model.dtype,
         "scales": list(config.evaluate.scales),
+        "longest_side": config.evaluate.longest_side,
         "flip": config.evaluate.flip,
         "dataset": info.name,
     }

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     model, variables = load(source, **wanted)
     description = describe(network.variant or args.variant, model, network, file.facts, classes, args.licence)
     own = description_of(file) or {}
-    kept = {"dtype", "scales", "flip", "dataset", "licence", "flip_pairs"}
+    kept = {"dtype", "scales", "longest_side", "flip", "dataset", "licence", "flip_pairs"}
     kept -= ({"licence"} if args.licence else set()) | ({"flip_pairs"} if classes else set())
     description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}

@@ -94,6 +94,15 @@ def test_probabilities_are_added_before_the_decision():
     assert (merged(image).mask[split] == 1).all()
 
 
+def test_merged_classes_keep_scales_and_longest_side():
+    segmenter = Segmenter(tiny.Tiny(3), tiny.variables(), SIDES, scales=(0.5,), longest_side=64)
+    merged = label_policies.merged_segmenter(segmenter, meet(SIDES, HAND, "hands_only"))
+    image = tiny.Pictures([(96, 128)], tiny.HANDS)[0]["image"]
+    np.testing.assert_allclose(merged(image).scores[..., 0], segmenter(image).scores[..., 0], atol=1e-5)
+    of_size = [jax.jit(s.probabilities)(s.variables, image[None])[..., 0] for s in (segmenter, merged)]
+    np.testing.assert_allclose(*of_size, atol=1e-5)
+
+
 def test_void_channel_stays_apart():
     model = label_policies.MergedModel(tiny.Tiny(4), (0, 1, 1, 2))
     x = jnp.ones((1, 8, 8, 3))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import clips
 import jax
@@ -60,6 +61,23 @@ def test_masks_are_class_ids_at_the_size_of_the_picture(pictures, segmenter, tmp
     assert "2 images of 2 sizes in 2 shapes" in told.err
     assert "Predicted 2 images" in told.out
     assert "0 background, 1 left, 2 right" in told.out
+
+
+def test_a_longest_side_needs_few_shapes(network, monkeypatch, tmp_path, capsys):
+    """Whatever the resolution of the cameras, pictures of one aspect share a shape."""
+    fitted = replace(network, longest_side=64)
+    monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: fitted)
+    rng, images = np.random.default_rng(1), {}
+    (tmp_path / "in").mkdir()
+    for i, times in enumerate((2, 5, 3, 1, 4)):
+        images[f"p{i}"] = rng.integers(0, 256, (24 * times, 32 * times, 3), np.uint8)
+        visualize.write(str(tmp_path / "in" / f"p{i}.png"), images[f"p{i}"])
+    assert predict(tmp_path / "in", "--output", tmp_path / "out", "--save", "masks") == 0
+    assert "5 images of 1 size in 1 shape" in capsys.readouterr().err
+    for name, image in images.items():
+        with Image.open(tmp_path / "out" / f"{name}_mask.png") as mask:
+            np.testing.assert_array_equal(np.array(mask), fitted(image).mask)
+    assert json.loads((tmp_path / "out" / "predict.json").read_text())["longest_side"] == 64
 
 
 def test_results_belong_to_their_pictures_when_sizes_mix(segmenter, tmp_path):

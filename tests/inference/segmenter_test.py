@@ -208,6 +208,43 @@ def test_planned_shapes_take_the_place_of_rounding():
         plain.with_shapes({(40, 50): (64, 32)})
 
 
+def _enlarged(array, times):
+    return array.repeat(times, 0).repeat(times, 1)
+
+
+def test_a_longest_side_makes_the_result_independent_of_the_resolution():
+    (image,) = _images([(24, 64)])
+    fitted = _segmenter(longest_side=64)
+    plain = _segmenter()(image)
+    _close(fitted(image).scores, plain.scores)  # it fits already
+    large = fitted(_enlarged(image, 5))
+    assert large.scores.shape == (120, 320, 3)
+    assert large.image.shape == (120, 320, 3)
+    _close(large.scores[2::5, 2::5], plain.scores)  # the middles of the enlarged pixels
+    small = fitted(image[::2, ::2])
+    assert small.scores.shape == (12, 32, 3)
+    upright = fitted(_enlarged(image, 5).swapaxes(0, 1))
+    assert upright.scores.shape == (320, 120, 3)
+    assert fitted.compilations == 2  # 32 x 64 and 64 x 32, whatever the resolution
+
+
+def test_a_longest_side_is_a_scale_of_images_of_one_size():
+    fitted = _segmenter(longest_side=64, scales=(0.5, 1.0))
+    assert fitted.at_size((96, 128)).scales == (0.25, 0.5)
+    assert fitted.at_size((96, 128)).longest_side == 0
+    (image,) = _images([(96, 128)])
+    scores = jax.jit(fitted.probabilities)(fitted.variables, image[None])
+    _close(scores[0], _segmenter(scales=(0.25, 0.5))(image).scores)
+
+
+def test_a_longest_side_mixes_no_images_up():
+    images = _images([(40, 20), (20, 30), (33, 33), (310, 320), (64, 40)])
+    fitted = _segmenter(longest_side=32)
+    for image, result in zip(images, fitted.batch(images), strict=True):
+        assert result.image is image
+        _close(result.scores, fitted(image).scores)
+
+
 @pytest.mark.parametrize(("devices", "lengths"), [(1, [4, 4, 1, 1, 1, 1, 1]), (2, [4, 4, 2, 1, 1, 1])])
 def test_batches_have_few_lengths(monkeypatch, devices, lengths):
     """Of runs of 11, 1 and 1 images: each length is compiled."""
@@ -224,6 +261,7 @@ def test_batches_have_few_lengths(monkeypatch, devices, lengths):
         ({"scales": ()}, r"scales are \[\]; give one or more, all above 0"),
         ({"scales": (1.0, 0.0)}, r"scales are \[1\.0, 0\.0\]"),
         ({"scales": (float("nan"),)}, r"scales are \[nan\]"),
+        ({"longest_side": -1}, "longest_side is -1; give pixels, or 0"),
         ({"model": tiny.Tiny(2)}, "2 channels, but 3 class names: background, left, right"),
         ({"model": tiny.Tiny(5)}, "5 channels, but 3 class names"),
     ],
@@ -246,6 +284,7 @@ def test_one_file_of_ours_is_as_good_as_a_folder(tmp_path):
         "class_names": ["background", "left", "right"],
         "flip_pairs": [[1, 2]],
         "scales": [0.5, 1.0],
+        "longest_side": 320,
         "flip": True,
         "dtype": "bfloat16",
         "input_scale": 1.2,
@@ -257,8 +296,9 @@ def test_one_file_of_ours_is_as_good_as_a_folder(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, segmenter.variables, variables)
     assert segmenter.class_names == ("background", "left", "right")
     assert (segmenter.flip_pairs, segmenter.scales, segmenter.flip) == (((1, 2),), (0.5, 1.0), True)
-    other = Segmenter.from_checkpoint(path, scales=[2], flip=False, tile=256)
-    assert (other.scales, other.flip, other.tile) == ((2,), False, 256)
+    assert segmenter.longest_side == 320
+    other = Segmenter.from_checkpoint(path, scales=[2], flip=False, tile=256, longest_side=0)
+    assert (other.scales, other.flip, other.tile, other.longest_side) == ((2,), False, 256, 0)
     with pytest.raises(
         UsageError, match=r"weights\.safetensors is one file of weights, without steps; leave step 7 out"
     ):

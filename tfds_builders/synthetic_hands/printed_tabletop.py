@@ -7,7 +7,7 @@ import numpy as np
 
 from tfds_builders.synthetic_hands import tabletop
 
-NUM_EXAMPLES = {"train": 640, "validation": 32, "test": 64}
+NUM_EXAMPLES = {"train": 4096, "validation": 32, "test": 64}
 SEED = 20180620
 
 

@@ -23,8 +23,8 @@ class SyntheticHandsConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Egocentric pictures of articulated hands with exact masks up to the wrist."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.1.0": "More pictures in printed_tabletop.", "1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         SyntheticHandsConfig(name="hands", description="Hand against background.", class_names=("background", "hand")),
         SyntheticHandsConfig(

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from refinenet_jax import box, checkpoint
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import test_time
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
 from refinenet_jax.inference.segmenter import Segmenter
@@ -34,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", required=True, metavar="HxW", help="of the pictures it will get, as in 720x1280")
     parser.add_argument("--output", required=True, metavar="FILE", help="to write (a folder for savedmodel)")
     parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
-    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
-    flip = argparse.BooleanOptionalAction
-    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    test_time.add_arguments(parser)
     parser.add_argument(
         "--int8", action="store_true", help="quantised to 8 bits (onnx and tflite); needs --calibration"
     )
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     _check_output(output, form, args.overwrite)
     path = Path(args.checkpoint or box.PATH)
-    segmenter = Segmenter.from_checkpoint(path, step=args.step, scales=args.scales, flip=args.flip)
+    segmenter = Segmenter.from_checkpoint(path, step=args.step, **test_time.options(args))
     network = Network.of(segmenter, size)
     calibration = pictures.from_files(args.calibration, size, limit=100) if args.int8 else []
     compared, what = _pictures(args, network)

@@ -41,6 +41,7 @@ class Network:
         """
         if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
             segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
+        segmenter = segmenter.at_size(size)
         sizes = [models.prepared_size(segmenter.model, size, scale) for scale in segmenter.scales]
         smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
         if smallest < SMALLEST:

@@ -89,6 +89,7 @@ class _Api:
                 "parameters": sum(leaf.size for leaf in jax.tree.leaves(network.variables["params"])),
                 "classes": pictures.classes(network.class_names),
                 "scales": list(network.scales),
+                "longest_side": network.longest_side,
                 "flip": network.flip,
                 "largest_side": self._segmenter.side,
                 "limits": {

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import fitting
 from refinenet_jax.inference.segmenter import Segmentation, Segmenter
 
 # Sides that the network sees are multiples of this: at most (side / STEP)^2 sizes in all, 25 of 640 pixels.
@@ -32,10 +32,14 @@ class BoundedSegmenter:
         """The same network.
 
         Raises:
-          UsageError: a side that is no multiple of STEP from STEP to MOST.
+          UsageError: a side that is no multiple of STEP from STEP to MOST, or below the segmenter's own longest side.
         """
         if side % STEP or not STEP <= side <= MOST:
             raise UsageError(f"side is {side}; it must be a multiple of {STEP}, from {STEP} to {MOST}. 640 is usual.")
+        if segmenter.longest_side > side:
+            raise UsageError(
+                f"side is {side}; the network wants pictures of {segmenter.longest_side}. Give a larger one."
+            )
         return cls(replace(segmenter, size_multiple=STEP, shapes={}), side)
 
     @property
@@ -54,28 +58,12 @@ class BoundedSegmenter:
         def shrunk() -> Iterator[np.ndarray]:
             for image in images:
                 waiting.append(image)
-                yield self._shrink(image)
+                yield fitting.resize_image(image, self.inference_size(image.shape[:2]))
 
         for result in self.segmenter.stream(shrunk(), batch_size=1):
             image = waiting.popleft()
-            yield Segmentation(image, _resize(result.scores, image.shape[:2]), result.class_names)
+            yield Segmentation(image, fitting.resize_scores(result.scores, image.shape[:2]), result.class_names)
 
     def inference_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Size (h, w) at which an image of a size (h, w) is segmented, before it is padded to multiples of STEP."""
-        factor = min(self.side / max(size), 1)
-        return tuple(max(round(n * factor), 1) for n in size)
-
-    def _shrink(self, image: np.ndarray) -> np.ndarray:
-        height, width = self.inference_size(image.shape[:2])
-        if (height, width) == image.shape[:2]:
-            return image
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _resize(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if scores.shape[:2] == size:
-        return scores
-    resized = np.empty((*size, scores.shape[-1]), np.float32)
-    for i in range(scores.shape[-1]):
-        resized[..., i] = cv2.resize(np.ascontiguousarray(scores[..., i]), size[::-1], interpolation=cv2.INTER_LINEAR)
-    return resized
+        return fitting.fitted_size(size, self.side) if max(size) > self.side else size

@@ -9,6 +9,7 @@ import numpy as np
 
 from refinenet_jax import box
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import test_time
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve.bounded import BoundedSegmenter
 from refinenet_jax.inference.serve.limits import Limits
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
     )
     parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
-    parser.add_argument("--scales", type=float, nargs="+", help="test scales to average over (default: the run's)")
-    flip = argparse.BooleanOptionalAction
-    parser.add_argument("--flip", action=flip, help="average over the mirrored image too (default: the run's)")
+    test_time.add_arguments(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine alone)"
     )
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with _listen(args.host, args.port) as listener:
             checkpoint = Path(args.checkpoint or box.PATH)
-            segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, scales=args.scales, flip=args.flip)
+            segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, **test_time.options(args))
             bounded = BoundedSegmenter.of(segmenter, args.side)
             say(f"{checkpoint.name}: preparing the network ...")
             bounded(np.zeros((args.side * 3 // 4, args.side, 3), np.uint8))  # what most pictures and webcams have

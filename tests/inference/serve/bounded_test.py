@@ -37,6 +37,12 @@ def test_only_what_is_too_large_is_shrunk(size, inference):
     assert BoundedSegmenter.of(_segmenter(), 640).inference_size(size) == inference
 
 
+def test_a_network_that_wants_larger_pictures_is_refused():
+    assert BoundedSegmenter.of(_segmenter(longest_side=256), 256).segmenter.longest_side == 256
+    with pytest.raises(UsageError, match="side is 256; the network wants pictures of 320"):
+        BoundedSegmenter.of(_segmenter(longest_side=320), 256)
+
+
 def test_small_pictures_are_the_segmenters_own():
     (picture,) = tiny.Pictures([(90, 120)])
     bounded = BoundedSegmenter.of(_segmenter(), 128)

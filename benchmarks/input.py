@@ -1,0 +1,142 @@
+"""How many training crops a second the input path gives: stage by stage, and whole, on 1 and 2 cores.
+
+    python -m benchmarks.input [--data=egohands/hands_available] [--config=configs/egohands.py] [--seconds=10]
+
+The crops are those of the config. Stages run one after the other in one thread; the whole path (Grain, threads or worker
+processes) runs in processes of its own that are bound to so many cores. Prints Markdown tables, and how many such cores a GPU
+would need that takes --step-rate crops a second.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = 64  # of the split, that stages are measured on
+WARM = 8  # crops in front of the measured ones
+
+
+def _opened(args: argparse.Namespace):
+    """Source and augmentation, as training would make them."""
+    from refinenet_jax import data
+
+    module = args.config.removesuffix(".py").replace("/", ".")
+    config = importlib.import_module(module).get_config()
+    source = data.open_source(args.data or config.data.name, args.split, None)
+    return source, data.Augmentation(**config.augment)
+
+
+def stages(args: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of each stage for an example, the median."""
+    import cv2
+
+    from refinenet_jax.data import images
+
+    cv2.setNumThreads(1)
+    source, augmentation = _opened(args)
+    indices = np.linspace(0, len(source) - 1, EXAMPLES).astype(int).tolist()
+    encoded = [source.encoded(i)[0] for i in indices]
+    examples = [source[i] for i in indices[:WARM]]
+    rngs = [np.random.default_rng(i) for i in indices]
+
+    def timed(work: Callable[[int], object], count: int) -> float:
+        work(0)
+        seconds = []
+        for i in range(count):
+            began = time.perf_counter()
+            work(i)
+            seconds.append(time.perf_counter() - began)
+        return 1000 * median(seconds)
+
+    read = timed(lambda i: source.encoded(indices[i]), EXAMPLES)
+    picture = timed(lambda i: images.decode_rgb(encoded[i], ""), EXAMPLES)
+    whole = timed(lambda i: source[indices[i]], EXAMPLES)
+
+    def augment(i: int) -> object:
+        example = examples[i % WARM]
+        return augmentation(example["image"], example["mask"], rngs[i])
+
+    return {
+        "reading the record": read,
+        "decoding the picture": picture,
+        "decoding and checking the mask": max(whole - read - picture, 0.0),
+        "augmenting": timed(augment, EXAMPLES),
+    }
+
+
+def throughput(args: argparse.Namespace) -> float:
+    """Crops a second of `train_batches`, on the cores this process is bound to."""
+    import cv2
+
+    from refinenet_jax import data
+
+    cv2.setNumThreads(0)  # as in training: Grain's threads are the parallel ones
+    source, augmentation = _opened(args)
+    batches = data.train_batches(
+        [(source, 1.0)], augmentation, batch_size=args.batch_size, seed=0, num_workers=args.num_workers
+    )
+    for _ in islice(batches, max(WARM // args.batch_size, 1)):
+        pass
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < args.seconds:
+        count += len(next(batches)["image"])
+    rate = count / (time.perf_counter() - began)
+    batches.close()
+    return rate
+
+
+def _on_cores(args: argparse.Namespace, cores: int, workers: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.input", *sys.argv[1:], f"--num-workers={workers}", "--worker"]
+    bound = sorted(os.sched_getaffinity(0))[:cores]
+    result = subprocess.run(
+        command, cwd=ROOT, text=True, capture_output=True, preexec_fn=lambda: os.sched_setaffinity(0, bound)
+    )
+    if result.returncode:
+        raise SystemExit(result.stderr[-3000:])
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="", help="a built dataset or a folder (default: the config's)")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--config", default="configs/egohands.py", help="whose augmentation is taken")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for which the whole path is measured")
+    parser.add_argument("--step-rate", type=float, default=230.0, metavar="CROPS", help="crops/s of the GPU to be fed")
+    parser.add_argument("--num-workers", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(throughput(args)))
+        return
+    times = stages(args)
+    print("| stage | ms an example, one thread |\n|---|---|")
+    for name, milliseconds in {**times, "all of it": sum(times.values())}.items():
+        print(f"| {name} | {milliseconds:.1f} |", flush=True)
+    print(
+        f"\n| cores | by | crops/s | crops/s of a core | such cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
+    )
+    for cores, workers in ((1, 0), (2, 0), (2, 2)):
+        if cores > len(os.sched_getaffinity(0)):
+            continue
+        rate = _on_cores(args, cores, workers)
+        how = f"{workers} worker processes" if workers else "threads"
+        print(
+            f"| {cores} | {how} | {rate:.1f} | {rate / cores:.1f} | {np.ceil(args.step_rate / (rate / cores)):.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
