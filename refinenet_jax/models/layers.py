@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from refinenet_jax.models import winograd
+
 Dtype = jnp.dtype | type
 
 
@@ -42,7 +44,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = _conv_init(self, (self.size, self.size, x.shape[-1], self.features))
         x = x.astype(self.dtype)
-        y = conv1x1(x, kernel, self.stride) if self.size == 1 else conv(x, kernel, self.stride)
+        convolve = {1: conv1x1, 3: conv3x3}.get(self.size, conv)
+        y = convolve(x, kernel, self.stride)
         return y if bias is None else y + bias
 
 
@@ -58,6 +61,27 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, _ = _conv_init(self, (3, 3, 1, x.shape[-1]))
         return depthwise_conv(x.astype(self.dtype), kernel, self.stride)
+
+
+def conv3x3(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """3x3 convolution, padding 1: on a CPU by minimal filtering where that is faster (1.5 to 2 times, gradients 2.5).
+
+    To a few channels, as the classifier's, it is one product to those of all nine places, which are then shifted and added.
+    """
+    if jax.default_backend() == "cpu":
+        if winograd.pays(x, kernel, stride):
+            return winograd.conv3x3(x, kernel)
+        if stride == 1 and 9 * kernel.shape[3] <= kernel.shape[2]:
+            return _sum_of_shifted(x, kernel)
+    return conv(x, kernel, stride)
+
+
+def _sum_of_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    height, width = x.shape[1:3]
+    inputs, outputs = kernel.shape[2:]
+    places = conv1x1(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, inputs, 9 * outputs))
+    places = _pad(places.reshape(*x.shape[:3], 3, 3, outputs), 1, 1, 0, axes=(1, 2))
+    return sum(places[:, i : i + height, j : j + width, i, j] for i, j in _TAPS)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:
@@ -77,7 +101,25 @@ def conv1x1(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """1x1 convolution as a matrix product; kernel [1, 1, i, o]."""
     if stride > 1:
         x = x[:, ::stride, ::stride]
-    return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    return matmul(x, kernel[0, 0])
+
+
+@jax.custom_vjp
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[b, h, w, i] times [i, o], with a gradient for which XLA on a CPU need not turn the larger operand around."""
+    return jnp.einsum("bhwi,io->bhwo", x, kernel)
+
+
+def _matmul_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    if x.shape[-1] <= gradient.shape[-1]:
+        of_kernel = jnp.einsum("bhwi,bhwo->io", x, gradient)
+    else:
+        of_kernel = jnp.einsum("bhwo,bhwi->oi", gradient, x).T
+    return jnp.einsum("bhwo,io->bhwi", gradient, kernel), of_kernel
+
+
+matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backward)
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:

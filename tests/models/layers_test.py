@@ -87,3 +87,8 @@ def test_nearest_labels_takes_the_pixel_at_the_centre():
     np.testing.assert_array_equal(layers.nearest_labels(mask, (2, 2))[0], [[18, 22], [50, 54]])
     np.testing.assert_array_equal(layers.nearest_labels(mask, (8, 8)), mask)
     assert set(np.unique(layers.nearest_labels(jnp.asarray([[[0, 255]]], jnp.uint8), (3, 7)))) == {0, 255}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_conv3x3_to_few_channels(size):
+    assert_same(layers.conv3x3, layers.conv, array(2, *size, 24) / 10, array(3, 3, 24, 2) / 10)

@@ -1,7 +1,7 @@
 """A traced network in the plain forms that converters and other runtimes know.
 
 `models/layers.py` writes its hot operations as what XLA runs fastest: pools as running maxima of shifted slices, depthwise
-convolutions as nine shifted products, 1x1 convolutions as matrix products, all under rules for gradients and, on a CPU, in
+convolutions as nine shifted products, other convolutions as matrix products, all under rules for gradients and, on a CPU, in
 loops over the batch. Other runtimes have an operator of their own for each, which is faster there and the only thing that
 their quantisers understand. So the network is traced once, by JAX alone, and written again with the plain operators, batch
 norm folded into the convolutions before it. What comes out computes the same to a few units of the last place; every export
@@ -93,8 +93,12 @@ def _depthwise_conv(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) ->
     )
 
 
-# By the names of the functions of models/layers.py that have a rule of their own for gradients; others are inlined.
-_PLAIN_FORMS = {"max_pool_5x5": _max_pool_5x5, "_shifted_products": _depthwise_conv}
+def _conv3x3(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
+
+
+# By the names of the functions of models/ that have a rule of their own for gradients; others are inlined.
+_PLAIN_FORMS = {"max_pool_5x5": _max_pool_5x5, "_shifted_products": _depthwise_conv, "conv3x3": _conv3x3}
 
 
 def _is_conv1x1(equation: core.JaxprEqn) -> bool:

@@ -1,0 +1,110 @@
+"""3x3 convolution by minimal filtering, F(2x2, 3x3) of Lavin and Gray (CVPR 2016, section 4.1).
+
+Outputs come in tiles of 2x2, each from a tile of 4x4 inputs: 16 products for each pair of channels instead of 36. Both tiles
+are brought into a domain where a convolution is a product by place, so that all of it is 16 matrix products; the gradients
+are of the same form. The transforms add and halve only: the result differs from the direct sum by no more than sums in
+another order do (`tests/models/winograd_test.py`).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [b, rows, columns, c] or [i, o]
+
+_LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
+_LEAST_TILES = 128  # of an example; below, the products are too small to run at full speed
+
+
+def pays(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
+    """Whether `conv3x3` is the faster form on a CPU."""
+    height, width = x.shape[1:3]
+    tiles = -(-height // 2) * -(-width // 2)
+    is_plain = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype == jnp.float32
+    return is_plain and min(kernel.shape[2:]) >= _LEAST_CHANNELS and tiles >= _LEAST_TILES
+
+
+@jax.custom_vjp
+def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 convolution at stride 1, padding 1.
+
+    Works off one example at a time, which bounds memory and is faster on a CPU.
+
+    Args:
+      x: float32 [b, h, w, i].
+      kernel: float32 [3, 3, i, o].
+
+    Returns:
+      float32 [b, h, w, o].
+    """
+    transformed = _transform_kernel(kernel)
+    return _each_example(lambda x: _conv(x, transformed, "bhwi,io->bhwo"), x)
+
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv3x3(x, kernel), (x, kernel)
+
+
+def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The input's gradient is a convolution with the turned kernel, the kernel's the transpose of what is linear in it."""
+    x, kernel = residuals
+    transformed = _transform_kernel(kernel)
+    turned = [
+        [transformed[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)
+    ]  # the first place and the last change sides
+    of_x = _each_example(lambda g: _conv(g, turned, "bhwo,io->bhwi"), gradient)
+
+    def add(sums: Grid, pair: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:
+        one, g = (array[None] for array in pair)
+        (of_example,) = jax.linear_transpose(lambda u: _conv(one, u, "bhwi,io->bhwo"), transformed)(g)
+        return jax.tree.map(jnp.add, sums, of_example), None
+
+    sums, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, transformed), (x, gradient))
+    (of_kernel,) = jax.linear_transpose(_transform_kernel, kernel)(sums)
+    return of_x, of_kernel
+
+
+conv3x3.defvjp(_forward, _backward)
+
+
+def _each_example(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda example: function(example[None])[0], x) if len(x) > 1 else function(x)
+
+
+def _conv(x: jax.Array, kernel: Grid, product: str) -> jax.Array:
+    """[b, h, w, c] with a transformed kernel; `product` says which of its channels is summed over."""
+    height, width = x.shape[1:3]
+    rows, columns = -(-height // 2), -(-width // 2)
+    x = jnp.pad(x, ((0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
+    lines = _mix_input(*(x[:, i : i + 2 * rows - 1 : 2] for i in range(4)))
+    tiles = [_mix_input(*(line[:, :, j : j + 2 * columns - 1 : 2] for j in range(4))) for line in lines]
+    products = [[jnp.einsum(product, tiles[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
+    return _assemble(products)[:, :height, :width]
+
+
+def _assemble(products: Grid) -> jax.Array:
+    """Products -> tiles of 2x2 outputs, laid side by side: [b, 2 rows, 2 columns, c]."""
+    lines = [_mix_output(*line) for line in products]
+    left, right = (_mix_output(*(line[j] for line in lines)) for j in range(2))
+    pairs = [jnp.stack([left[i], right[i]], 3) for i in range(2)]
+    b, rows, columns, _, c = pairs[0].shape
+    return jnp.stack(pairs, 2).reshape(b, 2 * rows, 2 * columns, c)
+
+
+def _transform_kernel(kernel: jax.Array) -> Grid:
+    return [list(_mix_kernel(*line)) for line in _mix_kernel(*kernel)]
+
+
+# One dimension of the three transforms: B^T, A^T and G of the paper.
+def _mix_input(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+    return a - c, b + c, c - b, b - d
+
+
+def _mix_output(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+    return a + b + c, b - c - d
+
+
+def _mix_kernel(a: jax.Array, b: jax.Array, c: jax.Array) -> tuple[jax.Array, ...]:
+    half = (a + c) / 2
+    return a, half + b / 2, half - b / 2, c
