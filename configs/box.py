@@ -6,7 +6,7 @@
   python -m refinenet_jax.main --config=configs/box.py --workdir=runs/box
   python -m refinenet_jax.main --config=configs/box.py --workdir=runs/box --job=evaluate
 
-What it reaches is in `refinenet_jax/box/model_card.md`. Longer is better: --config.num_steps=20000 on a machine of its own.
+What it reaches is in `refinenet_jax/box/model_card.md`. Longer is better: --config.num_steps=50000 on a machine of its own.
 """
 
 from ml_collections import ConfigDict
@@ -29,16 +29,18 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     # Hands from 15 to 150 pixels; colours and sharpness as far apart as cameras are.
     config.augment.crop_size = 96
     config.augment.short_edge = ()
-    config.augment.scales = (0.5, 0.6, 0.7, 0.85, 1.0)
+    config.augment.scales = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2)
     config.augment.colour_jitter = 0.4
     config.augment.blur = 0.2
-    config.evaluate.scales = (0.7, 1.0)
+    config.evaluate.longest_side = 256  # that of the drawn pictures
+    config.evaluate.scales = (1.0,)
+    config.evaluate.flip = True
     config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
-    config.batch_size = 4
-    config.num_steps = 3000
-    config.ema_decay = 0.995
+    config.batch_size = 8
+    config.num_steps = 9000
+    config.ema_decay = 0.998
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay_all = False
@@ -46,7 +48,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.optimizer.factors.classifier = 0.1
     config.schedule.name = "cosine"
     config.schedule.learning_rate = 8e-3
-    config.schedule.warmup_steps = 100
+    config.schedule.warmup_steps = 200
 
     config.log_every = 50
     config.eval_every = config.num_steps
