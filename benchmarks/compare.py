@@ -62,7 +62,8 @@ class Worker:
 
     def __init__(self, way: str, case: Case):
         command = [sys.executable, "-m", "benchmarks.compare_worker", way, json.dumps(asdict(case))]
-        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}  # for all ways alike
+        environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.way, self.seconds = way, []
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)

@@ -147,22 +147,14 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
 
 
 def gflop(case: Case) -> float:
-    """Of the convolutions of a case, counted in the lowered forward pass; a training step does about three times as many."""
-    import jax
-    import jax.numpy as jnp
-
+    """Of the convolutions of a case, however they are computed; a training step does three times as many."""
     from refinenet_jax import models
 
     model = models.create_model(case.variant, CLASSES)
-    shapes = models.variable_shapes(model)
-
-    def forward_gflop(height: int, width: int) -> float:
-        x = jax.ShapeDtypeStruct((case.batch, height, width, 3), jnp.float32)
-        return jax.jit(model.apply).lower(shapes, x).cost_analysis()["flops"] / 1e9
-
-    if case.kind == "scales":
-        return sum(forward_gflop(round(s * case.height), round(s * case.width)) for s in SCALES)
-    return forward_gflop(case.height, case.width) * (3 if case.kind == "train" else 1)
+    scales = SCALES if case.kind == "scales" else (1.0,)
+    sizes = [(round(scale * case.height), round(scale * case.width)) for scale in scales]
+    forward = case.batch * sum(models.forward_flops(model, size) for size in sizes) / 1e9
+    return forward * (3 if case.kind == "train" else 1)
 
 
 def tell(**values: object) -> None:

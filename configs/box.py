@@ -39,7 +39,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.loss_resolution = "labels"
 
     config.batch_size = 8
-    config.num_steps = 9000
+    config.num_steps = 6000
     config.ema_decay = 0.998
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4

@@ -5,8 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
 
 from refinenet_jax.errors import UsageError, require
+from refinenet_jax.models.layers import Conv, DepthwiseConv
 from refinenet_jax.models.refinenet import RefineNet
 
 # name -> trunk, light-weight cascade
@@ -128,3 +131,23 @@ def prepared_size(model: RefineNet, size: tuple[int, int], scale: float = 1.0) -
 def variable_shapes(model: RefineNet) -> dict:
     """The tree of `model`'s variables with shapes and dtypes, computed without making any array."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+
+
+def forward_flops(model: nn.Module, size: tuple[int, int]) -> int:
+    """Work of all convolutions for one image of `size` (h, w) as the network sees it; a training step takes three times that.
+
+    Additions and multiplications, two for each weight and output, in whatever form they are computed in fact.
+    """
+    total = 0
+
+    def count(method: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        nonlocal total
+        y, module = method(*args, **kwargs), context.module
+        if context.method_name == "__call__" and isinstance(module, Conv | DepthwiseConv):
+            places, inputs = (module.size**2, args[0].shape[-1]) if isinstance(module, Conv) else (9, 1)
+            total += 2 * int(np.prod(y.shape)) * places * inputs
+        return y
+
+    with nn.intercept_methods(count):
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *size, 3), jnp.float32))
+    return total

@@ -46,21 +46,22 @@ def parameter_table(params: dict) -> list[str]:
 
 
 def _step_lines(config: ConfigDict, setup: Setup, state: object, compiled: jax.stages.Compiled) -> list[str]:
-    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    memory = compiled.memory_analysis()
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     height, width = models.prepared_size(setup.model, setup.augmentation.shape)
+    share = config.batch_size // jax.device_count()
     rows = [
         ("network", f"{config.model.variant}, input {height} x {width}, computed in {config.model.dtype}"),
         ("devices", f"{jax.device_count()} of kind {jax.devices()[0].device_kind}"),
-        ("batch", f"{config.batch_size}, {config.batch_size // jax.device_count()} on each device"),
+        ("batch", f"{config.batch_size}, {share} on each device"),
         ("state on each device", f"{held / 2**20:,.0f} MiB (parameters, moments, optimiser)"),
     ]
     if memory is not None:  # not every backend tells
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
         peak -= memory.alias_size_in_bytes
         rows.append(("memory of a step", f"{peak / 2**20:,.0f} MiB on each device, as XLA plans it"))
-    if costs and costs.get("flops", 0) > 0:
-        rows.append(("work of a step", f"{costs['flops'] / 1e9:,.0f} GFLOP on each device, as XLA counts it"))
+    work = 3 * share * models.forward_flops(setup.model, (height, width))
+    rows.append(("work of a step", f"{work / 1e9:,.0f} GFLOP on each device, three times the forward pass"))
     length = sum(len(source) for source, _ in setup.mix)
     rows.append(
         ("run", f"{config.num_steps:,} steps, {config.num_steps * config.batch_size / length:.3g} epochs of {length:,}")

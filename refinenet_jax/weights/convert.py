@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from refinenet_jax import checkpoint, models
@@ -28,19 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classes", help="names of the classes, background first: background,left hand,right hand")
     parser.add_argument("--licence", help="licence note to keep in model.json; by default what the file says")
+    parser.add_argument("--half", action="store_true", help="write a file of float16, half as large; loaded as float32")
     parser.add_argument("--variant", choices=models.VARIANTS, help="for a trunk alone: the network to put on it")
 
 
 def run(args: argparse.Namespace) -> int:
     """Converts, or tells; returns the exit status."""
     source, output = Path(args.source), args.output and Path(args.output)
+    if args.half and not (output and output.suffix in ENDINGS):
+        raise UsageError(f"--half is for an --output that ends in {' or '.join(ENDINGS)}.")
     if output and output.exists():
         raise UsageError(f"{output} exists; move it, or give another --output.")
     if source.is_dir():
         if output is None or output.suffix not in ENDINGS:
             raise UsageError(f"{source} is a folder already; give an --output that ends in {' or '.join(ENDINGS)}.")
         description, variables = checkpoint.load_model(source)
-        save_weights(output, variables, description)
+        if args.licence:
+            description = {**description, "licence": args.licence}
+        save_weights(output, _halved(variables) if args.half else variables, description)
         print(f"Written: {output}")
         return 0
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}
     if output.suffix in ENDINGS:
-        save_weights(output, variables, description)
+        save_weights(output, _halved(variables) if args.half else variables, description)
     else:
         checkpoint.write_model(output, description, variables)
     print(f"Written: {output}")
@@ -104,6 +110,15 @@ def describe(
         "dataset": "",
         "licence": licence or noted,
     }
+
+
+def _halved(variables: dict) -> dict:
+    """In float16; raises UsageError where a value has no place in it."""
+    with np.errstate(over="ignore"):
+        halves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(halves)):
+        raise UsageError(f"Some values are beyond float16 ({np.finfo(np.float16).max:,.0f}); leave out --half.")
+    return halves
 
 
 def _tell(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -> list[str]:

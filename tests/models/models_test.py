@@ -107,3 +107,13 @@ def test_new_frozen_trunk_does_not_overflow():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 32, 32, 3)), jnp.float32)
     features, _ = jax.jit(partial(model.init_with_output, features_only=True))(jax.random.key(0), x)
     assert all(0.05 < float(feature.std()) < 20 for feature in features.values())
+
+
+@pytest.mark.parametrize(
+    ("variant", "size", "giga"),
+    [("rf101", 400, 321.5), ("rf101", 512, 2 * 263), ("rf_lw101", 512, 2 * 51), ("rf_lw_mbv2", 512, 2 * 8.6)],
+)
+def test_work_is_that_of_the_published_networks(variant, size, giga):
+    """As the authors count multiply-adds at 512x512, times two; of MobileNet-v2 theirs (9.3) are more than convolutions."""
+    model = models.create_model(variant, 2 if size == 400 else 21)
+    assert models.forward_flops(model, (size, size)) / 1e9 == pytest.approx(giga, rel=0.02)

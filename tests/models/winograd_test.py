@@ -8,6 +8,13 @@ import pytest
 from refinenet_jax.models import layers, winograd
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    """A GPU would multiply in fewer digits."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 def _arrays(size, inputs, outputs, batch=2):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, *size, inputs))

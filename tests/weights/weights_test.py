@@ -10,9 +10,10 @@ import refinenet_jax
 from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.__main__ import main
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights import recognise
-from refinenet_jax.weights.files import WeightsFile
+from refinenet_jax.weights import convert, recognise
+from refinenet_jax.weights.files import WeightsFile, read
 from refinenet_jax.weights.names import pytorch_name
+from refinenet_jax.weights.saving import description_of
 
 
 def _pytorch(variant, classes, make=lambda shape: np.broadcast_to(np.float32(1), shape)):
@@ -160,6 +161,21 @@ def test_our_own_file_comes_back_bit_for_bit(npz, tmp_path, ending, capsys):
     assert main(["convert", str(path)]) == 0
     told = capsys.readouterr().out
     assert "rf_lw_mbv2, 2 channels: background, hand" in told
+
+
+def test_half_a_file_is_rounded_once_and_read_as_float32(npz, tmp_path, capsys):
+    assert main(["convert", str(npz), "--output", str(tmp_path / "run")]) == 0
+    path = tmp_path / "half.safetensors"
+    assert main(["convert", str(tmp_path / "run"), "--output", str(path), "--half", "--licence", "MIT"]) == 0
+    assert path.stat().st_size < 0.51 * sum(leaf.nbytes for leaf in jax.tree.leaves(refinenet_jax.load(npz)[1])) + 1e5
+    _, variables = refinenet_jax.load(path)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), refinenet_jax.load(npz)[1])
+    _same(variables, rounded)
+    assert description_of(read(path))["licence"] == "MIT"
+    assert main(["convert", str(npz), "--output", str(tmp_path / "other"), "--half"]) == 1
+    assert "--half is for an --output that ends in .safetensors or .npz" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"beyond float16 \(65,504\)"):
+        convert._halved({"params": {"scale": np.float32([1e5])}})
 
 
 def test_classes_must_be_as_many_as_channels_but_void_may_be_left_out(npz, tmp_path, capsys):
