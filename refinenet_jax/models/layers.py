@@ -72,8 +72,14 @@ def conv3x3(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
         if winograd.pays(x, kernel, stride):
             return winograd.conv3x3(x, kernel)
         if stride == 1 and 9 * kernel.shape[3] <= kernel.shape[2]:
-            return _sum_of_shifted(x, kernel)
+            return conv3x3_to_few(x, kernel)
     return conv(x, kernel, stride)
+
+
+@jax.custom_vjp
+def conv3x3_to_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 convolution, padding 1, of [b, h, w, i] to few channels; has a rule of its own so that exports know it by name."""
+    return _sum_of_shifted(x, kernel)
 
 
 def _sum_of_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -82,6 +88,12 @@ def _sum_of_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
     places = conv1x1(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, inputs, 9 * outputs))
     places = _pad(places.reshape(*x.shape[:3], 3, 3, outputs), 1, 1, 0, axes=(1, 2))
     return sum(places[:, i : i + height, j : j + width, i, j] for i, j in _TAPS)
+
+
+conv3x3_to_few.defvjp(
+    lambda x, kernel: (conv3x3_to_few(x, kernel), (x, kernel)),
+    lambda residuals, gradient: jax.vjp(_sum_of_shifted, *residuals)[1](gradient),
+)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:

@@ -98,7 +98,12 @@ def _conv3x3(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Ar
 
 
 # By the names of the functions of models/ that have a rule of their own for gradients; others are inlined.
-_PLAIN_FORMS = {"max_pool_5x5": _max_pool_5x5, "_shifted_products": _depthwise_conv, "conv3x3": _conv3x3}
+_PLAIN_FORMS = {
+    "max_pool_5x5": _max_pool_5x5,
+    "_shifted_products": _depthwise_conv,
+    "conv3x3": _conv3x3,
+    "conv3x3_to_few": _conv3x3,
+}
 
 
 def _is_conv1x1(equation: core.JaxprEqn) -> bool:

@@ -189,12 +189,12 @@ def test_nobody_works_for_who_is_gone(start, clip, monkeypatch):
 
 def _slow_down(monkeypatch):
     """The network takes a tenth of a second for a frame; the list grows with each."""
-    original, calls = BoundedSegmenter._shrink, []
+    original, calls = BoundedSegmenter.inference_size, []
 
-    def shrink(self, image):
+    def inference_size(self, size):
         calls.append(1)
         time.sleep(0.1)
-        return original(self, image)
+        return original(self, size)
 
-    monkeypatch.setattr(BoundedSegmenter, "_shrink", shrink)
+    monkeypatch.setattr(BoundedSegmenter, "inference_size", inference_size)
     return calls
