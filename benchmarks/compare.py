@@ -4,9 +4,10 @@
 
 Every case is one piece of work (forward at a size and batch, forward at three test scales, or a whole training step: forward,
 backward, update). Each way to do it (ours; PyTorch eager and compiled, channels_last) is a process of its own that waits to
-be asked; they are asked in turns, so that a busy machine is busy for all. Prints a Markdown table with medians, spreads, the
-ratio to the best PyTorch way, compile times, memory and GFLOP/s beside the machine's own rate of matrix products; --append
-adds it to benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
+be asked. They are asked in turns, so that a busy machine is busy for all, and each does the work once unmeasured before, for
+the one before it left caches and memory to others. Prints a Markdown table with medians, spreads, the ratio to the best
+PyTorch way, compile times, memory and GFLOP/s beside the machine's own rate of matrix products; --append adds it to
+benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
 """
 
 import argparse

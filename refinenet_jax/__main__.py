@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import logging
 
-from refinenet_jax import parallel, verify
+from refinenet_jax import compilation_cache, verify
 from refinenet_jax.data.doctor import check
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import tune_crf
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
-        parallel.use_compilation_cache()
+        compilation_cache.use()
         return VERBS[args.verb][0].run(args)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

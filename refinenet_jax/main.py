@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from refinenet_jax import parallel
+from refinenet_jax import compilation_cache, parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
     try:
         _check_flags()
-        parallel.use_compilation_cache(_CACHE.value)
+        compilation_cache.use(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         if _DRY_RUN.value:
             print(dry_run(_CONFIG.value, _WORKDIR.value))

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,7 +27,6 @@ AXIS = "batch"
 KINDS = ("pmap", "shard_map")
 
 CONNECT_SECONDS = 300  # for the processes of a run to find each other
-CACHE_BYTES = 4 * 2**30  # of compiled programs, the longest unused of which go first
 
 Step = Callable[[Any, dict], tuple[Any, Any]]
 
@@ -79,39 +77,6 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     else:
         _await_answer(host.strip("[]"), int(port), coordinator)
     jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=CONNECT_SECONDS)
-
-
-def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
-    """Keeps programs that took over a second to compile, so that the next start has them at once.
-
-    Args:
-      folder: where; nobody else must write there, for its programs are run. By default JAX_COMPILATION_CACHE_DIR where that is
-        set, and then all is as JAX's own variables say, else ~/.cache/refinenet_jax/xla (XDG_CACHE_HOME is respected). ''
-        keeps none. One that cannot be written is told, and none is kept.
-    """
-    if folder is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "refinenet_jax", "xla")
-    if not os.fspath(folder):
-        jax.config.update("jax_enable_compilation_cache", False)
-        return
-    bounded = importlib.util.find_spec("filelock") is not None  # JAX sets no bound without it
-    try:
-        folder = Path(folder).expanduser().absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError("it cannot be written")
-        for entry in folder.glob("*-cache") if bounded else ():
-            # Half written by a process that was killed: JAX would neither replace it nor write anything else.
-            used = entry.with_name(entry.name.removesuffix("-cache") + "-atime")  # written last
-            if not used.exists() and time.time() - entry.stat().st_mtime > 60:
-                entry.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home
-        print(f"Compiled programs are not kept in {folder}: {error}", file=sys.stderr, flush=True)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES if bounded else -1)
 
 
 class StopSignal:
