@@ -1,6 +1,5 @@
 """The network that comes with the package is whole, small, what its card says, and finds hands."""
 
-import dataclasses
 import hashlib
 
 import jax
@@ -38,6 +37,7 @@ def test_says_what_it_is():
     plain = models.create_model("rf_lw_mbv2", 2)  # it computes as our networks do by default
     assert all(getattr(plain, name) == value for name, value in models.options_of(description).items())
     assert all(0.1 <= scale <= 2 for scale in description["scales"])
+    assert 128 <= description["longest_side"] <= 640
 
 
 def test_halves_on_disk_are_float32_in_memory():
@@ -49,9 +49,8 @@ def test_halves_on_disk_are_float32_in_memory():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize(("pictures", "least"), [(scene, 0.6), (printed_tabletop, 0.3)])
+@pytest.mark.parametrize(("pictures", "least"), [(scene, 0.7), (printed_tabletop, 0.4)])
 def test_finds_drawn_hands_it_was_not_trained_on(segmenter, pictures, least):
-    segmenter = dataclasses.replace(segmenter, scales=(0.5, 0.7), flip=False)  # as in the card
     intersection = union = 0
     for index in range(6):
         image, mask = pictures.generate("test", index)
