@@ -50,9 +50,8 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     """The input's gradient is a convolution with the turned kernel, the kernel's the transpose of what is linear in it."""
     x, kernel = residuals
     transformed = _transform_kernel(kernel)
-    turned = [
-        [transformed[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)
-    ]  # the first place and the last change sides
+    order = (3, 1, 2, 0)  # turning the kernel exchanges the first place and the last
+    turned = [[transformed[i][j] for j in order] for i in order]
     of_x = _each_example(lambda g: _conv(g, turned, "bhwo,io->bhwi"), gradient)
 
     def add(sums: Grid, pair: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:

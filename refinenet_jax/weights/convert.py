@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         description, variables = checkpoint.load_model(source)
         if args.licence:
             description = {**description, "licence": args.licence}
-        save_weights(output, _halved(variables) if args.half else variables, description)
+        _save(output, variables, description, args.half)
         print(f"Written: {output}")
         return 0
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}
     if output.suffix in ENDINGS:
-        save_weights(output, _halved(variables) if args.half else variables, description)
+        _save(output, variables, description, args.half)
     else:
         checkpoint.write_model(output, description, variables)
     print(f"Written: {output}")
@@ -110,6 +110,10 @@ def describe(
         "dataset": "",
         "licence": licence or noted,
     }
+
+
+def _save(output: Path, variables: dict, description: Mapping[str, Any], half: bool) -> None:
+    save_weights(output, _halved(variables) if half else variables, description)
 
 
 def _halved(variables: dict) -> dict:
