@@ -7,6 +7,7 @@ All arrays are [b, h, w, c].
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from refinenet_jax.models import winograd
+from refinenet_jax.models.product import matmul
 
 Dtype = jnp.dtype | type
 
@@ -116,24 +118,6 @@ def conv1x1(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return matmul(x, kernel[0, 0])
 
 
-@jax.custom_vjp
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[b, h, w, i] times [i, o], with a gradient for which XLA on a CPU need not turn the larger operand around."""
-    return jnp.einsum("bhwi,io->bhwo", x, kernel)
-
-
-def _matmul_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    if x.shape[-1] <= gradient.shape[-1]:
-        of_kernel = jnp.einsum("bhwi,bhwo->io", x, gradient)
-    else:
-        of_kernel = jnp.einsum("bhwo,bhwi->oi", gradient, x).T
-    return jnp.einsum("bhwo,io->bhwi", gradient, kernel), of_kernel
-
-
-matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backward)
-
-
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Depthwise 3x3 convolution, padding 1; kernel [3, 3, 1, c].
 
@@ -163,7 +147,10 @@ def _shifted_products_forward(x: jax.Array, kernel: jax.Array, stride: int) -> t
 def _shifted_products_backward(stride: int, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The input's gradient by transposition; the kernel's row by row, which keeps its nine sums in the cache."""
     x, kernel = residuals
-    (of_x,) = jax.linear_transpose(lambda x: _shifted_products.fun(x, kernel, stride), x)(gradient)
+    if stride == 1:
+        of_x = _shifted_products(gradient, kernel[::-1, ::-1], 1)
+    else:
+        (of_x,) = jax.linear_transpose(lambda x: _shifted_products.fun(x, kernel, stride), x)(gradient)
     padded, (b, rows, columns, c) = _pad(x, 1, 1, 0, axes=(1, 2)), gradient.shape
     take_row = partial(jax.lax.dynamic_index_in_dim, axis=1, keepdims=False)
 
@@ -185,29 +172,39 @@ _TAPS = tuple((i, j) for i in range(3) for j in range(3))
 def max_pool_5x5(x: jax.Array) -> jax.Array:
     """5x5 maximum at stride 1, padding 2: the pool of chained residual pooling, as two one-dimensional running maxima.
 
-    Windows of 2, then 4, then 5 need three maxima an axis instead of 24 in all, and the gradient needs no scatter; it
-    computes the forward pass again, which is cheaper than keeping it.
-    Where several inputs tie for the maximum, they share the gradient; `nn.max_pool` gives it to the first.
+    Windows of 2, then 4, then 5 need three maxima an axis instead of 24 in all. For the gradient, which needs no scatter,
+    an int8 an axis is kept that says which of five inputs it belongs to: the first of those that tie, as in PyTorch.
     """
     return _each_example(_pool, x)
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    return _running_max(_running_max(x, axis=-3), axis=-2)
+    return _running_max(_running_max(x, axis=1), axis=0)
 
 
-def _pool_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    return (_each_example(lambda x, g: jax.vjp(_pool, x)[1](g)[0], x, gradient),)
+def _pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def pool(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        in_rows = _running_max(x, axis=1)
+        return _running_max(in_rows, axis=0), (_first_maximum(x, axis=1), _first_maximum(in_rows, axis=0))
+
+    return _each_example(pool, x)
 
 
-max_pool_5x5.defvjp(lambda x: (max_pool_5x5(x), x), _pool_backward)
+def _pool_backward(winners: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array]:
+    def of_inputs(in_rows: jax.Array, in_columns: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _to_winners(in_rows, _to_winners(in_columns, gradient, axis=0), axis=1)
+
+    return (_each_example(of_inputs, *winners, gradient),)
 
 
-def _each_example(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+max_pool_5x5.defvjp(_pool_forward, _pool_backward)
+
+
+def _each_example(function: Callable[..., Any], *arrays: jax.Array) -> Any:
     """One example at a time on a CPU, where it stays in the cache: 4 to 5 times as fast; all at once elsewhere."""
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda example: function(*example), arrays)
-    return function(*arrays)
+    return jax.vmap(function)(*arrays)
 
 
 def _running_max(x: jax.Array, axis: int) -> jax.Array:
@@ -217,6 +214,33 @@ def _running_max(x: jax.Array, axis: int) -> jax.Array:
     two = jnp.maximum(cut(x, 0, n + 3), cut(x, 1, n + 4))
     four = jnp.maximum(cut(two, 0, n + 1), cut(two, 2, n + 3))
     return jnp.maximum(cut(four, 0, n), cut(x, 4, n + 4))
+
+
+def _first_maximum(x: jax.Array, axis: int) -> jax.Array:
+    """int8, which of the five inputs around each place (0 to 4) is the first to equal their maximum."""
+    highest, *others = _five(x, -jnp.inf, axis)
+    winner = jnp.zeros(highest.shape, jnp.int8)
+    for i, other in enumerate(others, 1):
+        winner = jnp.where(other > highest, jnp.int8(i), winner)
+        highest = jnp.maximum(highest, other)
+    return jax.lax.slice_in_dim(winner, 0, x.shape[axis], axis=axis)
+
+
+def _to_winners(winner: jax.Array, gradient: jax.Array, axis: int) -> jax.Array:
+    """Sum, at each input, of the gradients of the outputs that it was the winner of: it is number 4 of the first of them."""
+    pairs = zip(_five(winner, -1, axis), _five(gradient, 0, axis), strict=True)
+    taken = sum(jnp.where(winner == 4 - i, gradient, 0) for i, (winner, gradient) in enumerate(pairs))
+    return jax.lax.slice_in_dim(taken, 0, gradient.shape[axis], axis=axis)
+
+
+def _five(x: jax.Array, outside: float, axis: int) -> list[jax.Array]:
+    """The array moved by -2 to 2 places, each with one place more behind its end.
+
+    Without that place XLA would see that the middle one is the array before padding, and compute that anew wherever it is used.
+    """
+    n = x.shape[axis]
+    x = _pad(x, 2, 3, outside, axes=(axis,))
+    return [jax.lax.slice_in_dim(x, i, i + n + 1, axis=axis) for i in range(5)]
 
 
 def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
@@ -258,8 +282,13 @@ def _resize_backward(size: tuple[int, int], source_size: tuple[int, int], gradie
     rows, columns = (
         jnp.asarray(_align_corners_matrix(n, m), gradient.dtype) for n, m in zip(source_size, size, strict=True)
     )
-    gradient = jnp.einsum("bHWc,Ww->bHwc", gradient, columns)
-    return (jnp.einsum("bHwc,Hh->bhwc", gradient, rows),)
+
+    def of_source(gradient: jax.Array) -> jax.Array:
+        """Rows first: theirs is a product of matrices as they lie, which leaves less to turn around for the columns."""
+        of_rows = (rows.T @ gradient.reshape(len(gradient), -1)).reshape(-1, *gradient.shape[1:])
+        return jnp.einsum("hWc,Ww->hwc", of_rows, columns)
+
+    return (_each_example(of_source, gradient),)
 
 
 resize_align_corners.defvjp(_resize_forward, _resize_backward)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from refinenet_jax.models.product import matmul
+
 Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [b, rows, columns, c] or [i, o]
 
 _LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
@@ -39,7 +41,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
       float32 [b, h, w, o].
     """
     transformed = _transform_kernel(kernel)
-    return _each_example(lambda x: _conv(x, transformed, "bhwi,io->bhwo"), x)
+    return _each_example(lambda x: _conv(x, transformed), x)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -51,12 +53,12 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     x, kernel = residuals
     transformed = _transform_kernel(kernel)
     order = (3, 1, 2, 0)  # turning the kernel exchanges the first place and the last
-    turned = [[transformed[i][j] for j in order] for i in order]
-    of_x = _each_example(lambda g: _conv(g, turned, "bhwo,io->bhwi"), gradient)
+    turned = [[transformed[i][j].T for j in order] for i in order]
+    of_x = _each_example(lambda g: _conv(g, turned), gradient)
 
     def add(sums: Grid, pair: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:
         one, g = (array[None] for array in pair)
-        (of_example,) = jax.linear_transpose(lambda u: _conv(one, u, "bhwi,io->bhwo"), transformed)(g)
+        (of_example,) = jax.vjp(lambda u: _conv(one, u), transformed)[1](g)
         return jax.tree.map(jnp.add, sums, of_example), None
 
     sums, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, transformed), (x, gradient))
@@ -71,14 +73,14 @@ def _each_example(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> j
     return jax.lax.map(lambda example: function(example[None])[0], x) if len(x) > 1 else function(x)
 
 
-def _conv(x: jax.Array, kernel: Grid, product: str) -> jax.Array:
-    """[b, h, w, c] with a transformed kernel; `product` says which of its channels is summed over."""
+def _conv(x: jax.Array, kernel: Grid) -> jax.Array:
+    """[b, h, w, i] with a transformed kernel."""
     height, width = x.shape[1:3]
     rows, columns = -(-height // 2), -(-width // 2)
     x = jnp.pad(x, ((0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
     lines = _mix_input(*(x[:, i : i + 2 * rows - 1 : 2] for i in range(4)))
     tiles = [_mix_input(*(line[:, :, j : j + 2 * columns - 1 : 2] for j in range(4))) for line in lines]
-    products = [[jnp.einsum(product, tiles[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
+    products = [[matmul(tiles[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
     return _assemble(products)[:, :height, :width]
 
 
