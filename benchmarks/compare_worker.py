@@ -23,7 +23,7 @@ def inputs(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (*shape, 3), np.uint8), rng.integers(0, CLASSES, shape, np.uint8)
 
 
-def with_jax(case: Case) -> tuple[Callable[[], None], dict]:
+def with_jax(case: Case, parallel_kind: str = "pmap") -> tuple[Callable[[], None], dict]:
     import jax
     import jax.numpy as jnp
 
@@ -38,7 +38,9 @@ def with_jax(case: Case) -> tuple[Callable[[], None], dict]:
         schedule = optim.create_schedule(name="constant", num_steps=1, learning_rate=1e-6)
         optimizer = optim.create_optimizer(name="sgd", schedule=schedule, momentum=0.9, weight_decay=5e-4)
         batch = {"image": image, "mask": mask, "weight": np.ones(case.batch, np.float32)}
-        train_step = parallel.parallel_step(partial(step.train_step, model=model, optimizer=optimizer, seed=0))
+        train_step = parallel.parallel_step(
+            partial(step.train_step, model=model, optimizer=optimizer, seed=0), parallel_kind
+        )
         state = parallel.replicate(step.create_state(variables, optimizer))
 
         def run() -> None:
@@ -164,7 +166,10 @@ def tell(**values: object) -> None:
 def main() -> None:
     way, case = sys.argv[1], Case(**json.loads(sys.argv[2]))
     began = time.perf_counter()
-    run, about = with_jax(case) if way == "jax" else with_torch(case, way == "torch_compiled")
+    if way.startswith("torch"):
+        run, about = with_torch(case, way == "torch_compiled")
+    else:
+        run, about = with_jax(case, "shard_map" if way == "jax_shard_map" else "pmap")
     run()
     first = time.perf_counter() - began
     run()

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# What to check and measure on a machine with a GPU; fits in ten minutes, and each piece by itself in less.
-#   bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]      pieces: golden train inference memory profile
+# What to check and measure on a machine with a GPU; ends within ten minutes, and each piece by itself in less.
+#   bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]      pieces: golden train inference profile, and by itself: memory
+# A piece that reaches its limit keeps the rows it has; those that matter most come first.
 # Needs the package and PyTorch, and no network: pip install -e .[cuda,bench,test]. PYTHON says another Python than `python3`.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output=${1:?"usage: bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]"}
 shift
 pieces=("$@")
-[ ${#pieces[@]} -gt 0 ] || pieces=(golden train inference memory profile)
+[ ${#pieces[@]} -gt 0 ] || pieces=(golden train inference profile)
 python=${PYTHON:-python3}
 mkdir -p "$output"
 export TF_CPP_MIN_LOG_LEVEL=2 XLA_PYTHON_CLIENT_PREALLOCATE=false
@@ -30,19 +31,21 @@ piece() {
 for name in "${pieces[@]}"; do
   case $name in
     # The published numbers in float32 on this device; tests of gradients and pools choose other forms than on a CPU.
-    golden) JAX_PLATFORMS=cuda piece golden 150 "$python" -m pytest -q -p no:xdist tests/models ;;
+    golden) JAX_PLATFORMS=cuda piece golden 100 "$python" -m pytest -q -p no:xdist tests/models ;;
     train)
-      piece train_bf16 200 "$python" -m benchmarks.compare --variants rf101 --cases train --sizes 480x480 --batches 4 16 32 \
+      piece train 200 "$python" -m benchmarks.compare --variants rf101 --cases train --sizes 480x480 --batches 16 32 4 \
         --dtype bfloat16 --rounds 5
-      piece train_small 100 "$python" -m benchmarks.compare --variants rf_lw_mbv2 --cases train --sizes 480x480 --batches 16 \
-        --dtype bfloat16 --rounds 5 ;;
+      for dtype in bfloat16 float32; do
+        piece "train_small_$dtype" 45 "$python" -m benchmarks.compare --variants rf_lw_mbv2 --cases train --sizes 480x480 \
+          --batches 16 --dtype $dtype --rounds 5 --ways jax jax_shard_map torch
+      done ;;
     inference)
-      piece inference_bf16 150 "$python" -m benchmarks.compare --variants rf101 --cases forward --sizes 512x512 --batches 1 16 \
+      piece inference 100 "$python" -m benchmarks.compare --variants rf101 --cases forward --sizes 512x512 --batches 16 1 \
         --dtype bfloat16 --rounds 20
-      piece scales 100 "$python" -m benchmarks.compare --variants rf101 rf_lw_mbv2 --cases scales --sizes 1280x720 --rounds 10 ;;
-    memory) piece memory 100 "$python" -m benchmarks.scale --variants rf101 --crop 480 ;;
+      piece scales 50 "$python" -m benchmarks.compare --variants rf101 rf_lw_mbv2 --cases scales --sizes 1280x720 --rounds 10 ;;
+    memory) piece memory 400 "$python" -m benchmarks.scale --variants rf101 --crop 480 ;;
     profile)
-      piece profile 100 "$python" -m refinenet_jax.main --config=configs/demo.py:rf101 --workdir="$output/profile_run" \
+      piece profile 60 "$python" -m refinenet_jax.main --config=configs/demo.py:rf101 --workdir="$output/profile_run" \
         --config.num_steps=20 --config.batch_size=16 --config.augment.crop_size=192 --config.model.dtype=bfloat16 \
         --config.profile_steps='(11,14)' --config.eval_every=1000000 --config.checkpoint_every=1000000 ;;
     *) echo "no piece is called $name" >&2; exit 2 ;;

@@ -25,7 +25,7 @@ DEVICES = 2
 PRECISIONS = ("float32", "bfloat16")
 BATCH_NORMS = ("local", "synchronised", "frozen")  # local first: the frozen runs start from it
 STEPS = {"rf_lw_mbv2": 200}
-FEWER_STEPS = 40  # of the large networks
+FEWER_STEPS = 30  # of the large networks
 EVERY = 5
 
 
