@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,7 @@ _SIGNATURES = {
     b"MM\0*": "TIFF",
 }
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
+_GREY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colours
 
 _REPLACE = "It is damaged or no image: replace it."
 
@@ -89,6 +91,12 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     Raises:
       DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colours that are not RGB.
     """
+    if sniff(encoded) == "PNG" and encoded[24:26] == _GREY_8:  # a third faster than PIL
+        _open(encoded, what, cure)
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        if pixels is not None:
+            return pixels
     image = _load(encoded, what, cure)
     depth = encoded[24] if sniff(encoded) == "PNG" else 8
     if depth == 16 or image.mode.startswith(("I", "F")):
@@ -175,6 +183,9 @@ def _open(encoded: bytes, what: str, cure: str) -> Image.Image:
     # Decoders fill what is missing of a JPEG with grey, some without a word.
     if found == "JPEG" and not _jpeg_is_whole(encoded):
         raise DataError(f"{start}: it is cut short). {cure}", "undecodable")
+    # Of a damaged PNG, PIL returns other pixels, without a word.
+    if found == "PNG" and not _png_is_sound(encoded):
+        raise DataError(f"{start}: a checksum in it is wrong). {cure}", "undecodable")
     return image
 
 
@@ -202,3 +213,15 @@ def _jpeg_is_whole(encoded: bytes) -> bool:
         # Any number of 0xff may stand in front of a marker.
         position += 1 if marker == b"\xff" else 2 + int.from_bytes(encoded[position + 2 : position + 4])
     return encoded.find(_JPEG_END, position) >= 0
+
+
+def _png_is_sound(encoded: bytes) -> bool:
+    """Whether the checksums of all chunks that pixels depend on are right. Decoders tell where a chunk is missing."""
+    position, view = 8, memoryview(encoded)
+    while position + 8 < len(encoded):  # a chunk: length, kind, content, checksum of kind and content
+        end = position + 8 + int.from_bytes(view[position : position + 4])
+        is_critical = view[position + 4] & 0x20 == 0
+        if is_critical and zlib.crc32(view[position + 4 : end]).to_bytes(4) != view[end : end + 4]:
+            return False
+        position = end + 4
+    return True

@@ -64,6 +64,23 @@ def test_files_cut_short_are_refused(file_format, decode):
             decode(encoded[:size] + bytes(len(encoded) - size) if file_format == "JPEG" else encoded[:size], "it")
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_png_with_a_flipped_bit_is_refused_or_none_the_worse(mode):
+    encoded = _encode(PICTURE, mode=mode)
+    decoders = (images.decode_rgb, images.decode_mask)
+    sound = [decode(encoded, "it") for decode in decoders]
+    rng, refused = np.random.default_rng(0), 0
+    for position in rng.integers(8, len(encoded), 200):
+        damaged = bytearray(encoded)
+        damaged[position] ^= 1 << rng.integers(8)
+        for decode, pixels in zip(decoders, sound, strict=True):
+            try:
+                np.testing.assert_array_equal(decode(bytes(damaged), "it"), pixels)
+            except DataError:
+                refused += 1
+    assert refused > 200
+
+
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
 def test_a_jpeg_is_whole_up_to_its_end_marker(options):
     thumbnail = _encode(PICTURE[:8, :8], "JPEG")
