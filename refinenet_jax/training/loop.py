@@ -86,7 +86,7 @@ def _run(
     if first_step:
         say(f"Going on behind step {first_step} of {config.num_steps} in {workdir}")
         log.event(first_step, "resumed")
-    writer = stack.enter_context(closing(meter.create_writer(workdir)))
+    writer = stack.enter_context(closing(meter.EventWriter(workdir)))
     shown = meter.Meter(
         first_step,
         config.num_steps,

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +190,37 @@ class Profile:
             say(f"Profile of steps {self._steps[0]} to {self._steps[-1]}: {self._folder}")
 
 
-def create_writer(workdir: str | os.PathLike):
-    """TensorBoard events in `workdir`, written by the main process in a thread of its own."""
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow, which writes events only, would talk about it
-    from clu import metric_writers  # here, for it imports TensorFlow
+class EventWriter:
+    """TensorBoard events in `workdir`, written by the main process in a thread of its own.
 
-    if not parallel.is_main_process():
-        return metric_writers.MultiWriter([])
-    import tensorflow as tf
+    TensorFlow, which they are written by and which takes seconds to import, is imported with the first of them: behind the
+    first step of a run.
+    """
 
-    tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
-    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+    def __init__(self, workdir: str | os.PathLike):
+        """Writes nothing yet."""
+        self._workdir = workdir
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._writer.write_scalars(step, scalars)
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Images: uint8 [n, h, w, 3] each."""
+        self._writer.write_images(step, images)
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        if "_writer" in vars(self):
+            self._writer.close()
+
+    @cached_property
+    def _writer(self) -> Any:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would talk about it
+        from clu import metric_writers
+
+        if not parallel.is_main_process():
+            return metric_writers.MultiWriter([])
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
+        return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(self._workdir)))
