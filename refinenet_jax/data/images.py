@@ -74,8 +74,7 @@ def decode_rgb(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     found = _open(encoded, what, cure).format
     # cv2 releases the GIL, is twice as fast, and keeps the high bits of 16; PIL reads what cv2 cannot.
     if found != "GIF":
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        pixels = _decode_by_opencv(encoded, cv2.IMREAD_COLOR_RGB)
         if pixels is not None:
             return pixels
     return np.array(_load(encoded, what, cure).convert("RGB"))
@@ -93,8 +92,7 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     """
     if sniff(encoded) == "PNG" and encoded[24:26] == _GREY_8:  # a third faster than PIL
         _open(encoded, what, cure)
-        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        pixels = _decode_by_opencv(encoded, cv2.IMREAD_GRAYSCALE)
         if pixels is not None:
             return pixels
     image = _load(encoded, what, cure)
@@ -164,6 +162,11 @@ def turn_upright(image: np.ndarray, exif_orientation: int) -> np.ndarray:
     if exif_orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
+
+
+def _decode_by_opencv(encoded: bytes, flags: int) -> np.ndarray | None:
+    """The pixels as they are stored; None where it cannot."""
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _open(encoded: bytes, what: str, cure: str) -> Image.Image:

@@ -145,7 +145,10 @@ def _shifted_products_forward(x: jax.Array, kernel: jax.Array, stride: int) -> t
 
 
 def _shifted_products_backward(stride: int, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The input's gradient by transposition; the kernel's row by row, which keeps its nine sums in the cache."""
+    """The kernel's gradient row by row, which keeps its nine sums in the cache.
+
+    The input's at stride 1 is a convolution with the turned kernel: XLA would pad nine arrays for the transpose.
+    """
     x, kernel = residuals
     if stride == 1:
         of_x = _shifted_products(gradient, kernel[::-1, ::-1], 1)
