@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from refinenet_jax.models import layers
+from refinenet_jax.models import convolution, pooling
 
 
 def _plain_pool(x: jax.Array) -> jax.Array:
@@ -25,17 +25,17 @@ def _plain_pool(x: jax.Array) -> jax.Array:
 
 # what, plain form, form of the package, shapes of its arrays
 ROWS = (
-    ("5x5 pool", _plain_pool, layers.max_pool_5x5, ((1, 100, 100, 256),)),
-    ("5x5 pool", _plain_pool, layers.max_pool_5x5, ((8, 24, 24, 256),)),
-    ("3x3 convolution", layers.conv, layers.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 256))),
-    ("3x3 convolution", layers.conv, layers.conv3x3, ((1, 25, 25, 256), (3, 3, 256, 256))),
-    ("3x3 convolution", layers.conv, layers.conv3x3, ((1, 100, 100, 64), (3, 3, 64, 64))),
-    ("3x3 convolution to 2", layers.conv, layers.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 2))),
-    ("1x1 convolution", layers.conv, layers.conv1x1, ((1, 100, 100, 256), (1, 1, 256, 256))),
+    ("5x5 pool", _plain_pool, pooling.max_pool_5x5, ((1, 100, 100, 256),)),
+    ("5x5 pool", _plain_pool, pooling.max_pool_5x5, ((8, 24, 24, 256),)),
+    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 256))),
+    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 25, 25, 256), (3, 3, 256, 256))),
+    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 100, 100, 64), (3, 3, 64, 64))),
+    ("3x3 convolution to 2", convolution.conv, convolution.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 2))),
+    ("1x1 convolution", convolution.conv, convolution.conv1x1, ((1, 100, 100, 256), (1, 1, 256, 256))),
     (
         "depthwise 3x3",
-        partial(layers.conv, groups=96),
-        partial(layers.depthwise_conv, stride=1),
+        partial(convolution.conv, groups=96),
+        partial(convolution.depthwise_conv, stride=1),
         ((8, 48, 48, 96), (3, 3, 1, 96)),
     ),
 )

@@ -21,7 +21,7 @@ from refinenet_jax import models, parallel
 from refinenet_jax.data import VOID, Source, read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.models import layers
+from refinenet_jax.models import resize
 
 SCALES = (0.6, 0.8, 1.0)
 SHORT_EDGE = (450, 600)  # pixels: bounds in front of the scales
@@ -58,7 +58,7 @@ def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tupl
         scores = jnp.floor(255 * scores + 0.5)  # as they are saved, im2uint8
         if scores.shape[1:3] != size:
             with jax.default_matmul_precision("highest"):
-                scores = jnp.exp(layers.resize_bicubic(jnp.maximum(jnp.log(scores), FLOOR), size))
+                scores = jnp.exp(resize.bicubic(jnp.maximum(jnp.log(scores), FLOOR), size))
         total = total + scores
     return (jnp.argmax(total, -1) != 0).astype(jnp.uint8)
 
@@ -97,7 +97,7 @@ def imresize(image: jax.Array, size: tuple[int, int]) -> jax.Array:
         step = (size[0], image.shape[2]) if axis == 0 else (image.shape[1], size[1])
         if step != image.shape[1:3]:
             with jax.default_matmul_precision("highest"):
-                image = jnp.clip(jnp.floor(layers.resize_bicubic(image, step) + 0.5), 0, 255)
+                image = jnp.clip(jnp.floor(resize.bicubic(image, step) + 0.5), 0, 255)
     return image
 
 

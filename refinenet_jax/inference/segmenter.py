@@ -18,7 +18,7 @@ from refinenet_jax.inference.crf import CrfParameters, crf
 from refinenet_jax.inference.fitting import Size
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.stored import open_network
-from refinenet_jax.models import layers
+from refinenet_jax.models import resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +229,7 @@ class Segmenter:
         Of images at their own size: `longest_side` is a scale here, of the padded size.
         """
         size = image.shape[1:3]
-        views = [jax.nn.softmax(layers.resize_half_pixel(x, size)) for x in self._logits(variables, image)]
+        views = [jax.nn.softmax(resize.half_pixel(x, size)) for x in self._logits(variables, image)]
         scores = sum(views) / len(views)
         if len(self.class_names) == self.model.num_classes:
             return scores

@@ -14,6 +14,8 @@ from flax import linen as nn
 
 from refinenet_jax.models import layers
 from refinenet_jax.models.mobilenet import MobileNetV2
+from refinenet_jax.models.pooling import max_pool_5x5
+from refinenet_jax.models.resize import align_corners, bicubic
 from refinenet_jax.models.resnet import ResNet
 
 
@@ -33,7 +35,8 @@ class ChainedResidualPooling(nn.Module):
     """A chain of 5x5 pools with a convolution each, all added to the sum (CVPR 2017, section 3.2).
 
     The input is expected to be behind its ReLU. In a stage the pool comes first ('pool_conv', as the paper has it) or the
-    convolution ('conv_pool', the "improved" form of the authors' later code): same weights, another function.
+    convolution ('conv_pool', the "improved" form of the authors' later code): same weights, another function. Where the last
+    operation is a 1x1 convolution it is left to the layer behind, as a `PendingSum`.
     """
 
     conv: Callable[..., nn.Module]
@@ -42,11 +45,16 @@ class ChainedResidualPooling(nn.Module):
     stages: int = 4
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array | layers.PendingSum:
         top = x
         for stage in range(1, self.stages + 1):
             conv = self.conv(x.shape[-1], self.kernel, name=f"conv{stage}")
-            top = conv(layers.max_pool_5x5(top)) if self.order == "pool_conv" else layers.max_pool_5x5(conv(top))
+            if self.order == "conv_pool":
+                top = max_pool_5x5(conv(top))
+            elif stage == self.stages and self.kernel == 1:
+                return conv(max_pool_5x5(top), added_to=x)
+            else:
+                top = conv(max_pool_5x5(top))
             x = x + top
         return x
 
@@ -179,7 +187,7 @@ class RefineNet(nn.Module):
             dtype=self.dtype,
         )
         pool = partial(ChainedResidualPooling, order=self.pool_order, stages=self.pool_stages)
-        resize = {"bilinear": layers.resize_align_corners, "bicubic": layers.resize_bicubic}[self.resize]
+        resize = {"bilinear": align_corners, "bicubic": bicubic}[self.resize]
         if self.trunk_name == "mobilenet_v2":
             trunk = MobileNetV2(conv, norm, name="trunk")
             cascade = MobileNetCascade(new_conv, pool, resize, name="cascade")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from refinenet_jax.models import layers
+from refinenet_jax.models.pooling import max_pool_3x3_stride_2
 
 STAGE_SIZES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         x = nn.relu(self.norm(name="bn1")(self.conv(64, 7, 2, name="conv1")(x)))
-        x = layers.max_pool_3x3_stride_2(x)
+        x = max_pool_3x3_stride_2(x)
         features = {}
         for stage, blocks in enumerate(STAGE_SIZES[self.depth], start=1):
             for block in range(1, blocks + 1):

@@ -6,14 +6,12 @@ are of the same form. The transforms add and halve only: the result differs from
 another order do (`tests/models/winograd_test.py`).
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from refinenet_jax.models.product import matmul
+from refinenet_jax.models.primitives import each_example, matmul
 
-Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [b, rows, columns, c] or [i, o]
+Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [rows, columns, c] or [i, o]
 
 _LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
 _LEAST_TILES = 128  # of an example; below, the products are too small to run at full speed
@@ -31,8 +29,6 @@ def pays(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3x3 convolution at stride 1, padding 1.
 
-    Works off one example at a time, which bounds memory and is faster on a CPU.
-
     Args:
       x: float32 [b, h, w, i].
       kernel: float32 [3, 3, i, o].
@@ -41,7 +37,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
       float32 [b, h, w, o].
     """
     transformed = _transform_kernel(kernel)
-    return _each_example(lambda x: _conv(x, transformed), x)
+    return each_example(lambda x: _conv(x, transformed), x)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -54,11 +50,11 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     transformed = _transform_kernel(kernel)
     order = (3, 1, 2, 0)  # turning the kernel exchanges the first place and the last
     turned = [[transformed[i][j].T for j in order] for i in order]
-    of_x = _each_example(lambda g: _conv(g, turned), gradient)
+    of_x = each_example(lambda g: _conv(g, turned), gradient)
 
     def add(sums: Grid, pair: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:
-        one, g = (array[None] for array in pair)
-        (of_example,) = jax.vjp(lambda u: _conv(one, u), transformed)[1](g)
+        x, g = pair
+        (of_example,) = jax.vjp(lambda u: _conv(x, u), transformed)[1](g)
         return jax.tree.map(jnp.add, sums, of_example), None
 
     sums, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, transformed), (x, gradient))
@@ -69,28 +65,24 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
 conv3x3.defvjp(_forward, _backward)
 
 
-def _each_example(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    return jax.lax.map(lambda example: function(example[None])[0], x) if len(x) > 1 else function(x)
-
-
 def _conv(x: jax.Array, kernel: Grid) -> jax.Array:
-    """[b, h, w, i] with a transformed kernel."""
-    height, width = x.shape[1:3]
+    """[h, w, i] with a transformed kernel."""
+    height, width = x.shape[:2]
     rows, columns = -(-height // 2), -(-width // 2)
-    x = jnp.pad(x, ((0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
-    lines = _mix_input(*(x[:, i : i + 2 * rows - 1 : 2] for i in range(4)))
-    tiles = [_mix_input(*(line[:, :, j : j + 2 * columns - 1 : 2] for j in range(4))) for line in lines]
+    x = jnp.pad(x, ((1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
+    lines = _mix_input(*(x[i : i + 2 * rows - 1 : 2] for i in range(4)))
+    tiles = [_mix_input(*(line[:, j : j + 2 * columns - 1 : 2] for j in range(4))) for line in lines]
     products = [[matmul(tiles[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
-    return _assemble(products)[:, :height, :width]
+    return _assemble(products)[:height, :width]
 
 
 def _assemble(products: Grid) -> jax.Array:
-    """Products -> tiles of 2x2 outputs, laid side by side: [b, 2 rows, 2 columns, c]."""
+    """Products -> tiles of 2x2 outputs, laid side by side: [2 rows, 2 columns, c]."""
     lines = [_mix_output(*line) for line in products]
     left, right = (_mix_output(*(line[j] for line in lines)) for j in range(2))
-    pairs = [jnp.stack([left[i], right[i]], 3) for i in range(2)]
-    b, rows, columns, _, c = pairs[0].shape
-    return jnp.stack(pairs, 2).reshape(b, 2 * rows, 2 * columns, c)
+    pairs = [jnp.stack([left[i], right[i]], 2) for i in range(2)]
+    rows, columns, _, c = pairs[0].shape
+    return jnp.stack(pairs, 1).reshape(2 * rows, 2 * columns, c)
 
 
 def _transform_kernel(kernel: jax.Array) -> Grid:

@@ -12,7 +12,7 @@ import optax
 from refinenet_jax import models
 from refinenet_jax.data import VOID
 from refinenet_jax.evaluation.metrics import confusion
-from refinenet_jax.models import layers
+from refinenet_jax.models import resize
 from refinenet_jax.parallel import AXIS
 from refinenet_jax.training.losses import loss_terms
 
@@ -109,7 +109,7 @@ def train_step(
         image = models.prepare(model, part["image"])
         logits, changed = model.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         if loss_resolution == "labels":
-            logits = layers.resize_half_pixel(logits, labels.shape[1:])
+            logits = resize.half_pixel(logits, labels.shape[1:])
         terms = loss_terms(logits, labels, part["weight"], **loss)
         means = {term: total / divisors[term] for term, (total, _) in terms.items()}
         counts = confusion(labels, jnp.argmax(logits, -1), model.num_classes)
@@ -155,4 +155,4 @@ def _labels(mask: jax.Array, size: tuple[int, int], resolution: str) -> jax.Arra
     """The labels the loss reads: the mask itself, or its nearest neighbours at a quarter of the network's input size."""
     if resolution == "labels":
         return mask
-    return layers.nearest_labels(mask, tuple(-(-n // 4) for n in size))
+    return resize.nearest_labels(mask, tuple(-(-n // 4) for n in size))

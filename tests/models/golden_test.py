@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refinenet_jax import models, weights
-from refinenet_jax.models.layers import resize_half_pixel
+from refinenet_jax.models.resize import half_pixel
 from refinenet_jax.training.losses import cross_entropy
 from refinenet_jax.weights.names import pytorch_name
 
@@ -37,7 +37,7 @@ def test_network_computes_what_the_published_one_computes(golden, file):
     def compute(variables):
         def loss(params):
             logits = model.apply({**variables, "params": params}, image)
-            total, pixels = cross_entropy(resize_half_pixel(logits, label.shape[1:]), label)
+            total, pixels = cross_entropy(half_pixel(logits, label.shape[1:]), label)
             return total / pixels, logits
 
         (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])

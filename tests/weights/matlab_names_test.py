@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refinenet_jax import models, weights
-from refinenet_jax.models import layers
+from refinenet_jax.models import resize
 from refinenet_jax.weights import loading, matlab_names, recognise
 from refinenet_jax.weights.files import WeightsError, WeightsFile
 
@@ -197,7 +197,7 @@ def test_bicubic_is_matlabs_to_the_borders(n, m):
     expected = np.stack([_imresize_rows(values[:, i], m) for i in range(3)], -1)
     x = jnp.asarray(values, jnp.float32)
     with jax.default_matmul_precision("highest"):
-        rows = layers.resize_bicubic(x[None, :, None], (m, 1))[0, :, 0]
-        columns = layers.resize_bicubic(x[None, None], (1, m))[0, 0]
+        rows = resize.bicubic(x[None, :, None], (m, 1))[0, :, 0]
+        columns = resize.bicubic(x[None, None], (1, m))[0, 0]
     np.testing.assert_allclose(rows, expected, atol=2e-6)
     np.testing.assert_allclose(columns, expected, atol=2e-6)

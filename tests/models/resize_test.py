@@ -1,0 +1,31 @@
+"""Resizes follow their definitions, gradients included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from plain_forms import SIZES, array, assert_same
+
+from refinenet_jax.models import resize
+
+
+@pytest.mark.parametrize("target", [(1, 1), (4, 9), (25, 33), (7, 50)])
+@pytest.mark.parametrize("size", SIZES)
+def test_resize_align_corners(size, target):
+    def position(n, m):  # straight from the definition: output i lies at i * (n - 1) / (m - 1)
+        return jnp.arange(m) * (n - 1) / (m - 1) if m > 1 else jnp.zeros(1)
+
+    def plain(x):
+        rows, columns = (position(n, m) for n, m in zip(size, target, strict=True))
+        grid = jnp.meshgrid(rows, columns, indexing="ij")
+        sample = jax.vmap(lambda plane: jax.scipy.ndimage.map_coordinates(plane, grid, order=1, mode="nearest"))
+        return jnp.moveaxis(jax.vmap(sample)(jnp.moveaxis(x, -1, 1)), 1, -1)
+
+    assert_same(lambda x: resize.align_corners(x, target), plain, array(2, *size, 3))
+
+
+def test_nearest_labels_takes_the_pixel_at_the_centre():
+    mask = jnp.arange(64, dtype=jnp.uint8).reshape(1, 8, 8)
+    np.testing.assert_array_equal(resize.nearest_labels(mask, (2, 2))[0], [[18, 22], [50, 54]])
+    np.testing.assert_array_equal(resize.nearest_labels(mask, (8, 8)), mask)
+    assert set(np.unique(resize.nearest_labels(jnp.asarray([[[0, 255]]], jnp.uint8), (3, 7)))) == {0, 255}
