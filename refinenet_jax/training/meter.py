@@ -202,11 +202,13 @@ class EventWriter:
         self._workdir = workdir
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        self._writer.write_scalars(step, scalars)
+        if parallel.is_main_process():
+            self._writer.write_scalars(step, scalars)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Images: uint8 [n, h, w, 3] each."""
-        self._writer.write_images(step, images)
+        if parallel.is_main_process():
+            self._writer.write_images(step, images)
 
     def close(self) -> None:
         """Waits until all is written."""
@@ -216,11 +218,8 @@ class EventWriter:
     @cached_property
     def _writer(self) -> Any:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would talk about it
-        from clu import metric_writers
-
-        if not parallel.is_main_process():
-            return metric_writers.MultiWriter([])
         import tensorflow as tf
+        from clu import metric_writers
 
         tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
         return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(self._workdir)))
