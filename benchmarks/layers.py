@@ -1,4 +1,4 @@
-"""The hot operations of `models/layers.py` beside the plain form of each, forward and with all gradients, in turns.
+"""The hot operations of `models/` beside the plain form of each, forward and with all gradients, in turns.
 
     python -m benchmarks.layers [--rounds=7]
 

@@ -25,7 +25,7 @@ __all__ = ["FAULTS", "VOID", "DataError", "DatasetInfo", "Source", "check_masks"
 _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.]+))?")
 
 
-def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None) -> Source:
+def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None) -> "FolderSource | TfdsSource":
     """Opens one split of a dataset that was built in ArrayRecord format, or of a folder of pictures.
 
     Args:
@@ -169,6 +169,11 @@ class TfdsSource:
 
     def __repr__(self) -> str:
         return f"TfdsSource({self.info.name}, split={self._split!r}, {len(self)} examples at {self._directory})"
+
+    @property
+    def directory(self) -> Path:
+        """Below which all lies that is read."""
+        return self._directory
 
     def __len__(self) -> int:
         return self._length

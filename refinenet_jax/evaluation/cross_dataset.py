@@ -74,13 +74,13 @@ def cross_evaluate(
     for source in sources.values():
         check_masks(source)
     workdir = Path(workdir)
-    results = parallel.gather_json(_read(workdir / FILE))[0]  # the main process's, should they differ
+    keys = [[_key(network, source, options, policy) for source in sources.values()] for network in networks]
+    results, keys = parallel.gather_json([_read(workdir / FILE), keys])[0]  # the main process's, should they differ
     cells = []
-    for network in networks:
+    for network, its_keys in zip(networks, keys, strict=True):
         segmenter = None
-        for name, source in sources.items():
+        for (name, source), key in zip(sources.items(), its_keys, strict=True):
             title = f"{network.path} on {name} [{options.split}]"
-            key = _key(network, source, options, policy)
             entry = results.get(title)
             if not entry or entry.get("key") != key:
                 segmenter = segmenter or Segmenter.from_checkpoint(
@@ -128,19 +128,20 @@ def _meet(
 def _network(path: str) -> _Network:
     if not Path(path).is_dir():
         segmenter = Segmenter.from_checkpoint(path)  # tells what is wrong with it
-        return _Network(path, segmenter.class_names, "", _fingerprint(Path(path)))
+        return _Network(path, segmenter.class_names, "", _fingerprint(Path(path).parent, [Path(path).name]))
     description = checkpoint.require_description(path)
     if checkpoint.latest_step(path) is None:
         raise UsageError(f"{path} holds no checkpoint yet; train longer, or give another folder.")
     names = tuple(description["class_names"])
-    return _Network(path, names, str(description.get("dataset", "")), _fingerprint(Path(path)))
+    files = [checkpoint.DESCRIPTION, *(f"checkpoints/{name}" for name in all_files(Path(path) / "checkpoints"))]
+    return _Network(path, names, str(description.get("dataset", "")), _fingerprint(Path(path), files))
 
 
 def _key(network: _Network, source: Source, options: ConfigDict, policy: str) -> dict:
     """What a result depends on; where all of it is as it was, so is the result."""
     return {
         "checkpoint": network.fingerprint,
-        "dataset": repr(source),  # for a built dataset with its version
+        "dataset": [repr(source), _fingerprint(source.directory, all_files(source.directory))],
         "scales": list(options.scales),
         "longest_side": options.longest_side,
         "flip": options.flip,
@@ -150,13 +151,9 @@ def _key(network: _Network, source: Source, options: ConfigDict, policy: str) ->
     }
 
 
-def _fingerprint(path: Path) -> str:
-    """Of a file of weights or of a run's model and checkpoints: names, sizes and times, nothing is read."""
-    if path.is_dir():
-        names = [checkpoint.DESCRIPTION, *(f"checkpoints/{name}" for name in all_files(path / "checkpoints"))]
-        files = {name: (path / name).stat() for name in names if (path / name).is_file()}
-    else:
-        files = {path.name: path.stat()}
+def _fingerprint(folder: Path, names: Sequence[str]) -> str:
+    """Of files below a folder: names, sizes and times, nothing is read."""
+    files = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
     listing = [(name, about.st_size, about.st_mtime_ns) for name, about in sorted(files.items())]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 

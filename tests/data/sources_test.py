@@ -130,7 +130,9 @@ def test_exif_does_not_turn_the_image_away_from_its_mask(data_dir):
 
 
 def test_name_finds_config_and_newest_version(data_dir, tmp_path, monkeypatch):
-    assert "1.10.0" in repr(sources.open_source("tiny_hands", "train", data_dir))
+    newest = sources.open_source("tiny_hands", "train", data_dir)
+    assert "1.10.0" in repr(newest)
+    assert newest.directory.name == "1.10.0"
     assert "1.9.0" in repr(sources.open_source("tiny_hands:1.9.0", "train", data_dir))
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     assert len(sources.open_source("tiny_hands/hands:1.9.0", "train[:30%]+test")) == 4

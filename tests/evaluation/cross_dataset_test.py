@@ -21,6 +21,8 @@ SIDES, ARM = ("background", "left hand", "right hand"), ("background", "hand and
 
 
 class Named(tiny.Pictures):
+    directory: Path
+
     def __repr__(self):
         return f"{self.info.name} {len(self)} 1.0.0"
 
@@ -52,7 +54,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def world(monkeypatch):
+def world(monkeypatch, tmp_path_factory):
     """Small networks and datasets in the place of the real ones; `asked` tells what was scored."""
     monkeypatch.setattr(models, "create_model", tiny.create_model)
     sources = {
@@ -60,6 +62,9 @@ def world(monkeypatch):
         "gtea/left_right": Named([(24, 32)] * 4, tiny.DatasetInfo("gtea/left_right", SIDES), seed=1),
         "gtea/arm": Named([(24, 32)] * 2, tiny.DatasetInfo("gtea/arm", ARM)),
     }
+    for name, source in sources.items():
+        source.directory = tmp_path_factory.mktemp(name.replace("/", "_"))
+        (source.directory / "record").write_text(name)
     for example in sources["egohands/hands"]:
         example["mask"][example["mask"] == 2] = 0
     for example in sources["gtea/arm"]:
@@ -112,7 +117,7 @@ def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypa
     assert [cell.entry for cell in again] == json.loads(json.dumps([cell.entry for cell in cells]))
     assert len(json.loads((tmp_path / cross_dataset.FILE).read_text())) == 4
 
-    # What a result depends on makes it anew: a dataset, an option, the checkpoint.
+    # What a result depends on makes it anew: a dataset's length or files, an option, the checkpoint.
     def score(segmenter, source, mapping, options):
         asked.append(source.info.name)
         return again[0].entry
@@ -127,6 +132,9 @@ def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypa
     os.utime(description, (0, 0))
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
     assert asked == ["egohands/hands", *names, names[1]]
+    (sources[names[1]].directory / "record").write_text("gtea/right_left")  # no longer than before
+    cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
+    assert asked == ["egohands/hands", *names, names[1], names[1]]
 
 
 def test_impossible_pairs_are_all_told_before_anything_is_scored(runs, world, tmp_path):

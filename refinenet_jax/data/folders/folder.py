@@ -159,6 +159,11 @@ class FolderSource:
         return images.read(item.image), item.image.relative_to(self._folder.root).as_posix()
 
     @property
+    def directory(self) -> Path:
+        """Below which all lies that is read."""
+        return self._folder.root
+
+    @property
     def settings_file(self) -> Path:
         """Where the user can say what the files do not."""
         return self._folder.root / FILE

@@ -1,6 +1,6 @@
 """A traced network in the plain forms that converters and other runtimes know.
 
-`models/layers.py` writes its hot operations as what XLA runs fastest: pools as running maxima of shifted slices, depthwise
+`models/` writes its hot operations as what XLA runs fastest: pools as running maxima of shifted slices, depthwise
 convolutions as nine shifted products, other convolutions as matrix products, all under rules for gradients and, on a CPU, in
 loops over the batch. Other runtimes have an operator of their own for each, which is faster there and the only thing that
 their quantisers understand. So the network is traced once, by JAX alone, and written again with the plain operators, batch

@@ -147,6 +147,7 @@ def test_a_copy_reads_the_same_without_the_folder_s_lists(tmp_path, make):
     copy = pickle.loads(pickle.dumps(source))
     assert copy.info == source.info
     assert repr(copy) == repr(source)
+    assert copy.directory == source.directory == tmp_path
     with ThreadPoolExecutor(4) as pool:
         for mine, other in zip(source, pool.map(copy.__getitem__, range(5)), strict=True):
             assert mine["id"] == other["id"]
