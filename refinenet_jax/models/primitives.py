@@ -30,6 +30,24 @@ def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
 
 
+@jax.custom_vjp
+def shared_relu(x: jax.Array) -> jax.Array:
+    """ReLU of what is used more than once, such as the sum behind a shortcut.
+
+    XLA on a CPU takes a maximum with 0 for so cheap that it computes it anew for each use. Along a chain of residual blocks
+    that is, in each of them, the whole chain before it: a sixth of ResNet-101's time. A selection it keeps.
+    """
+    return jnp.where(x <= 0, 0, x)  # NaN stays NaN
+
+
+def _shared_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = shared_relu(x)
+    return y, y
+
+
+shared_relu.defvjp(_shared_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0),))
+
+
 def each_example(function: Callable[..., Any], *arrays: jax.Array) -> Any:
     """`function` of every example [h, w, c] of arrays [b, h, w, c].
 

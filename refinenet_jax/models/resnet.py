@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from refinenet_jax.models.pooling import max_pool_3x3_stride_2
+from refinenet_jax.models.primitives import shared_relu
 
 STAGE_SIZES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4
@@ -33,7 +34,7 @@ class Bottleneck(nn.Module):
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(self.conv(width, 1, name="conv3")(y))
         if x.shape[-1] != width or self.stride > 1:
             x = self.norm(name="bn_shortcut")(self.conv(width, 1, self.stride, name="conv_shortcut")(x))
-        return nn.relu(x + y)
+        return shared_relu(x + y)
 
 
 class ResNet(nn.Module):

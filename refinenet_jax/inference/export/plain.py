@@ -97,12 +97,17 @@ def _conv3x3(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Ar
     return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
 
 
+def _relu(equation: core.JaxprEqn, x: jax.Array) -> jax.Array:
+    return lax.max(x, np.float32(0))
+
+
 # By the names of the functions of models/ that have a rule of their own for gradients; others are inlined.
 _PLAIN_FORMS = {
     "max_pool_5x5": _max_pool_5x5,
     "_shifted_products": _depthwise_conv,
     "conv3x3": _conv3x3,
     "conv3x3_to_few": _conv3x3,
+    "shared_relu": _relu,
 }
 
 

@@ -10,6 +10,7 @@ from jax.extend import core
 
 from refinenet_jax.inference.export.plain import plain
 from refinenet_jax.models import convolution, pooling, resize
+from refinenet_jax.models.primitives import shared_relu
 
 
 def kinds(program: core.ClosedJaxpr) -> Counter:
@@ -42,6 +43,10 @@ def test_shifted_products_become_a_convolution(rng, size, stride):
     kernel = jnp.asarray(rng.normal(size=(3, 3, 1, 4)), jnp.float32)
     x = rng.normal(size=(2, *size, 4)).astype(np.float32)
     assert_same(lambda x: convolution.depthwise_conv(x, kernel, stride), x, conv_general_dilated=1)
+
+
+def test_a_selection_becomes_a_maximum(rng):
+    assert_same(shared_relu, rng.normal(size=(1, 3, 4, 2)).astype(np.float32), max=1)
 
 
 def test_matrix_products_become_convolutions_and_others_stay(rng):
