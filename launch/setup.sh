@@ -15,5 +15,5 @@ if [ ! -e "$stamp" ]; then
   touch "$stamp"
 fi
 export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=2
-# Large pages for large arrays, where glibc can: up to a fifth faster on a CPU.
+# Large pages for large arrays, where glibc can: faster on a CPU.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}

@@ -16,8 +16,9 @@ def assert_same(fast, plain, *inputs: jax.Array) -> None:
     with jax.default_matmul_precision("highest"):
         y, pull_fast = jax.vjp(fast, *inputs)
         z, pull_plain = jax.vjp(plain, *inputs)
-        assert y.shape == z.shape
+        assert (y.shape, y.dtype) == (z.shape, z.dtype)
         np.testing.assert_allclose(y, z, atol=2e-5)
-        cotangent = array(*y.shape)[..., ::-1]
+        cotangent = array(*y.shape)[..., ::-1].astype(y.dtype)
         for g, h in zip(pull_fast(cotangent), pull_plain(cotangent), strict=True):
+            assert (g.shape, g.dtype) == (h.shape, h.dtype)
             np.testing.assert_allclose(g, h, atol=2e-4)

@@ -16,7 +16,9 @@ from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, parallel
 from refinenet_jax.data import Source, check_masks, open_source
+from refinenet_jax.data.folders.folder import FolderSource
 from refinenet_jax.data.folders.listing import all_files
+from refinenet_jax.data.sources import TfdsSource
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import cross_report, label_policies, protocols
 from refinenet_jax.evaluation.cross_report import Cell
@@ -74,7 +76,8 @@ def cross_evaluate(
     for source in sources.values():
         check_masks(source)
     workdir = Path(workdir)
-    keys = [[_key(network, source, options, policy) for source in sources.values()] for network in networks]
+    read = [[repr(source), _files_of(source, workdir)] for source in sources.values()]
+    keys = [[_key(network, dataset, options, policy) for dataset in read] for network in networks]
     results, keys = parallel.gather_json([_read(workdir / FILE), keys])[0]  # the main process's, should they differ
     cells = []
     for network, its_keys in zip(networks, keys, strict=True):
@@ -137,11 +140,11 @@ def _network(path: str) -> _Network:
     return _Network(path, names, str(description.get("dataset", "")), _fingerprint(Path(path), files))
 
 
-def _key(network: _Network, source: Source, options: ConfigDict, policy: str) -> dict:
+def _key(network: _Network, dataset: list[str], options: ConfigDict, policy: str) -> dict:
     """What a result depends on; where all of it is as it was, so is the result."""
     return {
         "checkpoint": network.fingerprint,
-        "dataset": [repr(source), _fingerprint(source.directory, all_files(source.directory))],
+        "dataset": dataset,
         "scales": list(options.scales),
         "longest_side": options.longest_side,
         "flip": options.flip,
@@ -149,6 +152,14 @@ def _key(network: _Network, source: Source, options: ConfigDict, policy: str) ->
         "protocols": sorted(options.protocols),
         "policy": policy,
     }
+
+
+def _files_of(source: FolderSource | TfdsSource, workdir: Path) -> str:
+    """The fingerprint of a dataset, without what is written into it here."""
+    names, written = all_files(source.directory), workdir.absolute()
+    return _fingerprint(
+        source.directory, [name for name in names if written not in (source.directory.absolute() / name).parents]
+    )
 
 
 def _fingerprint(folder: Path, names: Sequence[str]) -> str:

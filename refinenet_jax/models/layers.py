@@ -1,5 +1,6 @@
 """Convolutions as Flax modules."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -25,8 +26,8 @@ def _conv_init(module: nn.Module, kernel_shape: Sequence[int]) -> tuple[jax.Arra
 class PendingSum(NamedTuple):
     """`x + conv1x1(factor, kernel)` before it is carried out; x and factor [b, h, w, c], kernel [1, 1, c, c].
 
-    A convolution of it to few channels costs less by the product of both kernels: conv(x) + conv(factor, product), of which
-    neither passes through all channels again.
+    A convolution of it to few channels, as the classifier's, costs less by the product of both kernels: conv(x) + conv(factor,
+    product), of which neither passes through all channels again.
     """
 
     x: jax.Array
@@ -39,6 +40,11 @@ class PendingSum(NamedTuple):
 
     def carried_out(self) -> jax.Array:
         return self.x + conv1x1(self.factor, self.kernel)
+
+    def pays(self, outputs: int) -> bool:
+        """Whether the product of kernels costs less than it saves, if as many numbers are computed for each place."""
+        channels, places = self.shape[-1], math.prod(self.shape[:-1])
+        return places * (channels - outputs) > channels * outputs
 
 
 class Conv(nn.Module):
@@ -56,19 +62,22 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array | PendingSum, added_to: jax.Array | None = None) -> jax.Array | PendingSum:
-        """The convolution of `x`; or, for a 1x1 kernel without bias, what it is to be added to with it, not carried out."""
-        inputs = x.shape[-1]
-        kernel, bias = _conv_init(self, (self.size, self.size, inputs, self.features))
+        """The convolution of `x`; or, for a 1x1 kernel without stride or bias, `added_to` and it as a pending sum."""
+        kernel, bias = _conv_init(self, (self.size, self.size, x.shape[-1], self.features))
+        x = jax.tree.map(lambda array: array.astype(self.dtype), x)
         if added_to is not None:
-            return PendingSum(added_to, x, kernel)
+            assert (self.size, self.stride, bias) == (1, 1, None), "only such a convolution can wait"
+            return PendingSum(added_to.astype(self.dtype), x, kernel)
         convolve = partial({1: conv1x1, 3: conv3x3}.get(self.size, conv), stride=self.stride)
-        if isinstance(x, PendingSum) and self.size**2 * self.features < inputs:
-            product = jnp.einsum("im,hwmo->hwio", x.kernel[0, 0], kernel)
-            y = convolve(x.x, kernel) + convolve(x.factor, product)
-        else:
-            x = x.carried_out() if isinstance(x, PendingSum) else x.astype(self.dtype)
-            y = convolve(x, kernel)
-        return y if bias is None else y + bias
+        waiting = None
+        if isinstance(x, PendingSum):
+            if x.pays(self.size**2 * self.features):
+                product = jnp.einsum("im,hwmo->hwio", x.kernel[0, 0], kernel)
+                waiting = convolve(x.factor, product)
+            x = x.carried_out() if waiting is None else x.x
+        y = convolve(x, kernel)
+        y = y if bias is None else y + bias  # before all else, so that an export can put it into the convolution
+        return y if waiting is None else y + waiting
 
 
 class DepthwiseConv(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 @jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[b, h, w, i] times [i, o].
+    """[..., i] times [i, o].
 
     The kernel's gradient is a product of two matrices that sums over the first dimension of both: the only form for which
     XLA on a CPU copies neither of them to turn it around.

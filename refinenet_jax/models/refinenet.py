@@ -62,7 +62,7 @@ class ChainedResidualPooling(nn.Module):
 class RefineBlock(nn.Module):
     """One step of the cascade: adapt the trunk's feature, fuse it with the coarser path, pool, refine.
 
-    The light-weight form has 1x1 kernels and no residual conv units.
+    The light-weight form has 1x1 kernels and no residual conv units, so that it ends in a `PendingSum`.
     """
 
     features: int
@@ -72,7 +72,7 @@ class RefineBlock(nn.Module):
     resize: Callable[..., jax.Array]
 
     @nn.compact
-    def __call__(self, fine: jax.Array, coarse: jax.Array | None) -> jax.Array:
+    def __call__(self, fine: jax.Array, coarse: jax.Array | layers.PendingSum | None) -> jax.Array | layers.PendingSum:
         kernel = 1 if self.light else 3
         x = self.conv(self.features, kernel, name="adapt")(fine)
         if not self.light:
@@ -97,7 +97,7 @@ class ResNetCascade(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
+    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array | layers.PendingSum:
         x = None
         for stage in (4, 3, 2, 1):
             fine = features[f"stage{stage}"]
@@ -115,7 +115,7 @@ class MobileNetCascade(nn.Module):
     resize: Callable[..., jax.Array]
 
     @nn.compact
-    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array:
+    def __call__(self, features: dict[str, jax.Array], train: bool) -> jax.Array | layers.PendingSum:
         del train  # the published network has no dropout
         x = None
         for block, stages in ((4, (8, 7)), (3, (6, 5)), (2, (4,)), (1, (3,))):

@@ -12,7 +12,7 @@ from refinenet_jax.models.layers import Conv, PendingSum
 @pytest.mark.parametrize(("features", "size"), [(2, 3), (9, 3), (40, 1)])  # the first alone is to few of 24 channels
 def test_convolution_of_a_pending_sum(features, size):
     conv = Conv(features, size, use_bias=True)
-    x, factor = array(2, 7, 5, 24), array(2, 7, 5, 24)[:, ::-1]
+    x, factor = array(2, 12, 9, 24), array(2, 12, 9, 24)[:, ::-1]
     first, kernel, bias = array(1, 1, 24, 24) / 5, array(size, size, 24, features) / 5, array(features)
 
     def of_pending(*sum_and_weights):
@@ -22,9 +22,11 @@ def test_convolution_of_a_pending_sum(features, size):
     def of_carried_out(x, factor, first, kernel, bias):
         return conv.apply({"params": {"kernel": kernel, "bias": bias}}, x + factor @ first[0, 0])
 
+    assert PendingSum(x, factor, first).pays(size**2 * features) == (features == 2)
     assert_same(of_pending, of_carried_out, x, factor, first, kernel, bias)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the work of a GPU's libraries is not counted")
 def test_a_convolution_to_few_channels_saves_the_product_of_a_pending_sum():
     """The work that XLA counts, beside a convolution's of the sum carried out."""
     conv = Conv(2, 3)
@@ -38,6 +40,12 @@ def test_a_convolution_to_few_channels_saves_the_product_of_a_pending_sum():
         lambda *a: conv.apply(params, PendingSum(*a))
     )
     assert saved > 0.5 * 2 * 16 * 16 * 64 * 64
+
+
+def test_of_few_places_the_kernels_are_not_multiplied():
+    """As in a light ResNet's refine3, where the coarse path has 512 channels of 13x13 places."""
+    pending = PendingSum(*[jnp.zeros((1, 13, 13, 512))] * 2, jnp.zeros((1, 1, 512, 512)))
+    assert not pending.pays(256)
 
 
 def test_what_a_1x1_convolution_is_added_to_waits_for_it():

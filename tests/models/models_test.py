@@ -101,6 +101,19 @@ def test_unknown_options_are_refused_with_the_nearest(arguments, says):
         models.create_model(**arguments)
 
 
+@pytest.mark.parametrize("variant", ["rf50", "rf_lw50"])
+def test_recomputed_blocks_have_gradients_of_the_same_shapes(variant):
+    model = models.create_model(variant, 2, remat=True, dropout=0.0)
+    variables = models.variable_shapes(model)
+
+    def total(params, rest, x):
+        return model.apply({"params": params, **rest}, x, train=True).sum()
+
+    x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    rest = {"batch_stats": variables["batch_stats"]}
+    assert jax.eval_shape(jax.grad(total), variables["params"], rest, x) == variables["params"]
+
+
 def test_new_frozen_trunk_does_not_overflow():
     """With the moments at 0 and 1, 33 residual blocks would double the signal each."""
     model = models.create_model("rf_lw101", 2)

@@ -26,7 +26,7 @@ def test_max_pool_3x3_stride_2(size):
     assert_same(pooling.max_pool_3x3_stride_2, plain, array(2, *size, 3))
 
 
-@pytest.mark.parametrize("examples", [1, 2])  # one is not looped over, and compiled otherwise
+@pytest.mark.parametrize("examples", [1, 2])  # the loop over one is unrolled, and compiled otherwise
 def test_of_tied_maxima_the_first_takes_the_gradient(examples):
     x, weights = jnp.round(2 * array(examples, 12, 9, 4)), array(examples, 12, 9, 4)
 

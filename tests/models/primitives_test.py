@@ -15,6 +15,7 @@ def test_shared_relu_is_relu():
     assert (x == 0).any()
     assert_same(shared_relu, nn.relu, x)
     assert np.isnan(shared_relu(jnp.nan))
+    assert_same(shared_relu, nn.relu, x.astype(jnp.bfloat16))
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="other compilers fuse by other rules")

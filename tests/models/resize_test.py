@@ -24,6 +24,15 @@ def test_resize_align_corners(size, target):
     assert_same(lambda x: resize.align_corners(x, target), plain, array(2, *size, 3))
 
 
+def test_gradient_of_a_resize_that_was_compiled_before():
+    x = array(1, 4, 5, 2)
+
+    def total(x):
+        return (resize.align_corners(x, (7, 9)) ** 2).sum()
+
+    np.testing.assert_allclose(jax.jit(jax.grad(jax.jit(total)))(x), jax.grad(total)(x), rtol=1e-5)
+
+
 def test_nearest_labels_takes_the_pixel_at_the_centre():
     mask = jnp.arange(64, dtype=jnp.uint8).reshape(1, 8, 8)
     np.testing.assert_array_equal(resize.nearest_labels(mask, (2, 2))[0], [[18, 22], [50, 54]])

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 
+from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import log, meter
 
@@ -178,3 +179,13 @@ def test_nothing_is_traced_unasked_and_nonsense_is_refused(tmp_path):
     for steps in ((5,), (0, 3), (4, 3)):
         with pytest.raises(UsageError, match="give the first and the last step"):
             meter.Profile(tmp_path, steps)
+
+
+def test_only_the_main_process_writes_events(tmp_path, monkeypatch):
+    for is_main in (False, True):
+        monkeypatch.setattr(parallel, "is_main_process", lambda is_main=is_main: is_main)
+        events = meter.EventWriter(tmp_path)
+        events.write_scalars(1, {"loss": 0.5})
+        events.write_images(1, {"picture": np.zeros((1, 4, 4, 3), np.uint8)})
+        events.close()
+        assert bool(list(tmp_path.glob("events.*"))) == is_main

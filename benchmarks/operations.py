@@ -1,6 +1,6 @@
 """The hot operations of `models/` beside the plain form of each, forward and with all gradients, in turns.
 
-    python -m benchmarks.layers [--rounds=7]
+    python -m benchmarks.operations [--rounds=7]
 
 Prints a Markdown table: the median milliseconds of each form on this machine.
 """
