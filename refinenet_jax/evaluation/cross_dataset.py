@@ -156,10 +156,8 @@ def _key(network: _Network, dataset: list[str], options: ConfigDict, policy: str
 
 def _files_of(source: FolderSource | TfdsSource, workdir: Path) -> str:
     """The fingerprint of a dataset, without what is written into it here."""
-    names, written = all_files(source.directory), workdir.absolute()
-    return _fingerprint(
-        source.directory, [name for name in names if written not in (source.directory.absolute() / name).parents]
-    )
+    folder, written = source.directory.absolute(), workdir.absolute()
+    return _fingerprint(folder, [name for name in all_files(folder) if written not in (folder / name).parents])
 
 
 def _fingerprint(folder: Path, names: Sequence[str]) -> str:

@@ -69,15 +69,14 @@ class Conv(nn.Module):
             assert (self.size, self.stride, bias) == (1, 1, None), "only such a convolution can wait"
             return PendingSum(added_to.astype(self.dtype), x, kernel)
         convolve = partial({1: conv1x1, 3: conv3x3}.get(self.size, conv), stride=self.stride)
-        waiting = None
+        if isinstance(x, PendingSum) and not x.pays(self.size**2 * self.features):
+            x = x.carried_out()
+        y = convolve(x.x if isinstance(x, PendingSum) else x, kernel)
+        if bias is not None:
+            y = y + bias  # before all else, so that an export can put it into the convolution
         if isinstance(x, PendingSum):
-            if x.pays(self.size**2 * self.features):
-                product = jnp.einsum("im,hwmo->hwio", x.kernel[0, 0], kernel)
-                waiting = convolve(x.factor, product)
-            x = x.carried_out() if waiting is None else x.x
-        y = convolve(x, kernel)
-        y = y if bias is None else y + bias  # before all else, so that an export can put it into the convolution
-        return y if waiting is None else y + waiting
+            y = y + convolve(x.factor, jnp.einsum("im,hwmo->hwio", x.kernel[0, 0], kernel))
+        return y
 
 
 class DepthwiseConv(nn.Module):
