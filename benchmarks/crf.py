@@ -16,7 +16,9 @@ import numpy as np
 from absl import logging
 
 from refinenet_jax import visualize
-from refinenet_jax.data import VOID, open_source, read_ahead
+from refinenet_jax.data.examples import VOID
+from refinenet_jax.data.reading import read_ahead
+from refinenet_jax.data.sources import open_source
 from refinenet_jax.evaluation import tune_crf
 from refinenet_jax.inference.crf import CrfParameters, crf, read_parameters
 from refinenet_jax.inference.segmenter import Segmenter

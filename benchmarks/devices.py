@@ -27,7 +27,9 @@ def losses(kind: str, steps: int) -> list[float]:
     sys.path.append(str(ROOT / "tests"))
     import tiny
 
-    from refinenet_jax import data, models, parallel
+    from refinenet_jax import models, parallel
+    from refinenet_jax.data.augment import Augmentation
+    from refinenet_jax.data.pipeline import train_batches
     from refinenet_jax.training import init, optim, step
 
     model = models.create_model("rf_lw_mbv2", 3, batch_norm="synchronised", dropout=0.0)
@@ -35,9 +37,9 @@ def losses(kind: str, steps: int) -> list[float]:
     optimizer = optim.create_optimizer(schedule=schedule, name="sgd", momentum=0.9, weight_decay=5e-4)
     state = parallel.replicate(step.create_state(init.initial_variables(model, 0), optimizer))
     run = parallel.parallel_step(partial(step.train_step, model=model, optimizer=optimizer, seed=0), kind)
-    batches = data.train_batches(
+    batches = train_batches(
         [(tiny.Pictures([(96, 112), (80, 96), (100, 80)] * 5), 1.0)],
-        data.Augmentation(crop_size=64, short_edge=(), scales=(0.8, 1.0, 1.2)),
+        Augmentation(crop_size=64, short_edge=(), scales=(0.8, 1.0, 1.2)),
         batch_size=8,
         seed=0,
         process_index=jax.process_index(),

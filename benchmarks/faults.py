@@ -36,15 +36,15 @@ def work(arguments: argparse.Namespace) -> None:
     from absl import logging
 
     from configs import common
-    from refinenet_jax import checkpoint, data, models, parallel
-    from refinenet_jax.data import mix
+    from refinenet_jax import checkpoint, models, parallel
+    from refinenet_jax.data import mix, sources
     from refinenet_jax.errors import UsageError
     from refinenet_jax.training import loop, setup
 
     logging.set_verbosity(logging.ERROR)
     pictures = tiny.Pictures([(40, 48), (48, 40), (36, 36)] * 8)
     models.create_model = tiny.create_model
-    data.open_source = mix.open_source = lambda *_: pictures
+    sources.open_source = mix.open_source = lambda *_: pictures
     config = common.get_config()
     config.update_from_flattened_dict(
         {

@@ -28,12 +28,13 @@ WARM = 8  # crops in front of the measured ones
 
 def _opened(args: argparse.Namespace):
     """Source and augmentation, as training would make them."""
-    from refinenet_jax import data
+    from refinenet_jax.data.augment import Augmentation
+    from refinenet_jax.data.sources import open_source
 
     module = args.config.removesuffix(".py").replace("/", ".")
     config = importlib.import_module(module).get_config()
-    source = data.open_source(args.data or config.data.name, args.split, None)
-    return source, data.Augmentation(**config.augment)
+    source = open_source(args.data or config.data.name, args.split, None)
+    return source, Augmentation(**config.augment)
 
 
 def stages(args: argparse.Namespace) -> dict[str, float]:
@@ -78,11 +79,11 @@ def throughput(args: argparse.Namespace) -> float:
     """Crops a second of `train_batches`, on the cores this process is bound to."""
     import cv2
 
-    from refinenet_jax import data
+    from refinenet_jax.data.pipeline import train_batches
 
     cv2.setNumThreads(0)  # as in training: Grain's threads are the parallel ones
     source, augmentation = _opened(args)
-    batches = data.train_batches(
+    batches = train_batches(
         [(source, 1.0)], augmentation, batch_size=args.batch_size, seed=0, num_workers=args.num_workers
     )
     for _ in islice(batches, max(WARM // args.batch_size, 1)):

@@ -5,10 +5,15 @@ segmenter = refinenet_jax.Segmenter.from_checkpoint("runs/demo")
 mask = segmenter(image).mask
 """
 
-from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.segmenter import Segmentation, Segmenter
-from refinenet_jax.models import VARIANTS, create_model
-from refinenet_jax.weights import load, load_weights, save_weights
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refinenet_jax.errors import UsageError
+    from refinenet_jax.inference.segmentation import Segmentation
+    from refinenet_jax.inference.segmenter import Segmenter
+    from refinenet_jax.models import VARIANTS, create_model
+    from refinenet_jax.weights import load, load_weights, save_weights
 
 __all__ = [
     "VARIANTS",
@@ -20,3 +25,25 @@ __all__ = [
     "load_weights",
     "save_weights",
 ]
+
+_HOMES = {
+    "VARIANTS": "models",
+    "Segmentation": "inference.segmentation",
+    "Segmenter": "inference.segmenter",
+    "UsageError": "errors",
+    "create_model": "models",
+    "load": "weights",
+    "load_weights": "weights",
+    "save_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first asked for: `import refinenet_jax` alone costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'refinenet_jax' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"refinenet_jax.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -42,3 +42,11 @@ def use(folder: str | os.PathLike | None = None) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES if bounded else -1)
+
+
+def folder() -> Path | None:
+    """Where compiled programs are kept; None for nowhere, or not on a disk of this machine."""
+    path = jax.config.jax_compilation_cache_dir
+    if not path or "://" in path or not jax.config.jax_enable_compilation_cache:
+        return None
+    return Path(path)

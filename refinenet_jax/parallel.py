@@ -206,6 +206,12 @@ def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def on_local_devices(tree: Any) -> Any:
+    """Puts arrays whole on every device of this process, where `parallel_map` takes them without a copy."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def share(total: int) -> range:
     """Which of `total` things are this process's; `gather_rows` brings the results together."""
     return range(jax.process_index(), total, jax.process_count())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from refinenet_jax.data import DatasetInfo
+from refinenet_jax.data.examples import DatasetInfo
 
 HANDS = DatasetInfo("hands", ("background", "hand"))
 SIZE = (48, 64)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from refinenet_jax.data import DatasetInfo
+from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.errors import require
 from refinenet_jax.models import VARIANTS
 

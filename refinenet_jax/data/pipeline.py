@@ -3,10 +3,7 @@
 import functools
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -139,13 +136,3 @@ def _init_worker(index: int, count: int) -> None:
     del index, count
     cv2.setNumThreads(0)  # the workers already use all cores
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C asks the run to stop, not them
-
-
-def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int = 2, window: int = 8) -> Iterator[Any]:
-    """Yields read(item) for every item, in order; up to `window` are read before they are asked for."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = iter(items)
-        pending = deque(pool.submit(read, item) for item in islice(waiting, window))
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(pool.submit(read, item) for item in islice(waiting, 1))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 
 
 class Attribute(NamedTuple):

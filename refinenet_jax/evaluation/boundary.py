@@ -10,7 +10,7 @@ import math
 import cv2
 import numpy as np
 
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 
 # What `counts` counts, in pixels: outline pixels of the prediction and those of them near the true outline; the same with
 # truth and prediction exchanged; and the bands along the inside of both outlines, what they share and what they cover.

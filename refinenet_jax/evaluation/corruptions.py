@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from refinenet_jax.data import Source
+from refinenet_jax.data.examples import Source
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.evaluation.attributes import SMALLEST_HAND
 from refinenet_jax.evaluation.scores import Scores

@@ -15,10 +15,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, parallel
-from refinenet_jax.data import Source, check_masks, open_source
+from refinenet_jax.data.examples import Source
 from refinenet_jax.data.folders.folder import FolderSource
 from refinenet_jax.data.folders.listing import all_files
-from refinenet_jax.data.sources import TfdsSource
+from refinenet_jax.data.sources import TfdsSource, check_masks, open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import cross_report, label_policies, protocols
 from refinenet_jax.evaluation.cross_report import Cell

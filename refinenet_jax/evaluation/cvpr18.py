@@ -10,15 +10,17 @@ edge by a fraction of a pixel. The enlarging of score maps is that of the script
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from refinenet_jax import models, parallel
-from refinenet_jax.data import VOID, Source, read_ahead
+from refinenet_jax.data.examples import VOID, Source
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.models import resize
@@ -158,7 +160,7 @@ def count(
     Args:
       segmenter: of which only the network and its variables count.
       source: pictures and truth.
-      batch_size: pictures of one size at a time.
+      batch_size: pictures of one size at a time; 0 for one on each device.
       progress: called with the number of pictures done since the last call.
       save: called with the id and the mask, uint8 [h, w], of each.
 
@@ -169,7 +171,6 @@ def count(
       UsageError: a picture cannot be read, or a mask not be saved; on all processes.
     """
     dataset = dataset_of(source.info.name)
-    plain = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, size_multiple=1)
     mine = parallel.share(len(source))
     counts = np.zeros((len(mine), 2, 2), np.int64)
     done = 0
@@ -180,9 +181,9 @@ def count(
 
     refused = None
     try:
-        for batch in plain.batches(read_ahead(source.__getitem__, mine), batch_size):
+        for batch in _batches(read_ahead(source.__getitem__, mine), batch_size or jax.local_device_count()):
             size = SIZES.get(dataset, batch[0]["image"].shape[:2])
-            masks = np.asarray(find(size)(segmenter.variables, plain.stack(batch)))
+            masks = np.asarray(find(size)(segmenter.variables, np.stack([example["image"] for example in batch])))
             for example, mask in zip(batch, masks, strict=True):
                 counts[done] = compare(example["mask"], mask, dataset)
                 save(example["id"], mask)
@@ -192,6 +193,14 @@ def count(
         refused = error
     parallel.agree(refused)
     return parallel.gather_rows(np.array(mine, np.int64), counts, len(source))
+
+
+def _batches(examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
+    """Neighbors whose images have one size; fewer than `batch_size` come one for each device: two programs serve all."""
+    for _, group in itertools.groupby(examples, key=lambda example: example["image"].shape):
+        while batch := list(itertools.islice(group, batch_size)):
+            length = batch_size if len(batch) == batch_size else jax.local_device_count()
+            yield from (batch[start : start + length] for start in range(0, len(batch), length))
 
 
 def _resized(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,61 +1,61 @@
 """A dataset -> a table of scores, and from it the figures and pictures of a checkpoint or of masks in a folder."""
 
 import os
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, parallel
-from refinenet_jax.data import Source, check_masks, open_source, read_ahead
+from refinenet_jax.data.examples import Source
+from refinenet_jax.data.reading import read_ahead
+from refinenet_jax.data.sources import check_masks, open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import calibration, corruptions, cvpr18, predictions, protocols, results
+from refinenet_jax.evaluation import corruptions, cvpr18, metrics, predictions, protocols, results
 from refinenet_jax.evaluation.mask_store import MaskStore
-from refinenet_jax.evaluation.metrics import confusion
 from refinenet_jax.evaluation.scores import Collector, Scores
-from refinenet_jax.inference import crf, shapes
-from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.progress import progress_bar, say
+from refinenet_jax.inference import crf
+from refinenet_jax.inference.segmentation import Segmentation
+from refinenet_jax.inference.segmenter import Prepared, Segmenter
+from refinenet_jax.progress import progress_bar
 
-Evaluate = Callable[..., np.ndarray]
 
+def count(
+    segmenter: Segmenter, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Confusion matrices of a source's images, each at its own size: what training needs; `score` measures more.
 
-def make_evaluate(segmenter: Segmenter) -> Evaluate:
-    """Returns `evaluate(variables, source, batch_size, progress=None)`, compiled once for any weights of the model.
+    Args:
+      segmenter: with the classes of the source.
+      source: pictures and truth. Several processes share them, and all get all counts.
+      batch_size: pictures of one canvas at a time; 0 for as many as suit the device.
+      progress: called with the number done and the total of this process after every picture.
 
-    It segments every image of the source and compares it at its own size, each exactly once, and returns the confusion
-    matrices int64 [n, c, c] in the source's order. `progress(done, total)` is called after every batch. Several processes
-    share the images, and all get all counts. This is what training does; `score` tells more and takes longer.
+    Returns:
+      int64 [n, c, c], in the source's order.
     """
+    mine = parallel.share(len(source))
+    indices, counts = [], np.zeros((len(mine), *[len(segmenter.class_names)] * 2), np.int64)
+    for (index, example), result in _segment(segmenter, source, mine, batch_size):
+        counts[len(indices)] = metrics.count(example["mask"], result.mask, len(segmenter.class_names))
+        indices.append(index)
+        if progress:
+            progress(len(indices), len(mine))
+    return parallel.gather_rows(np.array(indices, np.int64), counts, len(source))
 
-    def count(variables: dict, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-        images, masks = batch
-        prediction = jnp.argmax(segmenter.probabilities(variables, images), -1)
-        return confusion(masks, prediction, len(segmenter.class_names))
 
-    count_batch = parallel.parallel_map(count)
+def _segment(
+    segmenter: Segmenter, source: Source, indices: Iterable[int], batch_size: int
+) -> Iterator[tuple[tuple[int, dict], Segmentation]]:
+    """Yields ((index, example), result) of the examples at `indices`, in the order in which batches fill."""
 
-    def evaluate(
-        variables: dict, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
-    ) -> np.ndarray:
-        mine = parallel.share(len(source))
-        classes = len(segmenter.class_names)
-        counts = np.zeros((len(mine), classes, classes), np.int64)
-        done = 0
-        arranged, _ = arrange(segmenter, source)
-        for batch in arranged.grouped(_numbered(source, mine), batch_size):
-            pair = arranged.stack(batch), arranged.stack(batch, "mask")
-            counts[[example["place"] for example in batch]] = count_batch(variables, pair)
-            done += len(batch)
-            if progress:
-                progress(done, len(mine))
-        return parallel.gather_rows(np.array(mine, np.int64), counts, len(source))
+    def read(index: int) -> tuple[tuple[int, dict], Prepared]:
+        example = source[index]
+        return (index, example), segmenter.prepare(example["image"])
 
-    return evaluate
+    return segmenter.unordered(read_ahead(read, indices), batch_size or None)
 
 
 def score(
@@ -67,9 +67,9 @@ def score(
 ) -> Scores:
     """Segments every image of a source once and measures it at its own size.
 
-    The masks come to the host, where the counts are made of them in threads beside the network: the same counts as of masks
-    that were written and read again. Several processes share the images, and all get the whole table. The protocol cvpr18
-    takes a second pass, for it has predictions of its own.
+    Masks and scores come to the host, where threads measure them while the network computes the next ones: the same counts
+    as of masks that were written and read again. Several processes share the images, and all get the whole table. The
+    protocol cvpr18 takes a second pass, for it has predictions of its own.
 
     Args:
       segmenter: with the classes of the source.
@@ -90,85 +90,21 @@ def score(
             sinks.append(store.add)
         return lambda name, mask: [sink(name, mask) for sink in sinks]
 
+    mine = parallel.share(len(source))
     with Collector(source.info, len(source)) as collector:
         try:
-            histogram = _examine(segmenter, source, options.batch_size, collector, keep("strict"))
+            with progress_bar("evaluating", len(mine)) as bar:
+                for (index, example), result in _segment(segmenter, source, mine, options.batch_size):
+                    collector.add(index, example, result.mask, probabilities=result.scores)
+                    keep("strict")(example["id"], result.mask)
+                    bar.update()
         except UsageError as error:
             refused = error
         parallel.agree(refused)
         if "cvpr18" in options.protocols:
-            with progress_bar("evaluating after cvpr18", len(parallel.share(len(source)))) as bar:
+            with progress_bar("evaluating after cvpr18", len(mine)) as bar:
                 published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
-        return collector.scores(histogram, published)
-
-
-def _examine(
-    segmenter: Segmenter,
-    source: Source,
-    batch_size: int,
-    collector: Collector,
-    keep: Callable[[str, np.ndarray], object],
-) -> np.ndarray:
-    """Gives the collector this process's masks; returns the calibration, int64 [bins, k]."""
-
-    examine_batch = _examiner(segmenter)
-    mine = parallel.share(len(source))
-    arranged, told = arrange(segmenter, source)
-    programs = set()
-    total = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
-    with progress_bar("evaluating", len(mine)) as bar:
-        for batch in arranged.grouped(_numbered(source, mine), batch_size):
-            pair = arranged.stack(batch), arranged.stack(batch, "mask")
-            masks, histograms = examine_batch(arranged, batch, pair)
-            programs.add(pair[0].shape)
-            total += histograms.sum(0, dtype=np.int64)
-            for example, mask in zip(batch, masks, strict=True):
-                height, width = example["mask"].shape
-                mask = np.ascontiguousarray(mask[:height, :width])
-                collector.add(mine[example.pop("place")], example, mask)
-                keep(example["id"], mask)
-            bar.update(len(batch))
-    if told:
-        say(f"{told}; compiled {len(programs)} times")
-    return total
-
-
-def arrange(segmenter: Segmenter, source: Source) -> tuple[Segmenter, str]:
-    """The segmenter with few padded sizes for all images of a source, by their headers, and a line about it if they differ."""
-    sizes = [size for size in read_ahead(source.size, range(len(source)), window=64) if size]
-    plan = shapes.plan(sizes, segmenter.size_multiple)
-    return segmenter.with_shapes(plan), shapes.describe(plan, sizes) if len(plan) > 1 else ""
-
-
-def _numbered(source: Source, mine: range) -> Iterator[dict]:
-    """The examples, each with its `place` among this process's."""
-    for place, example in enumerate(read_ahead(source.__getitem__, mine)):
-        yield {**example, "place": place}
-
-
-@lru_cache(maxsize=1)  # of the last network: all corruptions of a source are scored by the same program
-def _examiner(segmenter: Segmenter) -> Callable:
-    """(segmenter, batch, (images, masks)) -> masks uint8 [b, h, w] and calibration counts [b, bins, k]."""
-
-    def examine(variables: dict, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        images, masks = batch
-        probabilities = segmenter.probabilities(variables, images)
-        return jnp.argmax(probabilities, -1).astype(jnp.uint8), calibration.histogram(probabilities, masks)
-
-    on_devices = parallel.parallel_map(examine)
-
-    def with_crf(arranged: Segmenter, batch: list[dict], pair: tuple) -> tuple[list[np.ndarray], np.ndarray]:
-        masks, histograms = [], []
-        for result in arranged.stream([example["image"] for example in batch], len(batch)):
-            truth = batch[len(masks)]["mask"]
-            histograms.append(np.asarray(histogram(result.scores[None], truth[None]))[0])
-            masks.append(result.mask)
-        return masks, np.stack(histograms)
-
-    if segmenter.crf is None:
-        return lambda arranged, batch, pair: tuple(map(np.asarray, on_devices(segmenter.variables, pair)))
-    histogram = jax.jit(calibration.histogram)
-    return with_crf
+        return collector.scores(published)
 
 
 def evaluate_checkpoint(

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from refinenet_jax import page, plots
-from refinenet_jax.data import Source
+from refinenet_jax.data.examples import Source
 from refinenet_jax.evaluation import (
     bootstrap,
     boundary,

@@ -6,7 +6,8 @@ from itertools import pairwise, tee
 
 import numpy as np
 
-from refinenet_jax.data import Source, read_ahead
+from refinenet_jax.data.examples import Source
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.evaluation import temporal
 from refinenet_jax.evaluation.metrics import mean, number
 from refinenet_jax.evaluation.scores import Scores

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from refinenet_jax import visualize
-from refinenet_jax.data import VOID, Source
+from refinenet_jax.data.examples import VOID, Source
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.evaluation.scores import Scores
 

@@ -8,7 +8,7 @@ no arm would be called bad. So a pair in which one side has hands and the other 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from refinenet_jax import models
-from refinenet_jax.data import VOID, DatasetInfo, Source
+from refinenet_jax.data.examples import VOID, DatasetInfo, Source
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 
@@ -101,10 +101,13 @@ class MergedSegmenter(Segmenter):
     original: Segmenter | None = None
     of_model: tuple[int, ...] = ()
 
-    def probabilities(self, variables: dict, image: jax.Array) -> jax.Array:
+    def probabilities(self, variables: dict, canvas: jax.Array) -> jax.Array:
         """See `Segmenter`."""
-        original = replace(self.original, scales=self.scales, longest_side=self.longest_side)
-        return _added(original.probabilities(variables, image), self.of_model)
+        return _added(self.original.probabilities(variables, canvas), self.of_model)
+
+    def settings(self) -> tuple:
+        """See `Segmenter`."""
+        return (*self.original.settings(), self.of_model)
 
 
 class RelabelledSource:

@@ -16,10 +16,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from refinenet_jax import parallel, visualize
-from refinenet_jax.data import VOID, DatasetInfo, Source, read_ahead
 from refinenet_jax.data import images as files
-from refinenet_jax.data.examples import first_few
+from refinenet_jax.data.examples import VOID, DatasetInfo, Source, first_few
 from refinenet_jax.data.folders.listing import all_files
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import cvpr18
 from refinenet_jax.evaluation.scores import Collector, Scores

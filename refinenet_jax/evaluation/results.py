@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import parallel
-from refinenet_jax.data import Source
+from refinenet_jax.data.examples import Source
 from refinenet_jax.evaluation import evaluation_report, flicker, gallery, metrics, protocols, report
 from refinenet_jax.evaluation.scores import Scores
 

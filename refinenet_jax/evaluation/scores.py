@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import parallel
-from refinenet_jax.data import DatasetInfo
-from refinenet_jax.evaluation import attributes, boundary, metrics
+from refinenet_jax.data.examples import DatasetInfo
+from refinenet_jax.evaluation import attributes, boundary, calibration, metrics
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,14 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def add(self, index: int, example: dict[str, Any], prediction: np.ndarray, found: bool = True) -> None:
+    def add(
+        self,
+        index: int,
+        example: dict[str, Any],
+        prediction: np.ndarray,
+        found: bool = True,
+        probabilities: np.ndarray | None = None,
+    ) -> None:
         """Measures a prediction.
 
         Args:
@@ -97,16 +104,16 @@ class Collector:
           example: as a source gives it.
           prediction: uint8 [h, w], class ids, of the size of the example's mask.
           found: whether there was one; if not, it is all background.
+          probabilities: float32 [h, w, c] that it was made of, where they are known.
         """
-        self._waiting.append(self._pool.submit(self._measure, index, example, prediction, found))
+        self._waiting.append(self._pool.submit(self._measure, index, example, prediction, found, probabilities))
         while len(self._waiting) > 2 * self._threads:  # each holds an image
             self._rows.append(self._waiting.popleft().result())
 
-    def scores(self, calibration: np.ndarray | None = None, cvpr18: np.ndarray | None = None) -> Scores:
+    def scores(self, cvpr18: np.ndarray | None = None) -> Scores:
         """The table, when all is added; all processes must call it.
 
         Args:
-          calibration: int64 [bins, k], of this process's images.
           cvpr18: int64 [total, 2, 2], of all processes' images, where it was asked for.
         """
         self._rows += [waiting.result() for waiting in self._waiting]
@@ -121,21 +128,27 @@ class Collector:
         rows = sorted((row for part in parallel.gather_json(self._rows) for row in part), key=lambda row: row["index"])
         if [row["index"] for row in rows] != list(range(self._total)):
             raise RuntimeError(f"{len(rows)} predictions were measured of {self._total} images; each must be once")
-        if calibration is not None:
-            calibration = np.sum(parallel.gather_json(calibration.tolist()), 0, dtype=np.int64)
+        histograms = [row["calibration"] for row in rows]
         return Scores(
             class_names=self._class_names,
             ids=tuple(row["id"] for row in rows),
             videos=tuple(row["video"] for row in rows),
             **tables,
-            calibration=calibration,
+            calibration=None if None in histograms else np.sum(histograms, 0, dtype=np.int64),
             attributes={name: np.array([row["attributes"][name] for row in rows]) for name in rows[0]["attributes"]},
             cvpr18=cvpr18,
             found=np.array([row["found"] for row in rows]),
             frames=np.array([row["frame"] for row in rows], np.int64),
         )
 
-    def _measure(self, index: int, example: dict[str, Any], prediction: np.ndarray, found: bool) -> dict:
+    def _measure(
+        self,
+        index: int,
+        example: dict[str, Any],
+        prediction: np.ndarray,
+        found: bool,
+        probabilities: np.ndarray | None,
+    ) -> dict:
         truth = example["mask"]
         values = attributes.of(example)
         return {
@@ -146,5 +159,6 @@ class Collector:
             "found": found,
             "counts": metrics.count(truth, prediction, len(self._class_names)),
             "boundary": boundary.counts(truth, prediction),
+            "calibration": None if probabilities is None else calibration.histogram(probabilities, truth).tolist(),
             "attributes": {name: value if isinstance(value, str) else float(value) for name, value in values.items()},
         }

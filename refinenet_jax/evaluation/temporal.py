@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 
 # In frames, a third of a second. In EgoHands' videos flow finds 95 % of the hands again one frame later, 76 % after six to ten
 # (where the true masks flicker by 0.15: hardly more), 56 % after twenty.

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refinenet_jax.data import check_masks, open_source, read_ahead
+from refinenet_jax.data.reading import read_ahead
+from refinenet_jax.data.sources import check_masks, open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.evaluate import check_classes

@@ -19,16 +19,16 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from refinenet_jax.data import DataError, images
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import coco, fitting, shapes
+from refinenet_jax.inference import coco
 from refinenet_jax.inference.predict_images import predict_images
-from refinenet_jax.inference.segmenter import Segmenter, Size
+from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.sources import Item
 from refinenet_jax.inference.video import VideoOptions, predict_video
 from refinenet_jax.progress import say
 
-_BATCHES_AT_ONCE = 8  # that a worker gets together: enough for its pictures to be grouped by size
+_GROUP = 8, 64  # pictures that a worker gets together, at least and at most: enough to fill batches of one canvas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,6 @@ class Work:
       settings: of `predict_video`.
       resume: of `predict_video`.
       video: of `predict_video`; its batch_size and min_area count for pictures, too.
-      size_multiple: of the segmenter.
-      longest_side: of the segmenter.
     """
 
     checkpoint: str
@@ -54,8 +52,6 @@ class Work:
     settings: dict[str, Any]
     resume: bool
     video: VideoOptions
-    size_multiple: int
-    longest_side: int
 
 
 def pipeline_options(text: str) -> PipelineOptions:
@@ -87,12 +83,9 @@ def run(work: Work, items: Sequence[Item], options: str) -> Counter:
         with beam.Pipeline(options=pipeline_options(options)) as pipeline:
             pictures = pipeline | "Pictures" >> beam.Create([item for item in items if item.kind == "image"])
             videos = pipeline | "Videos" >> beam.Create([item for item in items if item.kind == "video"])
-            sizes = pictures | beam.FlatMap(lambda item: [size for size in [images.upright_size(item.path)] if size])
-            sizes = sizes | "Fit" >> beam.Map(fitting.fitted_size, work.longest_side) if work.longest_side else sizes
-            plan = sizes | beam.combiners.ToList() | beam.Map(shapes.plan, work.size_multiple)
-            batches = pictures | "Spread pictures" >> beam.Reshuffle() | beam.BatchElements(*_batch_sizes(work))
+            groups = pictures | "Spread pictures" >> beam.Reshuffle() | beam.BatchElements(*_GROUP)
             counts = (
-                batches | beam.ParDo(_PredictPictures(work), beam.pvalue.AsSingleton(plan)),
+                groups | beam.ParDo(_PredictPictures(work)),
                 videos | "Spread videos" >> beam.Reshuffle() | beam.ParDo(_PredictVideo(work)),
             )
             lines = counts | beam.Flatten() | beam.Map(json.dumps)
@@ -119,12 +112,8 @@ class _Predict(beam.DoFn):
 
 
 class _PredictPictures(_Predict):
-    def process(self, items: list[Item], plan: dict[Size, Size]) -> Iterator[dict]:
+    def process(self, items: list[Item]) -> Iterator[dict]:
         work = self._work
-        if self._segmenter.shapes != plan:
-            self._segmenter = self._segmenter.with_shapes(plan)
-        sizes = {item: images.upright_size(item.path) for item in items}
-        items = sorted(items, key=lambda item: plan[self._segmenter.fitted_size(sizes[item])] if sizes[item] else ())
         forms = [form for form in coco.FORMS if form in work.kinds]
         messages: list[str] = []
         with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:
@@ -143,10 +132,6 @@ class _PredictVideo(_Predict):
             yield {**count, "messages": []}
         except DataError as error:
             yield {"failed": 1, "messages": [f"skipped: {error}"]}
-
-
-def _batch_sizes(work: Work) -> tuple[int, int]:
-    return work.video.batch_size, work.video.batch_size * _BATCHES_AT_ONCE
 
 
 def _sum(results: Path) -> Counter:

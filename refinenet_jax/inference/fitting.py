@@ -1,29 +1,143 @@
-"""Images brought to a longest side for the network, and scores back to the image's size."""
+"""The sizes an image goes through: as given, fitted to a longest side, on a canvas; and back.
+
+All of them follow from the image's own size and the settings, so that a mask never depends on other images.
+"""
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 Size = tuple[int, int]
 
+_SMALLEST_STEP = 32  # pixels, the stride of the trunk
+_STEPS_PER_OCTAVE = 4
+
 
 def fitted_size(size: Size, longest_side: int) -> Size:
-    """The size (h, w) with its longer side at `longest_side` pixels, the other in proportion, at least 1."""
-    return tuple(max(round(n * longest_side / max(size)), 1) for n in size)
+    """The size (h, w) with its longer side at `longest_side` pixels, the other in proportion; the same where that is 0."""
+    return tuple(max(round(n * longest_side / max(size)), 1) for n in size) if longest_side else tuple(size)
+
+
+def canvas_size(size: Size) -> Size:
+    """The size (h, w) of the canvas for a fitted image: each side rounded up to a grid.
+
+    The grid has every multiple of 32 up to 256, then four sides per octave (320, 384, 448, 512, 640, ...): one compiled
+    program serves every image of a canvas, and a side grows by a quarter at most beyond 128 pixels.
+    """
+    return tuple(_rounded_up(n) for n in size)
+
+
+def _rounded_up(side: int) -> int:
+    octave = 1 << max(side - 1, 1).bit_length() - 1  # side lies in (octave, 2 octave]
+    step = max(octave // _STEPS_PER_OCTAVE, _SMALLEST_STEP)
+    return -(-side // step) * step
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """uint8 [h, w, 3] at `size` (h, w): area means where it shrinks, bicubic where it grows; the same array if it fits."""
     if image.shape[:2] == size:
         return image
-    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return cv2.resize(
+        image, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(image.shape[:2], size) else cv2.INTER_CUBIC
+    )
+
+
+def on_canvas(image: np.ndarray) -> np.ndarray:
+    """A fitted image uint8 [h, w, 3] at the upper left of its canvas; the rest repeats its edge."""
+    height, width = image.shape[:2]
+    rows, columns = canvas_size((height, width))
+    return np.pad(image, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
 
 
 def resize_scores(scores: np.ndarray, size: Size) -> np.ndarray:
-    """float32 [h, w, c] at `size` (h, w), bilinearly with half-pixel centres: a new array, also if it fits."""
+    """float32 [h, w, c] at `size` (h, w), bilinearly with half-pixel centers: a new array, also if it fits."""
     if scores.shape[:2] == size:
         return scores.copy()
     resized = np.empty((*size, scores.shape[-1]), np.float32)
     for i in range(scores.shape[-1]):
         resized[..., i] = cv2.resize(np.ascontiguousarray(scores[..., i]), size[::-1], interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+# The same steps as JAX operations, for exports: their file holds the whole way from a picture to its scores.
+
+
+def resize_image_in_graph(image: jax.Array, size: Size) -> jax.Array:
+    """`resize_image` of uint8 [b, h, w, 3] -> float32 [b, *size, 3], whole numbers: two matrix products and a rounding.
+
+    Rounds as OpenCV does, halves to the even number except where both sides are exactly halved. Sums differ in the last
+    place, so a value may be one off where it lies within 1e-5 of a half.
+    """
+    before, image = image.shape[1:3], image.astype(jnp.float32)
+    if before == size:
+        return image
+    matrix = _area_matrix if _shrinks(before, size) else _cubic_matrix
+    image = _product(image, matrix(before[0], size[0]), matrix(before[1], size[1]))
+    halved = before == (2 * size[0], 2 * size[1])
+    return jnp.clip(jnp.floor(image + 0.5) if halved else jnp.round(image), 0, 255)
+
+
+def on_canvas_in_graph(image: jax.Array) -> jax.Array:
+    """`on_canvas` of [b, h, w, 3]; as gathers, which every runtime has."""
+    for axis, (length, padded) in enumerate(zip(image.shape[1:3], canvas_size(image.shape[1:3]), strict=True), 1):
+        if padded > length:
+            image = jnp.take(image, np.minimum(np.arange(padded), length - 1), axis=axis)
+    return image
+
+
+def resize_scores_in_graph(scores: jax.Array, size: Size) -> jax.Array:
+    """`resize_scores` of float32 [b, h, w, c]: two matrix products."""
+    if scores.shape[1:3] == size:
+        return scores
+    return _product(scores, *(_linear_matrix(n, m) for n, m in zip(scores.shape[1:3], size, strict=True)))
+
+
+def _shrinks(before: Size, size: Size) -> bool:
+    return size[0] * size[1] < before[0] * before[1]
+
+
+def _product(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    """Each channel of [b, h, w, c] between the matrices: rows [H, h], columns [W, w] -> [b, H, W, c]."""
+    return jnp.einsum("bhWc,Hh->bHWc", jnp.einsum("bhwc,Ww->bhWc", x, columns), rows)
+
+
+def _area_matrix(n: int, m: int) -> np.ndarray:
+    """cv2.INTER_AREA from n to m <= n pixels, float32 [m, n]: the share of each pixel in each cell."""
+    edges = np.arange(m + 1) * (n / m)
+    overlap = np.minimum(edges[1:, None], np.arange(1, n + 1)) - np.maximum(edges[:-1, None], np.arange(n))
+    overlap = np.where(overlap > 1e-3, overlap, 0)  # as OpenCV drops slivers
+    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _cubic_matrix(n: int, m: int) -> np.ndarray:
+    """cv2.INTER_CUBIC from n to m pixels, float32 [m, n]: Keys' kernel with a = -3/4, the edge repeated."""
+    center = ((np.arange(m) + 0.5) * (n / m) - 0.5).astype(np.float32)
+    first = np.floor(center).astype(int)
+    x = (center - first).astype(np.float32)
+    a = -0.75
+    taps = np.stack(
+        [
+            ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a,
+            ((a + 2) * x - (a + 3)) * x * x + 1,
+            ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1,
+        ],
+        1,
+    )
+    taps = np.concatenate([taps, 1 - taps.sum(1, keepdims=True)], 1)
+    return _scattered(np.clip(first[:, None] + np.arange(-1, 3), 0, n - 1), taps, n)
+
+
+def _linear_matrix(n: int, m: int) -> np.ndarray:
+    """cv2.INTER_LINEAR from n to m values, float32 [m, n]."""
+    center = np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
+    first = np.minimum(np.floor(center).astype(int), max(n - 2, 0))
+    weight = center - first
+    return _scattered(np.minimum(first[:, None] + np.arange(2), n - 1), np.stack([1 - weight, weight], 1), n)
+
+
+def _scattered(places: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
+    """Weights [m, taps] of the inputs at `places` [m, taps] -> matrix float32 [m, n]."""
+    matrix = np.zeros((len(places), n))
+    np.add.at(matrix, (np.arange(len(places))[:, None], places), weights)
+    return matrix.astype(np.float32)

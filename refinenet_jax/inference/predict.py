@@ -16,12 +16,11 @@ import jax
 import numpy as np
 
 from refinenet_jax import box, parallel
-from refinenet_jax.data import DataError
-from refinenet_jax.data.examples import first_few
+from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import coco, outputs, test_time, video_writer
 from refinenet_jax.inference.crf import read_parameters
-from refinenet_jax.inference.predict_images import arrange, predict_images
+from refinenet_jax.inference.predict_images import predict_images
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.sources import Item, find
 from refinenet_jax.inference.video import VideoOptions, predict_camera, predict_video
@@ -58,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crf", metavar="FILE", help="send scores through the dense CRF of `refinenet-jax tune-crf`; slow"
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="images of one size at a time (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images at a time (default: 1 on a CPU, 8 on each GPU or TPU)"
+    )
     parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of regions in polygons, rle, frames")
     parser.add_argument(
         "--smoothing",
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     total = sum(map(Counter, counts), Counter())
     if parallel.is_main_process():
-        _tell(total, seconds, len(found) - len(items), root, segmenter.class_names)
+        _tell(total, seconds, segmenter, len(found) - len(items), root)
     return 1 if total["failed"] else 0
 
 
@@ -191,20 +192,17 @@ def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Seq
     count: Counter = Counter()
     pictures = _share(items, "image")
     if pictures:
-        arranged, pictures, line = arrange(segmenter, pictures)
-        if line:
-            say(line)
         with (
             coco.Journals(root, _forms(args), str(jax.process_index()), args.min_area) as journals,
             progress_bar("predicting", len(pictures)) as bar,
         ):
 
-            def advance() -> None:
+            def advance(line: str) -> None:
                 bar.update()
-                if bar.format_dict["rate"]:
-                    bar.set_postfix_str(f"{bar.format_dict['rate']:.1f} images/s", refresh=False)
+                if bar.disable and line:
+                    say(line)
 
-            count += predict_images(arranged, pictures, root, args.save, journals, args.batch_size, advance)
+            count += predict_images(segmenter, pictures, root, args.save, journals, args.batch_size, advance)
     for item in _share(items, "video"):
         try:
             count += predict_video(segmenter, item, root, _video_options(args), settings, args.resume)
@@ -232,8 +230,6 @@ def _work_on_beam(
         settings=settings,
         resume=args.resume,
         video=_video_options(args),
-        size_multiple=segmenter.size_multiple,
-        longest_side=segmenter.longest_side,
     )
     items = [replace(item, path=str(Path(item.path).absolute())) for item in items]
     return beam.run(work, items, args.beam_pipeline_options)
@@ -291,15 +287,20 @@ def _from_main(function: Callable[[], Any]) -> Any:
     return parallel.gather_json(_together(lambda: function() if parallel.is_main_process() else None))[0]
 
 
-def _tell(total: Counter, seconds: float, left: int, root: Path, class_names: Sequence[str]) -> None:
+def _tell(total: Counter, seconds: float, segmenter: Segmenter, left: int, root: Path) -> None:
     done = [
         f"{total[what]:,} {what[:-1] if total[what] == 1 else what}"
         for what in ("images", "videos", "frames")
         if total[what]
     ]
     pictures = total["images"] + total["frames"]
-    speed = f" in {seconds:.1f} s ({pictures / seconds:.1f}/s)" if pictures else ""
+    programs = segmenter.programs
+    speed = f" in {seconds:.1f} s" if pictures else ""
+    if pictures and programs.shapes:
+        speed += f", {programs.seconds:.1f} s of them for the first of each of {len(programs.shapes)} canvas sizes"
+    if pictures > programs.images:
+        speed += f"; {(pictures - programs.images) / (seconds - programs.seconds):.1f}/s without those"
     earlier = f", {left} were there already" if left else ""
     failed = f"; {total['failed']} could not be read, wholly or in part" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")
-    print("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(class_names)))
+    print("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(segmenter.class_names)))

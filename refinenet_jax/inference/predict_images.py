@@ -1,39 +1,23 @@
 """Pictures of any sizes -> files of results, in batches, read ahead and written beside the next prediction."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from refinenet_jax.data import images, read_ahead
+from refinenet_jax.data import images
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import coco, outputs, shapes
+from refinenet_jax.inference import coco, outputs
 from refinenet_jax.inference.segmentation import Segmentation
-from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.segmenter import Prepared, Segmenter
 from refinenet_jax.inference.sources import Item
 from refinenet_jax.progress import say
 
 _WRITES_WAITING = 4  # pictures, while the network works on the next ones
-
-
-def arrange(segmenter: Segmenter, items: Sequence[Item]) -> tuple[Segmenter, list[Item], str]:
-    """Few padded sizes for pictures of many sizes, by their headers.
-
-    Returns:
-      The segmenter with these sizes; the pictures sorted by them, so that neighbours share batches; a line about it, '' where
-      no header can be read.
-    """
-    sizes = dict(zip(items, read_ahead(images.upright_size, [item.path for item in items], window=64), strict=True))
-    known = [segmenter.fitted_size(size) for size in sizes.values() if size]
-    plan = shapes.plan(known, segmenter.size_multiple)
-    return (
-        segmenter.with_shapes(plan),
-        sorted(items, key=lambda item: plan[segmenter.fitted_size(sizes[item])] if sizes[item] else ()),
-        shapes.describe(plan, known) if known else "",
-    )
 
 
 def predict_images(
@@ -42,20 +26,20 @@ def predict_images(
     root: Path,
     kinds: Sequence[str],
     journals: coco.Journals,
-    batch_size: int,
-    advance: Callable[[], object] = lambda: None,
+    batch_size: int | None,
+    advance: Callable[[str], object] = lambda line: None,
     tell: Callable[[str], object] = say,
 ) -> Counter:
-    """Predicts pictures and writes the results; one that cannot be read is named and passed over.
+    """Predicts pictures and writes the results; one that cannot be read is named and skipped.
 
     Args:
       segmenter: the network.
-      items: pictures, those of one padded size together.
+      items: pictures, of any sizes in any order.
       root: folder of the results.
-      kinds: what to save, of `outputs.ENDINGS`; others are passed over.
+      kinds: what to save, of `outputs.ENDINGS`; others are ignored.
       journals: for COCO.
-      batch_size: pictures of one padded size that go through the network together.
-      advance: called once for each picture.
+      batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
+      advance: called once for each picture, with a line about it.
       tell: takes a line for each picture that cannot be read.
 
     Returns:
@@ -64,30 +48,41 @@ def predict_images(
     Raises:
       UsageError: there is no room, on the disk or for the batch on the device.
     """
-    waiting: deque[Item] = deque()
     failed = 0
 
-    def readable() -> Iterator[np.ndarray]:
+    def read(item: Item) -> tuple[Item, Prepared | UsageError]:
+        """The picture, upright and prepared, or the reason why there is none."""
+        try:
+            encoded = images.read(Path(item.path))
+            image = images.turn_upright(images.decode_rgb(encoded, item.path), images.orientation(encoded))
+            return item, segmenter.prepare(image)
+        except UsageError as error:
+            return item, error
+
+    def readable() -> Iterator[tuple[Item, Prepared]]:
         nonlocal failed
-        for item, image in zip(items, read_ahead(_read, items), strict=True):
-            if isinstance(image, UsageError):
-                failed += 1
-                tell(f"skipped: {image}")
-                advance()
-            else:
-                waiting.append(item)
-                yield image
+        for item, prepared in read_ahead(read, items):
+            if isinstance(prepared, Prepared):
+                yield item, prepared
+                continue
+            failed += 1
+            tell(f"skipped: {prepared}")
+            advance("")
 
     def save(result: Segmentation, item: Item) -> None:
         outputs.write(result, root, item.name, kinds)
         journals.add(result, item.relative)
 
     pending: deque[Future] = deque()
+    before = time.monotonic()
     try:
         with ThreadPoolExecutor(2) as writers:
-            for result in segmenter.stream(readable(), batch_size):
-                pending.append(writers.submit(save, result, waiting.popleft()))
-                advance()
+            for item, result in segmenter.unordered(readable(), batch_size):
+                pending.append(writers.submit(save, result, item))
+                height, width = result.image.shape[:2]
+                now = time.monotonic()
+                advance(f"{item.relative}: {width}x{height}, {now - before:.2f} s")
+                before = now
                 while len(pending) > _WRITES_WAITING:
                     pending.popleft().result()
             while pending:
@@ -95,16 +90,5 @@ def predict_images(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UsageError(
-            f"The device has no room for {batch_size} pictures at a time; give a smaller --batch-size, or --tile=512."
-        ) from error
+        raise UsageError("The device has no room for a batch; give a smaller --batch-size, or --tile=512.") from error
     return Counter(images=len(items) - failed, failed=failed)
-
-
-def _read(item: Item) -> np.ndarray | UsageError:
-    """The decoded picture, upright, or the reason why there is none."""
-    try:
-        encoded = images.read(Path(item.path))
-        return images.turn_upright(images.decode_rgb(encoded, item.path), images.orientation(encoded))
-    except UsageError as error:
-        return error

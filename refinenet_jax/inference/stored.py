@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from refinenet_jax import checkpoint, weights
+from refinenet_jax import weights
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.convert import describe
 from refinenet_jax.weights.files import read
@@ -21,13 +21,15 @@ def open_network(path: Path, step: int | None = None) -> tuple[Mapping, dict]:
       CheckpointError: nothing there.
       UsageError: a file that is damaged, unsafe or of no whole network known; a step of a file.
     """
-    if not path.exists():
+    if not path.is_file():
+        from refinenet_jax import checkpoint  # loads Orbax, which a file of weights does not need
+
+        if path.is_dir():
+            return checkpoint.load_model(path, step)
         raise checkpoint.CheckpointError(
             f"{path} does not exist. Give the --workdir of a training run, what `refinenet-jax convert` made, or a file of "
             "weights."
         )
-    if path.is_dir():
-        return checkpoint.load_model(path, step)
     if step is not None:
         raise UsageError(
             f"{path} is one file of weights, without steps; leave step {step} out, or give a run's folder."

@@ -18,7 +18,7 @@ from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.sources import Item
 from refinenet_jax.inference.video_camera import Camera
 from refinenet_jax.inference.video_reader import Frame, VideoReader
-from refinenet_jax.inference.video_writer import SEGMENT_FRAMES, VideoWriter
+from refinenet_jax.inference.video_writer import VideoWriter
 from refinenet_jax.progress import progress_bar, say
 
 _WRITES_WAITING = 4  # frames, while the network works on the next ones
@@ -30,7 +30,8 @@ class VideoOptions:
 
     Attributes:
       kinds: what to save, of `video_writer.KINDS`; others are passed over.
-      batch_size: frames that go through the network together; a camera's go one by one.
+      batch_size: frames that go through the network together, None for as many as suit the device; a camera's go one by
+        one.
       smoothing: time constant in seconds with which a frame's probabilities fade into those of the frames after it; 0 for
         each frame by itself.
       max_frames: after which to stop; None for all.
@@ -39,7 +40,7 @@ class VideoOptions:
     """
 
     kinds: Sequence[str] = ("masks", "overlays", "frames")
-    batch_size: int = 8
+    batch_size: int | None = None
     smoothing: float = 0.0
     max_frames: int | None = None
     max_seconds: float | None = None
@@ -69,8 +70,6 @@ def predict_video(
     path = Path(item.path)
     with VideoReader(path) as video:
         about = path.stat()
-        # A whole number of batches: going on from a segment, frames meet the same neighbours in a batch as before.
-        segment = -(-SEGMENT_FRAMES // options.batch_size) * options.batch_size
         writer = VideoWriter(
             root,
             item.name,
@@ -85,7 +84,6 @@ def predict_video(
             resume=resume,
             min_area=options.min_area,
             keep_scores=options.smoothing > 0,
-            segment_frames=segment,
         )
         first = writer.frames
         if first:
@@ -140,7 +138,6 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
 def _settings(options: VideoOptions) -> dict:
     return {
         "save": sorted(options.kinds),
-        "batch_size": options.batch_size,
         "smoothing": options.smoothing,
         "max_frames": options.max_frames,
         "max_seconds": options.max_seconds,
@@ -148,7 +145,9 @@ def _settings(options: VideoOptions) -> dict:
     }
 
 
-def _segment(segmenter: Segmenter, frames: Iterable[Frame], batch_size: int) -> Iterator[tuple[int, int, Segmentation]]:
+def _segment(
+    segmenter: Segmenter, frames: Iterable[Frame], batch_size: int | None
+) -> Iterator[tuple[int, int, Segmentation]]:
     """Yields index, time and result of every frame."""
     waiting: deque[tuple[int, int]] = deque()
 

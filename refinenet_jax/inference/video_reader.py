@@ -8,8 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from refinenet_jax.data import DataError, read_ahead
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.images import MAX_PIXELS
+from refinenet_jax.data.reading import read_ahead
 
 # Nothing in a file makes FFmpeg open another file or an address, as playlists called .mp4 would.
 _OPTIONS = {

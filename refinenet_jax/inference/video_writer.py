@@ -82,7 +82,6 @@ class VideoWriter:
         matrix: tuple[int, int] = (2, 5),
         min_area: int = 1,
         keep_scores: bool = False,
-        segment_frames: int = SEGMENT_FRAMES,
     ):
         """Begins, or goes on where a killed run stopped.
 
@@ -100,7 +99,6 @@ class VideoWriter:
           matrix: YUV matrix to be written: AVColorSpace, and as the scaler takes it.
           min_area: regions smaller than this, in pixels, are not in the table of frames.
           keep_scores: whether the probabilities after each segment are kept, to smooth on from there.
-          segment_frames: frames of a segment, at most which are lost when the run is killed.
 
         Raises:
           UsageError: the folder cannot be made, or holds a run with other settings.
@@ -108,7 +106,6 @@ class VideoWriter:
         self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in kinds]
         self._size, self._time_base, self._rate, self._aspect, self._matrix = size, time_base, rate, aspect, matrix
         self._class_names, self._min_area, self._keep_scores = tuple(class_names), min_area, keep_scores
-        self._segment_frames = segment_frames
         self._folder = (root / name).parent / f".{Path(name).name}.parts"
         if not resume:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -140,7 +137,7 @@ class VideoWriter:
                 self._sinks[kind](index, pts, result)
             self._count += 1
             self._last = pts, result.scores
-            if self._count == self._segment_frames:
+            if self._count == SEGMENT_FRAMES:
                 self._end_segment()
         except (OSError, av.FFmpegError) as error:
             raise cannot_write(self._folder, error) from error

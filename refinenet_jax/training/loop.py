@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, data, integrity, parallel, visualize
+from refinenet_jax import checkpoint, integrity, parallel, visualize
+from refinenet_jax.data.examples import DataError, Source
+from refinenet_jax.data.pipeline import train_batches
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import metrics
-from refinenet_jax.evaluation.evaluate import make_evaluate
+from refinenet_jax.evaluation import evaluate, metrics
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
 from refinenet_jax.training import init, meter, optim, report
@@ -102,10 +103,9 @@ def _run(
     stop = stack.enter_context(parallel.StopSignal())
     watch = Watch(config.max_skipped_steps, config.data.max_faults, history, log)
     segmenter = create_segmenter(config, setup)
-    evaluate = make_evaluate(segmenter)
 
     # ---- Batch i is a function of the position and of i alone.
-    batches = data.train_batches(
+    batches = train_batches(
         setup.mix,
         setup.augmentation,
         batch_size=config.batch_size,
@@ -122,9 +122,10 @@ def _run(
     def score(state: TrainState, number: int) -> tuple[TrainState, dict]:
         """Evaluates the state, and sets the learning rate that follows from it."""
         with shown.paused():
-            counts = evaluate(state.variables, setup.eval_source, config.evaluate.batch_size)
+            trained = segmenter.with_variables(state.variables)
+            counts = evaluate.count(trained, setup.eval_source, config.evaluate.batch_size)
             summary = metrics.summarise(counts, info.class_names)
-            pictures = _pictures(segmenter.with_variables(state.variables), setup.eval_source)
+            pictures = _pictures(trained, setup.eval_source)
         history["scores"].append(summary["mean_iou"])
         history["evaluated"] = number
         factor = _rate_factor(config, history)
@@ -163,7 +164,7 @@ def _run(
         if last or number % config.eval_every == 0:
             try:
                 state, summary = score(state, number)
-            except data.DataError:  # an example to be scored cannot be read; the steps up to here are not lost
+            except DataError:  # an example to be scored cannot be read; the steps up to here are not lost
                 save(state, number, None)
                 raise
             save(state, number, summary)
@@ -215,7 +216,7 @@ def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: di
     return replace(state, params=params, batch_stats=variables["batch_stats"], **averaged, **rest), saved["history"]
 
 
-def _pictures(segmenter: Segmenter, source: data.Source) -> np.ndarray:
+def _pictures(segmenter: Segmenter, source: Source) -> np.ndarray:
     rows, captions = [], []
     for index in np.linspace(0, len(source) - 1, PICTURES).astype(int):
         example = source[int(index)]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 from refinenet_jax.errors import UsageError, require
 
 TERMS = ("cross_entropy", "dice", "focal", "lovasz")

@@ -9,8 +9,11 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, data, models, parallel
-from refinenet_jax.data.mix import Mix
+from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax.data import sources
+from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.examples import DatasetInfo, Source
+from refinenet_jax.data.mix import Mix, open_mix, require_same_classes
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import init, losses, optim, step
@@ -37,8 +40,8 @@ class Setup:
     """
 
     mix: Mix
-    eval_source: data.Source
-    augmentation: data.Augmentation
+    eval_source: Source
+    augmentation: Augmentation
     model: models.RefineNet
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
@@ -62,13 +65,13 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     require(config.parallel, parallel.KINDS, "config.parallel")
     require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
     require(config.model.variant, models.VARIANTS, "variant")
-    augmentation = data.Augmentation(**config.augment)
+    augmentation = Augmentation(**config.augment)
     schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
     optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
-    eval_source = data.open_source(config.data.name, config.data.eval_split, config.data.dir)
-    mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
+    eval_source = sources.open_source(config.data.name, config.data.eval_split, config.data.dir)
+    mix = open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
     info = eval_source.info
-    data.require_same_classes(info, mix[0][0].info)
+    require_same_classes(info, mix[0][0].info)
     loss = config.loss.to_dict()
     losses.check_options(info.num_classes, **loss)
     model = models.create_model(
@@ -92,8 +95,8 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         ema_decay=config.ema_decay,
     )
     for source, _ in mix:
-        data.check_masks(source, tolerant=config.data.max_faults > 0)
-    data.check_masks(eval_source)
+        sources.check_masks(source, tolerant=config.data.max_faults > 0)
+    sources.check_masks(eval_source)
     description = describe(config, info, model)
     checkpoint.check_description(workdir, description, IDENTITY)
     return Setup(
@@ -126,7 +129,7 @@ def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
     )
 
 
-def describe(config: ConfigDict, info: data.DatasetInfo, model: models.RefineNet) -> dict:
+def describe(config: ConfigDict, info: DatasetInfo, model: models.RefineNet) -> dict:
     """What model.json says: all that makes the network and gives its output a meaning."""
     return {
         "variant": config.model.variant,

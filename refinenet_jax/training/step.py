@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from refinenet_jax import models
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 from refinenet_jax.evaluation.metrics import confusion
 from refinenet_jax.models import resize
 from refinenet_jax.parallel import AXIS

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from refinenet_jax import checkpoint, models
+from refinenet_jax import models
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.loading import load, network_in
@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, or tells; returns the exit status."""
+    from refinenet_jax import (
+        checkpoint,  # loads Orbax, which prediction, for which this module has `describe`, does not need
+    )
+
     source, output = Path(args.source), args.output and Path(args.output)
     if args.half and not (output and output.suffix in ENDINGS):
         raise UsageError(f"--half is for an --output that ends in {' or '.join(ENDINGS)}.")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from refinenet_jax.data import DataError, images
+from refinenet_jax.data import images
+from refinenet_jax.data.examples import DataError
 
 SHAPE = (40, 60)
 ROWS, COLUMNS = np.indices(SHAPE)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from refinenet_jax.data import DatasetInfo
+from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, corruptions, metrics
 from refinenet_jax.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corrupted, corrupt, curves

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from refinenet_jax import checkpoint, models, parallel
-from refinenet_jax.data import VOID, DataError
+from refinenet_jax.data.examples import VOID, DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import (
     attributes,
@@ -58,28 +58,25 @@ def _counts(segmenter, example):
     return np.bincount(truth[valid] * 3 + prediction[valid], minlength=9).reshape(3, 3)
 
 
-@pytest.mark.parametrize("size_multiple", [1, 32])
-def test_every_picture_counts_once_at_its_own_size(source, size_multiple):
-    segmenter = _segmenter(size_multiple=size_multiple)
+def test_every_picture_counts_once_at_its_own_size(source):
+    segmenter = _segmenter()
     steps = []
-    counts = evaluate.make_evaluate(segmenter)(
-        segmenter.variables, source, 4, lambda done, total: steps.append((done, total))
-    )
+    counts = evaluate.count(segmenter, source, 4, lambda done, total: steps.append((done, total)))
     assert counts.dtype == np.int64
     assert counts.sum((1, 2)).tolist() == [int((example["mask"] != VOID).sum()) for example in source]
     expected = np.array([_counts(segmenter, example) for example in source])
     assert len(np.unique(expected.reshape(len(source), -1), axis=0)) == len(source)  # order shows
     np.testing.assert_array_equal(counts, expected)
-    assert steps[-1] == (11, 11)
-    assert [done for done, _ in steps] == sorted({done for done, _ in steps})
+    assert steps == [(done, 11) for done in range(1, 12)]
 
 
-def test_other_weights_need_no_other_function(source):
-    run = evaluate.make_evaluate(_segmenter())
+def test_other_weights_share_the_programs(source):
+    segmenter = _segmenter()
     few = tiny.Pictures(SIZES[2:5])
-    first, second = (run(tiny.variables(seed=seed), few, 8) for seed in (0, 1))
+    first, second = (evaluate.count(segmenter.with_variables(tiny.variables(seed=seed)), few, 8) for seed in (0, 1))
     assert (first != second).any()
-    np.testing.assert_array_equal(first, run(tiny.variables(seed=0), few, 8))
+    np.testing.assert_array_equal(first, evaluate.count(segmenter, few, 8))
+    assert len(segmenter.programs.shapes) == 1
 
 
 OPTIONS = ConfigDict({"protocols": ("strict", "cvpr18", "seed"), "batch_size": 4})
@@ -97,7 +94,7 @@ def table(source):
 
 def test_scores_are_those_of_training_with_more_beside_them(source, table):
     segmenter = _segmenter()
-    np.testing.assert_array_equal(table.counts, evaluate.make_evaluate(segmenter)(segmenter.variables, source, 4))
+    np.testing.assert_array_equal(table.counts, evaluate.count(segmenter, source, 4))
     assert table.counts.dtype == np.int64
     assert table.ids == tuple(example["id"] for example in source)
     assert table.videos == ("",) * len(source)
@@ -173,21 +170,15 @@ def test_picture_that_cannot_be_read_stops_it_and_ends_its_threads(source):
     assert _pools() <= before
 
 
-def test_pictures_of_many_sizes_are_few_programs_and_count_in_their_own_place(capsys):
-    sizes = [(16 + 7 * (i % 5), 24 + 11 * (i % 4)) for i in range(20)]
-    many = tiny.Pictures(sizes)
-    segmenter = _segmenter(size_multiple=4)
-    arranged, told = evaluate.arrange(segmenter, many)
-    assert len({arranged.padded_size(example) for example in many}) <= 6 < len(set(sizes))
-    assert told.startswith("20 images of 20 sizes in 6 shapes, ")
-    scores = _score(many, size_multiple=4)
+@pytest.mark.parametrize("longest_side", [0, 40])
+def test_a_picture_scores_the_same_beside_others_of_any_size(longest_side):
+    many = tiny.Pictures([(16 + 7 * (i % 5), 24 + 11 * (i % 4)) for i in range(20)])
+    scores = _score(many, longest_side=longest_side)
     assert scores.ids == tuple(example["id"] for example in many)
-    for example, counts in zip(
-        many, scores.counts, strict=True
-    ):  # padding moves what is near the border, but not the truth
-        truth = example["mask"][example["mask"] != VOID]
-        assert counts.sum(1).tolist() == np.bincount(truth, minlength=3).tolist()
-    assert "compiled " in capsys.readouterr().err
+    for index in (0, 7, 19):
+        alone = tiny.Pictures([])
+        alone.append(many[index])
+        np.testing.assert_array_equal(_score(alone, longest_side=longest_side).counts[0], scores.counts[index])
 
 
 def test_dense_crf_is_the_last_step(source):

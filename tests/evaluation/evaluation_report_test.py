@@ -61,7 +61,7 @@ def make(videos=True, places=("office", "yard"), name="v"):
         tuple(f"{name}{i % 8}" for i in range(N)) if videos else ("",) * N,
         counts,
         np.tile(np.array([10, 8, 12, 9, 5, 20]), (N, 1)),
-        calibration=np.tile(np.array([100, 60, 80, 0]), (calibration.BINS, 1)),
+        calibration=np.tile(np.array([100, 60, 80 * 65536]), (calibration.BINS, 1)),
         attributes=attributes,
     )
 
@@ -214,8 +214,8 @@ def test_flicker_is_not_joined_over_a_gap():
 
 
 def test_reliability_has_a_bar_for_each_bin_that_holds_pixels():
-    histogram = np.zeros((calibration.BINS, 4), np.int64)
-    histogram[9], histogram[14] = (100, 40, 65, 0), (300, 290, 297, 0)
+    histogram = np.zeros((calibration.BINS, 3), np.int64)
+    histogram[9], histogram[14] = (100, 40, 65 * 65536), (300, 290, 297 * 65536)
     axes, below = figures.reliability(histogram).axes
     assert [round(bar.get_height(), 6) for bar in axes.patches] == [0.4, round(290 / 300, 6)]
     assert [bar.get_height() for bar in below.patches] == [0.25, 0.75]

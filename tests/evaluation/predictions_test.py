@@ -7,7 +7,7 @@ import tiny
 from ml_collections import ConfigDict
 from PIL import Image
 
-from refinenet_jax.data import DatasetInfo
+from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import predictions
 

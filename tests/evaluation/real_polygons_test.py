@@ -6,7 +6,7 @@ from conftest import SHARED
 from etils import epath
 from ml_collections import ConfigDict
 
-from refinenet_jax.data import DatasetInfo
+from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.evaluation import predictions, protocols
 from tfds_builders.egohands import labelled_samples
 

@@ -78,7 +78,7 @@ def test_what_has_to_be_known_is_noted():
 
 def test_calibration_error_stands_in_the_table_where_it_is_known():
     histogram = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
-    histogram[-1] = [100, 90, 100, 0]  # always sure, right nine times of ten
+    histogram[-1] = [100, 90, 100 * 65536]  # always sure, right nine times of ten
     assert row(table("strict", calibration=histogram), "calibration error") == ["0.1000"]
 
 

@@ -58,13 +58,13 @@ def test_masks_are_class_ids_at_the_size_of_the_picture(pictures, segmenter, tmp
         np.testing.assert_array_equal(mask, np.repeat(segmenter(image).mask[..., None], 3, -1))
         assert visualize.read(str(tmp_path / "out" / f"{name}_overlay.jpg")).shape == image.shape
     told = capsys.readouterr()
-    assert "2 images of 2 sizes in 2 shapes" in told.err
+    assert "a.png: 41x30, " in told.err  # where there is no terminal, a line for each
     assert "Predicted 2 images" in told.out
     assert "0 background, 1 left, 2 right" in told.out
 
 
-def test_a_longest_side_needs_few_shapes(network, monkeypatch, tmp_path, capsys):
-    """Whatever the resolution of the cameras, pictures of one aspect share a shape."""
+def test_a_longest_side_needs_few_programs(network, monkeypatch, tmp_path, capsys):
+    """Whatever the resolution of the cameras, pictures of one aspect share a canvas."""
     fitted = replace(network, longest_side=64)
     monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: fitted)
     rng, images = np.random.default_rng(1), {}
@@ -73,7 +73,7 @@ def test_a_longest_side_needs_few_shapes(network, monkeypatch, tmp_path, capsys)
         images[f"p{i}"] = rng.integers(0, 256, (24 * times, 32 * times, 3), np.uint8)
         visualize.write(str(tmp_path / "in" / f"p{i}.png"), images[f"p{i}"])
     assert predict(tmp_path / "in", "--output", tmp_path / "out", "--save", "masks") == 0
-    assert "5 images of 1 size in 1 shape" in capsys.readouterr().err
+    assert fitted.programs.shapes == [(8, 64, 64, 3)]
     for name, image in images.items():
         with Image.open(tmp_path / "out" / f"{name}_mask.png") as mask:
             np.testing.assert_array_equal(np.array(mask), fitted(image).mask)
@@ -233,8 +233,8 @@ def test_full_device_is_explained(pictures, segmenter, tmp_path, monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
         yield
 
-    other = segmenter.with_shapes({})
-    object.__setattr__(other, "stream", full)
+    other = replace(segmenter)
+    object.__setattr__(other, "unordered", full)
     with (
         command.coco.Journals(tmp_path, [], "0") as journals,
         pytest.raises(UsageError, match="smaller --batch-size"),

@@ -104,41 +104,12 @@ def test_stream_asks_for_no_more_than_it_needs():
             asked.append(1)
             yield image
 
-    stream = _segmenter().stream(images(), batch_size=4)
+    stream = _segmenter().stream(images(), batch_size=8)
     next(stream)
-    assert len(asked) <= 5
+    assert len(asked) <= 9
 
 
-def test_batches_hold_neighbours_of_one_padded_size():
-    examples = [{"image": image} for image in _images([(20, 30)] * 5 + [(32, 32)] + [(33, 32)] * 2 + [(20, 30)])]
-    batches = list(_segmenter().batches(examples, 4))
-    assert [len(batch) for batch in batches] == [4, 2, 2, 1]
-    assert [id(example) for batch in batches for example in batch] == [id(example) for example in examples]
-
-
-def test_padding_is_at_the_right_and_bottom_only():
-    """Far from the padded edges, the result is that of the image alone."""
-    (image,) = _images([(40, 44)])
-    padded, alone = _segmenter(size_multiple=32)(image).scores, _segmenter(size_multiple=1)(image).scores
-    assert padded.shape == alone.shape
-    _close(padded[:30, :34], alone[:30, :34])
-
-
-def test_stack_repeats_edges_of_images_and_voids_masks():
-    segmenter = _segmenter()
-    (image,) = _images([(20, 30)])
-    batch = [{"image": image, "mask": np.ones((20, 30), np.uint8)}]
-    images, masks = segmenter.stack(batch), segmenter.stack(batch, "mask")
-    assert images.shape == (1, 32, 32, 3)
-    np.testing.assert_array_equal(images[0, :20, :30], image)
-    np.testing.assert_array_equal(images[0, 20:, :30], np.broadcast_to(image[-1], (12, 30, 3)))
-    np.testing.assert_array_equal(images[0, :20, 31], image[:, -1])
-    assert masks.shape == (1, 32, 32)
-    assert masks[0, :20, :30].all()
-    assert set(masks[0, 20:].ravel()) | set(masks[0, :, 30:].ravel()) == {255}
-
-
-def test_images_of_one_padded_size_share_a_compilation():
+def test_images_of_one_canvas_share_a_program():
     shapes = []
 
     class Counted(tiny.Tiny):
@@ -151,27 +122,6 @@ def test_images_of_one_padded_size_share_a_compilation():
     for image in _images([(33, 40), (64, 64), (50, 61), (20, 20), (1, 32), (60, 40)]):
         segmenter(image)
     assert shapes == [(64, 64), (32, 32)]
-
-
-def test_views_are_what_probabilities_are_made_of():
-    """Void, the fourth channel, is still in them; here they have the image's own size, so that fusing them is a mean."""
-    sides, (image,) = tiny.HANDS, _images([(16, 32)])
-    segmenter = Segmenter(tiny.Tiny(4), tiny.variables(4), sides.class_names, sides.flip_pairs, (4.0,), flip=True)
-    views_of = jax.jit(segmenter.views)
-    plain, mirrored = views_of(segmenter.variables, image[None])
-    for view in (plain, mirrored):
-        assert view.shape == (1, 16, 32, 4)
-        np.testing.assert_allclose(view.sum(-1), 1, atol=1e-5)
-    mean = (np.asarray(plain) + np.asarray(mirrored)) / 2
-    scores = jax.jit(segmenter.probabilities)(segmenter.variables, image[None])
-    _close(scores, mean[..., :3] / mean[..., :3].sum(-1, keepdims=True))
-    _close(mirrored, views_of(segmenter.variables, image[None, :, ::-1])[0][:, :, ::-1][..., [0, 2, 1, 3]])
-
-
-def test_views_are_in_the_order_of_the_scales():
-    segmenter = _segmenter(scales=(0.5, 1.0), flip=True)
-    views = jax.eval_shape(segmenter.views, segmenter.variables, jax.ShapeDtypeStruct((2, 64, 96, 3), np.uint8))
-    assert [view.shape for view in views] == [(2, 8, 12, 3)] * 2 + [(2, 16, 24, 3)] * 2
 
 
 def test_what_was_given_out_is_not_kept():
@@ -189,23 +139,60 @@ def test_batch_keeps_the_order_of_mixed_images():
     images = _images([(40, 20), (20, 30), (33, 33), (31, 32), (64, 40)])
     segmenter = _segmenter()
     together = segmenter.batch(images)
-    assert segmenter.compilations == 3  # 64 x 32, 32 x 32 and 64 x 64, each of one image for each of the eight devices
+    assert len(segmenter.programs.shapes) == 3  # 64 x 32, 32 x 32 and 64 x 64
     for image, result in zip(images, together, strict=True):
         np.testing.assert_array_equal(result.image, image)
         _close(result.scores, segmenter(image).scores)
     assert segmenter.batch([]) == []
 
 
-def test_planned_shapes_take_the_place_of_rounding():
-    plain = _segmenter()
-    planned = plain.with_shapes({(20, 30): (64, 64), (40, 50): (64, 64)})
-    images = _images([(20, 30), (40, 50), (70, 30)])
-    assert [planned.padded_size({"image": image}) for image in images] == [(64, 64), (64, 64), (96, 32)]
-    assert planned.stack([{"image": images[0]}, {"image": images[1]}]).shape == (2, 64, 64, 3)
-    _close(planned(images[0]).scores[:16, :26], plain(images[0]).scores[:16, :26])
-    assert plain.compilations == planned.compilations == 2  # shared
-    with pytest.raises(UsageError, match=r"images of \(40, 50\) into \(64, 32\), which does not hold them"):
-        plain.with_shapes({(40, 50): (64, 32)})
+def test_the_canvas_holds_the_image_at_the_upper_left_and_repeats_its_edge():
+    (image,) = _images([(20, 30)])
+    prepared = _segmenter().prepare(image)
+    assert prepared.size == (20, 30)
+    assert prepared.canvas.shape == (32, 32, 3)
+    np.testing.assert_array_equal(prepared.canvas[:20, :30], image)
+    np.testing.assert_array_equal(prepared.canvas[20:, :30], np.broadcast_to(image[-1], (12, 30, 3)))
+    np.testing.assert_array_equal(prepared.canvas[:20, 31], image[:, -1])
+
+
+def test_void_is_left_out_and_the_other_classes_sum_to_one():
+    (image,), sides = _images([(32, 32)]), tiny.HANDS
+    variables = tiny.variables(4)
+    scores = Segmenter(tiny.Tiny(4), variables, sides.class_names)(image).scores
+    whole = Segmenter(tiny.Tiny(4), variables, (*sides.class_names, "void"))(image).scores
+    assert whole[..., 3].max() > 0.1
+    _close(scores, whole[..., :3] / whole[..., :3].sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize(("devices", "rows"), [(1, 4), (2, 4), (8, 8)])
+def test_batches_of_a_canvas_have_one_length(monkeypatch, devices, rows):
+    """Of two canvases in turn, 11, 1, 1 and 3 images: each other length would be a program."""
+    some = jax.local_devices()[:devices]
+    monkeypatch.setattr(jax, "local_devices", lambda: some)
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    images = _images([(20, 30)] * 11 + [(33, 32)] + [(20, 30)] + [(40, 20)] * 3)
+    for run in (Segmenter.stream, Segmenter.batch):
+        segmenter = _segmenter()
+        results = list(run(segmenter, images, 4))
+        assert [result.image.shape for result in results] == [image.shape for image in images]
+        assert set(segmenter.programs.shapes) == {(rows, 32, 32, 3), (rows, 64, 32, 3)}
+
+
+def test_images_wait_for_others_of_their_canvas_but_not_for_all():
+    """Memory stays that of a few batches, however many canvases there are."""
+    segmenter, asked = _segmenter(), []
+
+    def images():
+        for i in range(100):
+            asked.append(i)
+            yield i, segmenter.prepare(np.zeros((32 * (1 + i % 8), 8, 3), np.uint8))
+
+    results = segmenter.unordered(images(), 16)
+    seen = [next(results)[0]]
+    assert len(asked) <= 64
+    seen += [key for key, _ in results]
+    assert sorted(seen) == list(range(100))
 
 
 def _enlarged(array, times):
@@ -225,16 +212,7 @@ def test_a_longest_side_makes_the_result_independent_of_the_resolution():
     assert small.scores.shape == (12, 32, 3)
     upright = fitted(_enlarged(image, 5).swapaxes(0, 1))
     assert upright.scores.shape == (320, 120, 3)
-    assert fitted.compilations == 2  # 32 x 64 and 64 x 32, whatever the resolution
-
-
-def test_a_longest_side_is_a_scale_of_images_of_one_size():
-    fitted = _segmenter(longest_side=64, scales=(0.5, 1.0))
-    assert fitted.at_size((96, 128)).scales == (0.25, 0.5)
-    assert fitted.at_size((96, 128)).longest_side == 0
-    (image,) = _images([(96, 128)])
-    scores = jax.jit(fitted.probabilities)(fitted.variables, image[None])
-    _close(scores[0], _segmenter(scales=(0.25, 0.5))(image).scores)
+    assert len(fitted.programs.shapes) == 2  # 32 x 64 and 64 x 32, whatever the resolution
 
 
 def test_a_longest_side_mixes_no_images_up():
@@ -243,16 +221,6 @@ def test_a_longest_side_mixes_no_images_up():
     for image, result in zip(images, fitted.batch(images), strict=True):
         assert result.image is image
         _close(result.scores, fitted(image).scores)
-
-
-@pytest.mark.parametrize(("devices", "lengths"), [(1, [4, 4, 1, 1, 1, 1, 1]), (2, [4, 4, 2, 1, 1, 1])])
-def test_batches_have_few_lengths(monkeypatch, devices, lengths):
-    """Of runs of 11, 1 and 1 images: each length is compiled."""
-    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    examples = [{"image": image} for image in _images([(20, 30)] * 11 + [(33, 32)] + [(20, 30)])]
-    batches = list(_segmenter().batches(examples, 4))
-    assert [len(batch) for batch in batches] == lengths
-    assert [id(example) for batch in batches for example in batch] == [id(example) for example in examples]
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import video, video_camera
+from refinenet_jax.inference import video, video_camera, video_writer
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.sources import Item
@@ -233,7 +233,7 @@ def die_after(segmenter, count):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_killed_run_goes_on_to_the_same_result(segmenter, smoothing, tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "SEGMENT_FRAMES", 10)  # 12, in batches of 4
+    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 12)
     source = clips.write(tmp_path / "clip.mp4", clips.pictures(50), sound="aac")
     options = {"kinds": ("masks", "overlays", "frames"), "batch_size": 4, "smoothing": smoothing}
     predict(segmenter, source, tmp_path / "whole", **options)
@@ -255,7 +255,7 @@ def test_killed_run_goes_on_to_the_same_result(segmenter, smoothing, tmp_path, m
 
 
 def test_another_file_of_that_name_is_not_gone_on_with(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "SEGMENT_FRAMES", 8)
+    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 8)
     source = clips.write(tmp_path / "clip.mp4", clips.pictures(20))
 
     die_after(segmenter, 12)

@@ -11,9 +11,10 @@ import pytest
 import tiny
 
 from configs import common
-from refinenet_jax import checkpoint, data, models
+from refinenet_jax import checkpoint, models
 from refinenet_jax.checkpoint import CheckpointError
-from refinenet_jax.data import mix
+from refinenet_jax.data import mix, sources
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import loop, optim, step
 from refinenet_jax.training.dry_run import dry_run
@@ -34,7 +35,7 @@ def tiny_world():
 
 def _mean(patch, open_source):
     """Has dataset names mean what `open_source` says."""
-    patch.setattr(data, "open_source", open_source)
+    patch.setattr(sources, "open_source", open_source)
     patch.setattr(mix, "open_source", open_source)
 
 
@@ -245,7 +246,7 @@ def _without(numbers):
     class Damaged(tiny.Pictures):
         def __getitem__(self, index):
             if index in numbers:
-                raise data.DataError(f"picture {index} is cut short", "undecodable")
+                raise DataError(f"picture {index} is cut short", "undecodable")
             return super().__getitem__(index)
 
     return Damaged([(40, 48), (48, 40), (36, 36)] * 4)
@@ -300,7 +301,7 @@ def test_unreadable_examples_are_named_up_to_a_limit(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err.count("skipped example 5: picture 5 is cut short") == 1
     with pytest.raises(UsageError, match="picture 5 is cut short"):
         loop.train(_config(num_steps=3), tmp_path / "other")
-    monkeypatch.setattr(data, "check_masks", lambda source, tolerant=False: None)  # it looks at some only
+    monkeypatch.setattr(sources, "check_masks", lambda source, tolerant=False: None)  # it looks at some only
     with pytest.raises(UsageError, match=r"1 examples could not be read, more than config\.data\.max_faults=0"):
         loop.train(_config(num_steps=3), tmp_path / "other")
 
@@ -331,7 +332,7 @@ def test_a_terminated_run_saves_says_so_and_goes_on(tmp_path, eval_every):
     with pytest.MonkeyPatch.context() as patch:
         fatal = Fatal([(40, 48), (48, 40), (36, 36)] * 4)
         _mean(patch, lambda name, split, data_dir: fatal if split == "train" else EVALUATION)
-        patch.setattr(data, "check_masks", lambda source, tolerant=False: None)
+        patch.setattr(sources, "check_masks", lambda source, tolerant=False: None)
         with pytest.raises(SystemExit) as stopped:
             loop.train(config, tmp_path / "run")
     assert stopped.value.code == loop.EXIT_TERMINATED == 143

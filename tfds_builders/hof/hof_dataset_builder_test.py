@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
-from refinenet_jax.data import open_source
+from refinenet_jax.data.sources import open_source
 from tfds_builders import testing
 from tfds_builders.archives import UnsafeArchiveError
 from tfds_builders.hof import hand_over_face, hof_dataset_builder, make_dummy_data, splits

@@ -17,7 +17,7 @@ from refinenet_jax.data.doctor.finding_kinds import KINDS
 from refinenet_jax.data.doctor.findings import Finding, find, is_for_training
 from refinenet_jax.data.doctor.records import Record, inspect
 from refinenet_jax.data.examples import DataError, Source
-from refinenet_jax.data.pipeline import read_ahead
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.data.sources import open_source, splits
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from refinenet_jax.data import VOID
+from refinenet_jax.data.examples import VOID
 from refinenet_jax.inference.export.network import Network
 from refinenet_jax.inference.export.pictures import Picture
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from refinenet_jax import models, visualize
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import fitting
 from refinenet_jax.inference.segmenter import Segmenter
 
 INPUT, OUTPUTS = "image", ("mask", "scores")
@@ -41,8 +42,8 @@ class Network:
         """
         if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
             segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
-        segmenter = segmenter.at_size(size)
-        sizes = [models.prepared_size(segmenter.model, size, scale) for scale in segmenter.scales]
+        canvas = fitting.canvas_size(fitting.fitted_size(size, segmenter.longest_side))
+        sizes = [models.prepared_size(segmenter.model, canvas, scale) for scale in segmenter.scales]
         smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
         if smallest < SMALLEST:
             raise UsageError(
@@ -58,7 +59,7 @@ class Network:
         return cls(segmenter, size)
 
     def classify(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What `Segmenter` does with a picture, its padding included.
+        """What `Segmenter` does with a picture: fitted, on its canvas, through the network, and back to its size.
 
         Args:
           image: uint8 RGB [b, h, w, 3].
@@ -66,13 +67,12 @@ class Network:
         Returns:
           Class ids, uint8 [b, h, w]; probabilities, float32 [b, h, w, c].
         """
-        height, width = self.size
-        rows, columns = self.segmenter.padded_size({"image": np.empty((height, width, 0))})
-        for axis, length, padded in ((1, height, rows), (2, width, columns)):
-            if padded > length:  # the edge is repeated; as a gather, which every runtime has
-                image = jnp.take(image, np.minimum(np.arange(padded), length - 1), axis)
+        segmenter = self.segmenter
+        height, width = fitted = fitting.fitted_size(self.size, segmenter.longest_side)
         with jax.default_matmul_precision("highest"):  # float32 means float32, on a GPU too
-            scores = self.segmenter.probabilities(self.segmenter.variables, image)[:, :height, :width]
+            canvas = fitting.on_canvas_in_graph(fitting.resize_image_in_graph(image, fitted))
+            scores = segmenter.probabilities(segmenter.variables, canvas)[:, :height, :width]
+            scores = fitting.resize_scores_in_graph(scores, self.size)
         return scores.argmax(-1).astype(jnp.uint8), scores
 
     def input(self, batch: Any) -> jax.ShapeDtypeStruct:
@@ -101,7 +101,8 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
             "mask": f"uint8 [batch, {height}, {width}], index into class_names",
             "scores": f"float32 [batch, {height}, {width}, {len(names)}], probabilities in the order of class_names",
         },
-        "inside": f"padding, resizing, normalisation ({model.normalisation}), softmax, resizing back",
+        "inside": f"resizing, padding, normalisation ({model.normalisation}), softmax, resizing back",
+        "longest_side": segmenter.longest_side,
         "scales": list(segmenter.scales),
         "input_scale": model.input_scale,
         "flip": segmenter.flip,

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from refinenet_jax import visualize
-from refinenet_jax.data import DataError, open_source
+from refinenet_jax.data.examples import DataError
+from refinenet_jax.data.sources import open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.sources import find_images
 

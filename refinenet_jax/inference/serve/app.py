@@ -19,8 +19,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve import clips, pictures, uploads
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
 from refinenet_jax.inference.serve.folder import work_folder
 from refinenet_jax.inference.serve.guard import Guard
 from refinenet_jax.inference.serve.limits import Limits
@@ -36,7 +36,7 @@ _FILES = {
 
 
 def create_app(
-    segmenter: BoundedSegmenter, limits: Limits, name: str, host: str = "127.0.0.1", names: Sequence[str] = ()
+    segmenter: Segmenter, limits: Limits, name: str, host: str = "127.0.0.1", names: Sequence[str] = ()
 ) -> ASGIApp:
     """The application; one of them at a time uses the network.
 
@@ -68,7 +68,7 @@ def create_app(
 
 
 class _Api:
-    def __init__(self, segmenter: BoundedSegmenter, limits: Limits, name: str):
+    def __init__(self, segmenter: Segmenter, limits: Limits, name: str):
         self._segmenter, self._limits, self._name = segmenter, limits, name
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ class _Api:
                 self._worker.close()
 
     async def model(self, request: Request) -> Response:
-        network = self._segmenter.segmenter
+        network = self._segmenter
         limits = self._limits
         return JSONResponse(
             {
@@ -91,7 +91,6 @@ class _Api:
                 "scales": list(network.scales),
                 "longest_side": network.longest_side,
                 "flip": network.flip,
-                "largest_side": self._segmenter.side,
                 "limits": {
                     "picture": {"megabytes": limits.picture_megabytes, "megapixels": limits.picture_megapixels},
                     "clip": {

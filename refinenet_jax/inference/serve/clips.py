@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import video, video_writer
 from refinenet_jax.inference.segmentation import Segmentation
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
+from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve.limits import Limits
 from refinenet_jax.inference.serve.pictures import classes
 from refinenet_jax.inference.sources import Item
@@ -71,7 +71,7 @@ class ClipResult:
 
 
 def segment(
-    segmenter: BoundedSegmenter, folder: Path, limits: Limits, progress: Progress, stop: Callable[[], bool]
+    segmenter: Segmenter, folder: Path, limits: Limits, progress: Progress, stop: Callable[[], bool]
 ) -> ClipResult:
     """Segments the clip in FOLDER/NAME; the results are written beside it.
 
@@ -137,7 +137,7 @@ class _Watched:
     """A segmenter that can be stopped between two frames, counts them, and looks at the room that they take: a file may have
     more than it tells."""
 
-    segmenter: BoundedSegmenter
+    segmenter: Segmenter
     limits: Limits
     folder: Path
     progress: Progress

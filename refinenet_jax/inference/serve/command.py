@@ -1,6 +1,7 @@
 """`refinenet-jax serve`: from the command line to a running server."""
 
 import argparse
+import dataclasses
 import ipaddress
 import socket
 from pathlib import Path
@@ -11,10 +12,10 @@ from refinenet_jax import box
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
 from refinenet_jax.inference.serve.limits import Limits
 from refinenet_jax.progress import say
 
+_LONGEST_SIDE = 640  # pixels, for a network that was stored with none: uploads of any size take a bounded time
 _MOST_CONNECTIONS = 64
 _PATIENCE = 5  # seconds that Ctrl-C leaves to requests under way
 _FLAGS = {
@@ -42,13 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-host", nargs="+", default=[], metavar="NAME", help="further names the server is known by"
     )
-    parser.add_argument(
-        "--side",
-        type=int,
-        default=640,
-        metavar="PIXELS",
-        help="larger pictures are shrunk to this (default: %(default)s)",
-    )
     limits = parser.add_argument_group("limits")
     for name, what in _FLAGS.items():
         value = getattr(Limits, name)
@@ -73,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
         with _listen(args.host, args.port) as listener:
             checkpoint = Path(args.checkpoint or box.PATH)
             segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, **test_time.options(args))
-            bounded = BoundedSegmenter.of(segmenter, args.side)
-            say(f"{checkpoint.name}: preparing the network ...")
-            bounded(np.zeros((args.side * 3 // 4, args.side, 3), np.uint8))  # what most pictures and webcams have
-            app = create_app(bounded, limits, checkpoint.name, args.host, args.allow_host)
+            if not segmenter.longest_side:
+                segmenter = dataclasses.replace(segmenter, longest_side=_LONGEST_SIDE)
+            say(f"{checkpoint.name}: preparing the network for a longest side of {segmenter.longest_side} pixels ...")
+            segmenter(np.zeros((480, 640, 3), np.uint8))  # of the shape that most pictures and webcams have
+            app = create_app(segmenter, limits, checkpoint.name, args.host, args.allow_host)
             _announce(args.host, listener.getsockname()[1])
             config = uvicorn.Config(
                 app,

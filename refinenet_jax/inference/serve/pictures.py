@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 
 from refinenet_jax import visualize
 from refinenet_jax.data import images
+from refinenet_jax.inference.fitting import fitted_size
 from refinenet_jax.inference.segmentation import Segmentation
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
+from refinenet_jax.inference.segmenter import Segmenter
 
 _MOST_BOXES = 100
 _KINDS = "PNG, JPEG, WebP, GIF, BMP and TIFF"
@@ -45,12 +46,12 @@ def classes(class_names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def answer(segmenter: BoundedSegmenter, image: np.ndarray) -> dict[str, Any]:
+def answer(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
     """What was found in an image uint8 [h, w, 3] RGB: sizes, areas, boxes, and the mask as a PNG in base64."""
     begin = time.monotonic()
     result = segmenter(image)
     height, width = image.shape[:2]
-    inference = segmenter.inference_size((height, width))
+    inference = fitted_size((height, width), segmenter.longest_side)
     regions = sorted(result.regions(), key=lambda region: -region.area)
     counts = np.bincount(result.mask.ravel(), minlength=len(result.class_names)).tolist()
     return {

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from planted import HANDS, Planted, change, encode, healthy, mask, picture, with_orientation
 
-from refinenet_jax.data import DataError, DatasetInfo
 from refinenet_jax.data.doctor.check import read
 from refinenet_jax.data.doctor.finding_kinds import KINDS, SEVERITIES
 from refinenet_jax.data.doctor.findings import find
-from refinenet_jax.data.examples import FAULTS
+from refinenet_jax.data.examples import FAULTS, DataError, DatasetInfo
 
 
 def examine(splits, **options):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders import coco
 
 SIZE = (7, 9)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders.dataset_yaml import Settings, Split, read_settings
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "own_data.md"

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from configs import folder as folder_config
-from refinenet_jax.data import DataError, check_masks, open_source
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders import classes
-from refinenet_jax.data.sources import splits
+from refinenet_jax.data.sources import check_masks, open_source, splits
 
 NAMED = "classes: [background, left hand, right hand]\n"
 ALL = "train+validation+test"
@@ -158,7 +158,7 @@ def test_reading_needs_no_tensorflow(tmp_path):
     folders.masks(tmp_path)
     program = f"""
 import sys
-from refinenet_jax.data import open_source
+from refinenet_jax.data.sources import open_source
 print(len(open_source({str(tmp_path)!r}, 'train[:100%]+test')[0]), 'tensorflow' in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders.labelme import Annotation, read_labelme
 
 TRIANGLE = [[1, 2], [30.5, 4], [5, 20]]

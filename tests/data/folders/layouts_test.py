@@ -5,7 +5,7 @@ import json
 import folders
 import pytest
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders.layouts import choose_layout, layouts_in, read_layout
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import folders
 import pytest
 
-from refinenet_jax.data import DataError
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders.dataset_yaml import Split
 from refinenet_jax.data.folders.folder import read_folder
 from refinenet_jax.data.folders.splitting import hash_split

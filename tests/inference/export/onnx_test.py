@@ -49,7 +49,7 @@ def assert_equal_in_onnx_runtime(segmenter: Segmenter, size: tuple[int, int], pa
     images = np.random.default_rng(1).integers(0, 256, (2, *size, 3), np.uint8)
     mask, scores = onnx.load(path)[1](images)
     with jax.default_matmul_precision("highest"):
-        padded = segmenter.stack([{"image": image} for image in images])
+        padded = np.stack([segmenter.prepare(image).canvas for image in images])
         expected = jax.jit(segmenter.probabilities)(segmenter.variables, padded)[:, : size[0], : size[1]]
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     assert (mask == expected.argmax(-1)).mean() > 0.999

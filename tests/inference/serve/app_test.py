@@ -18,7 +18,7 @@ import tiny
 from PIL import Image
 
 from refinenet_jax.inference import serve
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
+from refinenet_jax.inference.segmenter import Segmenter
 
 SIZE = (150, 260)
 
@@ -37,11 +37,11 @@ def _mask(encoded):
     return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def test_answer_tells_what_the_network_finds(start, bounded):
+def test_answer_tells_what_the_network_finds(start, segmenter):
     image = _image()
     response = start().post("/api/segment", content=_encode(image))
     assert response.status_code == 200
-    answer, expected = response.json(), bounded(image)
+    answer, expected = response.json(), segmenter(image)
     np.testing.assert_array_equal(_mask(base64.b64decode(answer["mask"])), expected.mask)
     assert len(np.unique(expected.mask)) == 3  # else the following says little
     assert (answer["height"], answer["width"]) == SIZE
@@ -62,28 +62,28 @@ def test_answer_tells_what_the_network_finds(start, bounded):
 
 
 @pytest.mark.parametrize("name", ["hand.png", "../../../etc/hand.png", "/etc/passwd", "a\0b.png", ""])
-def test_names_of_uploads_mean_nothing(start, bounded, name):
+def test_names_of_uploads_mean_nothing(start, segmenter, name):
     content = _encode(_image())
     disposition = f'form-data; name="file"; filename="{name}"'.encode()
     body = b"--x\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Accept": "image/png"}
     response = start().post("/api/segment", content=body, headers=headers)
-    np.testing.assert_array_equal(_mask(response.content), bounded(_image()).mask)
+    np.testing.assert_array_equal(_mask(response.content), segmenter(_image()).mask)
 
 
-def test_overlay_as_a_picture(start, bounded):
+def test_overlay_as_a_picture(start, segmenter):
     response = start().post("/api/segment", content=_encode(_image()), headers={"Accept": "image/jpeg, */*;q=0.1"})
     assert response.headers["content-type"] == "image/jpeg"
     overlay = np.array(Image.open(io.BytesIO(response.content)))
-    assert np.abs(overlay.astype(int) - bounded(_image()).overlay()).mean() < 12  # JPEG of noise
+    assert np.abs(overlay.astype(int) - segmenter(_image()).overlay()).mean() < 12  # JPEG of noise
 
 
-def test_pictures_are_turned_as_their_exif_data_says(start, bounded):
+def test_pictures_are_turned_as_their_exif_data_says(start, segmenter):
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = np.ascontiguousarray(np.rot90(_image()))
     response = start().post("/api/segment", content=_encode(turned, "PNG", exif=exif), headers={"Accept": "image/png"})
-    np.testing.assert_array_equal(_mask(response.content), bounded(_image()).mask)
+    np.testing.assert_array_equal(_mask(response.content), segmenter(_image()).mask)
 
 
 def _chunk(kind, data):
@@ -180,7 +180,7 @@ def test_slow_uploads_end(start):
 @pytest.fixture
 def gate(monkeypatch):
     """The network waits until this is set; its list tells how many pictures came to it."""
-    event, original = threading.Event(), BoundedSegmenter.__call__
+    event, original = threading.Event(), Segmenter.__call__
     event.calls = []
 
     def wait(self, image):
@@ -188,7 +188,7 @@ def gate(monkeypatch):
         assert event.wait(60)
         return original(self, image)
 
-    monkeypatch.setattr(BoundedSegmenter, "__call__", wait)
+    monkeypatch.setattr(Segmenter, "__call__", wait)
     yield event
     event.set()
 
@@ -225,22 +225,22 @@ def test_nobody_works_for_who_is_gone(start, gate):
     assert len(gate.calls) == 2  # the first, and the one that was waited for
 
 
-def test_requests_at_one_time_get_their_own_answers(start, bounded):
+def test_requests_at_one_time_get_their_own_answers(start, segmenter):
     client, images = start(waiting=8), [_image(seed) for seed in range(6)]
-    assert len({bounded(image).mask.tobytes() for image in images}) == 6
+    assert len({segmenter(image).mask.tobytes() for image in images}) == 6
     with ThreadPoolExecutor(6) as pool:
         responses = pool.map(
             lambda image: client.post("/api/segment", content=_encode(image), headers={"Accept": "image/png"}), images
         )
         for image, response in zip(images, responses, strict=True):
-            np.testing.assert_array_equal(_mask(response.content), bounded(image).mask)
+            np.testing.assert_array_equal(_mask(response.content), segmenter(image).mask)
 
 
 def test_a_fault_of_ours_shows_no_traceback(start, monkeypatch):
     def fail(self, image):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(BoundedSegmenter, "__call__", fail)
+    monkeypatch.setattr(Segmenter, "__call__", fail)
     client = start()
     client._transport.raise_server_exceptions = False
     response = client.post("/api/segment", content=_encode(_image()))
@@ -251,7 +251,7 @@ def test_a_fault_of_ours_shows_no_traceback(start, monkeypatch):
 def test_model_and_health(start):
     client = start(picture_megabytes=3)
     model = client.get("/api/model").json()
-    assert (model["name"], model["largest_side"], model["scales"], model["flip"]) == ("tiny", 128, [1.0], False)
+    assert (model["name"], model["longest_side"], model["scales"], model["flip"]) == ("tiny", 128, [1.0], False)
     assert [entry["name"] for entry in model["classes"]] == ["background", "left", "right"]
     assert model["limits"]["picture"]["megabytes"] == 3
     assert client.get("/healthz").json() == {"status": "ok"}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tiny
 
+from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve import clips
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
 
 FRAMES, SIZE, RATE = 12, (64, 96), 10
 
@@ -38,7 +38,7 @@ def _rows(table):
     return list(csv.DictReader(io.StringIO(table)))
 
 
-def test_video_and_table_come_back(start, clip, bounded):
+def test_video_and_table_come_back(start, clip, segmenter):
     answer = start().post("/api/video", content=clip).json()
     assert (answer["frames"], answer["width"], answer["height"]) == (FRAMES, SIZE[1], SIZE[0])
     assert answer["frames_per_second"] == RATE
@@ -46,7 +46,7 @@ def test_video_and_table_come_back(start, clip, bounded):
     assert len(rows) == len(overlay) == FRAMES
     assert answer["overlay_type"] == "video/mp4"
     for row, before, after in zip(rows, _frames(clip), overlay, strict=True):
-        result = bounded(before)
+        result = segmenter(before)
         for class_id, name in ((1, "left"), (2, "right")):
             there = (result.mask == class_id).sum()
             assert abs(int(row[f"{name}_area"]) - there) <= 0.03 * before[..., 0].size  # colours by another decoder
@@ -189,12 +189,12 @@ def test_nobody_works_for_who_is_gone(start, clip, monkeypatch):
 
 def _slow_down(monkeypatch):
     """The network takes a tenth of a second for a frame; the list grows with each."""
-    original, calls = BoundedSegmenter.inference_size, []
+    original, calls = Segmenter.prepare, []
 
-    def inference_size(self, size):
+    def prepare(self, image):
         calls.append(1)
         time.sleep(0.1)
-        return original(self, size)
+        return original(self, image)
 
-    monkeypatch.setattr(BoundedSegmenter, "inference_size", inference_size)
+    monkeypatch.setattr(Segmenter, "prepare", prepare)
     return calls

@@ -18,7 +18,6 @@ import tiny
 from PIL import Image
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import serve
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve import command
 from refinenet_jax.inference.serve.folder import work_folder
@@ -28,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def _run(*arguments):
     parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    return serve.run(parser.parse_args([*map(str, arguments)]))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([*map(str, arguments)]))
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +51,6 @@ def test_a_port_in_use_is_told():
     [
         (["--port=70000"], "--port=70000 is no port"),
         (["--port=0", "--host=nowhere.invalid"], "--host=nowhere.invalid is no address of this machine"),
-        (["--port=0", "--side=100"], "side is 100; it must be a multiple of 128"),
         (["--port=0", "--picture-megabytes=0"], "picture_megabytes is 0; it must be above 0"),
         (["--port=0", "--waiting=-1"], "waiting is -1; it must be above 0"),
         (["--port=0", "--clip-length=nan"], "clip_length is nan; it must be above 0"),
@@ -82,13 +80,13 @@ def test_a_real_server_answers_and_ends_cleanly(tmp_path, number, status):
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
         import argparse, tiny
-        from refinenet_jax.inference import serve
         from refinenet_jax.inference.segmenter import Segmenter
+        from refinenet_jax.inference.serve import command
         network = Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names)
         Segmenter.from_checkpoint = lambda path, **options: network
         parser = argparse.ArgumentParser()
-        serve.add_arguments(parser)
-        sys.exit(serve.run(parser.parse_args(["--port=0", "--side=128"])))
+        command.add_arguments(parser)
+        sys.exit(command.run(parser.parse_args(["--port=0", "--longest-side=128"])))
     """
     Image.new("RGB", (40, 30)).save(tmp_path / "picture.png")
     with subprocess.Popen(

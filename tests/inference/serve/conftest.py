@@ -9,14 +9,13 @@ from starlette.testclient import TestClient
 
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve.app import create_app
-from refinenet_jax.inference.serve.bounded import BoundedSegmenter
 from refinenet_jax.inference.serve.limits import Limits
 
 
 @pytest.fixture(scope="session")
-def bounded() -> BoundedSegmenter:
-    segmenter = Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs)
-    return BoundedSegmenter.of(segmenter, 128)
+def segmenter() -> Segmenter:
+    sides = tiny.HANDS
+    return Segmenter(tiny.Tiny(3), tiny.variables(), sides.class_names, sides.flip_pairs, longest_side=128)
 
 
 @pytest.fixture
@@ -29,12 +28,12 @@ def scratch(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def start(bounded, scratch):
+def start(segmenter, scratch):
     """Starts the application with given limits; returns a client."""
     with ExitStack() as stack:
 
         def start(**limits) -> TestClient:
-            app = create_app(bounded, Limits(**limits), "tiny")
+            app = create_app(segmenter, Limits(**limits), "tiny")
             return stack.enter_context(TestClient(app, base_url="http://localhost:8000"))
 
         yield start
