@@ -1,16 +1,15 @@
-"""How much of what is computed is padding, where pictures of 1,000 sizes go through a few shapes.
+"""How many programs pictures of 1,000 sizes need, and how much of what is computed is padding.
 
 python -m benchmarks.padding
 """
 
 import numpy as np
 
-from refinenet_jax.inference import fitting, shapes
+from refinenet_jax.inference.fitting import canvas_size, fitted_size
 
 COUNT = 1000
-SHAPES = (6, 8, 10, 12, 16)
 ASPECTS = ((4, 3), (3, 4), (16, 9), (9, 16), (1, 1), (3, 2))
-LONGEST_SIDE = 640
+LONGEST_SIDES = (448, 640)
 
 
 def sizes() -> dict[str, list[tuple[int, int]]]:
@@ -20,24 +19,23 @@ def sizes() -> dict[str, list[tuple[int, int]]]:
     photographs = []
     for _ in range(COUNT):
         width, height = ASPECTS[rng.integers(len(ASPECTS))]
-        photographs.append(fitting.fitted_size((height, width), int(rng.integers(320, 1281))))
-    drawn = {"sides uniform in 240..640": uniform, "photographs of six aspects, long side 320..1280": photographs}
-    fitted = {
-        f"{name}, brought to a longest side of {LONGEST_SIDE}": [fitting.fitted_size(size, LONGEST_SIDE) for size in of]
-        for name, of in drawn.items()
+        photographs.append(fitted_size((height, width), int(rng.integers(320, 1281))))
+    cameras = [(480, 640), (720, 1280), (1080, 1920), (2160, 3840), (3024, 4032), (4032, 3024), (405, 720), (216, 384)]
+    return {
+        "sides uniform in 240..640": uniform,
+        "photographs of six aspects, long side 320..1280": photographs,
+        "eight usual cameras": cameras,
     }
-    return drawn | fitted
 
 
 def main() -> None:
-    print(f"| sizes | {' | '.join(f'{limit} shapes' for limit in SHAPES)} |\n|{'---|' * (len(SHAPES) + 1)}")
-    for name, of_images in sizes().items():
-        shares = []
-        for limit in SHAPES:
-            plan = shapes.plan(of_images, limit=limit)
-            computed = sum(int(np.prod(plan[size])) for size in of_images)
-            shares.append(f"{1 - sum(h * w for h, w in of_images) / computed:.1%}".replace("%", " %"))
-        print(f"| {name} | {' | '.join(shares)} |", flush=True)
+    print("| sizes | longest side | programs | padding |\n|---|---|---|---|")
+    for name, given in sizes().items():
+        for longest_side in (0, *LONGEST_SIDES):
+            fitted = [fitted_size(size, longest_side) for size in given]
+            canvases = [canvas_size(size) for size in fitted]
+            share = 1 - sum(h * w for h, w in fitted) / sum(h * w for h, w in canvases)
+            print(f"| {name} | {longest_side or 'their own'} | {len(set(canvases))} | {100 * share:.1f} % |")
 
 
 if __name__ == "__main__":

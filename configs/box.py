@@ -34,7 +34,6 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.blur = 0.2
     config.evaluate.longest_side = 176  # chosen on real frames, as model_card.md tells
     config.evaluate.scales = (0.85, 1.0, 1.2)
-    config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
     config.batch_size = 8

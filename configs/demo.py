@@ -24,7 +24,6 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.short_edge = ()
     config.augment.scales = (0.45, 0.55, 0.65)
     config.evaluate.scales = (0.5, 0.6, 0.7)
-    config.evaluate.batch_size = 16
     config.loss_resolution = "labels"
 
     config.batch_size = 4

@@ -30,7 +30,6 @@ def recipe(variant: str, dataset: str, train_examples: int) -> ConfigDict:
     config.optimizer.factors.trunk = 0.1
     config.optimizer.factors.classifier = 10.0
     config.eval_every = 2 * train_examples
-    config.evaluate.batch_size = 4
     if dataset.partition("/")[0] in ("egohands", "eyth", "gtea", "hof"):  # which the paper's scripts count
         config.evaluate.protocols = ("strict", "cvpr18", "seed")
     return config

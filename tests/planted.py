@@ -56,9 +56,6 @@ class Planted(list):
             raise example
         return example
 
-    def size(self, index: int) -> tuple[int, int]:
-        return self[index]["image"].shape[:2]
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         if index in self.files:
             return self.files[index]

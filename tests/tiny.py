@@ -94,9 +94,6 @@ class Pictures(list):
         super().__init__(_picture(i, size, np.random.default_rng([seed, i])) for i, size in enumerate(sizes))
         self.info = info
 
-    def size(self, index: int) -> tuple[int, int]:
-        return self[index]["image"].shape[:2]
-
 
 def _picture(index: int, size: tuple[int, int], rng: np.random.Generator) -> dict:
     height, width = size

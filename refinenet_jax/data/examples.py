@@ -65,9 +65,6 @@ class Source(Protocol):
         """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids with 255 = void, `id` str, and for frames
         of a video also `video` and `frame`."""
 
-    def size(self, index: int) -> tuple[int, int] | None:
-        """Returns the size (h, w) of an example by its header alone; None where that does not tell."""
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Returns the image file of an example as it is stored, and its name; a dataset that keeps none gives the id."""
 

@@ -1,7 +1,6 @@
 """Image files -> pixels: the format by content, a limit on the size, and no half-decoded pictures."""
 
 import io
-import os
 import zlib
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from refinenet_jax.data.examples import DataError
 # Where PIL begins to warn of decompression bombs; a photograph of 9,400 x 9,400 pixels.
 MAX_PIXELS = 89_478_485
 _MAX_BYTES = 1 << 30
-_HEAD = 1 << 18  # bytes of a file in which the header, with the EXIF data, is looked for
 
 # Formats that change values: of no use for class ids.
 LOSSY = ("JPEG", "WEBP")
@@ -119,26 +117,6 @@ def has_palette(encoded: bytes) -> bool:
     """Whether the values of a decodable image are indices of a palette."""
     with Image.open(io.BytesIO(encoded)) as image:
         return image.mode in ("P", "PA")
-
-
-def header_size(encoded: bytes) -> tuple[int, int] | None:
-    """Size (h, w) of a picture as it is stored, by its header alone; None where that cannot be read."""
-    try:
-        with Image.open(io.BytesIO(encoded), formats=[sniff(encoded) or ""]) as image:
-            return image.height, image.width
-    except Exception:  # decoding will tell what is wrong
-        return None
-
-
-def upright_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Size (h, w) of a picture turned upright, by the header of its file alone; None where that cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-    except OSError:  # as above
-        return None
-    size = header_size(head)
-    return size[::-1] if size and orientation(head) >= 5 else size
 
 
 def orientation(encoded: bytes) -> int:

@@ -190,10 +190,6 @@ class TfdsSource:
         check_mask(mask, image.shape[:2], self.info, where)
         return {"image": image, "mask": mask, **example}
 
-    def size(self, index: int) -> tuple[int, int] | None:
-        """Size (h, w) by the header of the mask, which is small."""
-        return images.header_size(self._records[index]["mask"])
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image as it is stored, and the id of the example, for file names are not kept.
 

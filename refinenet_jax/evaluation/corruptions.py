@@ -66,10 +66,6 @@ class Corrupted:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return corrupt(self._source[index], self._kind, self._strength)
 
-    def size(self, index: int) -> tuple[int, int] | None:
-        """See `Source`."""
-        return self._source.size(index)
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image as a PNG file, and the id of the example."""
         example = self[index]

@@ -127,10 +127,6 @@ class RelabelledSource:
         example = self._source[index]
         return {**example, "mask": self._table[example["mask"]]}
 
-    def size(self, index: int) -> tuple[int, int] | None:
-        """See `Source`."""
-        return self._source.size(index)
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         """See `Source`."""
         return self._source.encoded(index)

@@ -200,16 +200,3 @@ def test_a_file_that_cannot_be_read_is_missing(tmp_path):
         file.truncate(1 << 40)  # sparse
     with pytest.raises(DataError, match=r"huge\.jpg has 1,099,511,627,776 bytes"):
         images.read(tmp_path / "huge.jpg")
-
-
-def test_size_by_the_header_is_that_of_the_upright_picture(tmp_path):
-    image = Image.fromarray(np.zeros((30, 50, 3), np.uint8))
-    image.save(tmp_path / "plain.png")
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    assert images.upright_size(tmp_path / "plain.png") == (30, 50)
-    assert images.upright_size(tmp_path / "turned.jpg") == (50, 30)
-    assert images.upright_size(tmp_path / "broken.jpg") is None
-    assert images.upright_size(tmp_path / "none.jpg") is None

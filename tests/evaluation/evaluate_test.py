@@ -157,7 +157,6 @@ def _pools() -> int:
 def test_picture_that_cannot_be_read_stops_it_and_ends_its_threads(source):
     class Broken(list):
         info = source.info
-        size = source.size
 
         def __getitem__(self, index):
             if index == 7:

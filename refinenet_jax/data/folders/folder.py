@@ -144,10 +144,6 @@ class FolderSource:
         )
         return {"image": image, "mask": mask, "id": item.id, **({"video": item.video} if item.video else {})}
 
-    def size(self, index: int) -> tuple[int, int] | None:
-        """Size (h, w) of the picture turned upright, by its header."""
-        return images.upright_size(self._item(index).image)
-
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image file as it is stored, and its path in the folder.
 

@@ -1,0 +1,79 @@
+"""How long a user waits for the first mask: of whole processes, with nothing compiled yet and with all of it kept.
+
+    python -m benchmarks.first_mask [-- --longest-side 448 --scales 1 ...]
+
+What follows `--` goes to `predict`. Each figure is the median of five starts, with their range; on a busy machine it means
+nothing.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from refinenet_jax.inference.export import pictures
+
+STARTS = 5
+SIZES = ((720, 1280), (1080, 1920), (480, 640), (640, 480), (600, 600), (400, 640))  # twelve pictures, two of each
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "twelve").mkdir()
+        for index, size in enumerate((*SIZES, *SIZES)):
+            image, _ = pictures.made_up(size, index + 1)[-1]
+            Image.fromarray(image).save(folder / "twelve" / f"{index}.jpg")
+        one = folder / "twelve" / "0.jpg"
+        flags = sys.argv[1:]
+        rows = {
+            "`import refinenet_jax`": _starts([sys.executable, "-c", "import refinenet_jax"]),
+            "`from refinenet_jax import Segmenter`": _starts(
+                [sys.executable, "-c", "from refinenet_jax import Segmenter"]
+            ),
+            "`predict` one picture, the very first time": _predict(one, folder, flags, cold=True),
+            "`predict` one picture again": _predict(one, folder, flags),
+            "`predict` 12 pictures of 6 sizes again": _predict(folder / "twelve", folder, flags),
+        }
+    print("| what | seconds | of five starts |\n|---|---|---|")
+    for name, seconds in rows.items():
+        print(f"| {name} | {statistics.median(seconds):.1f} | {min(seconds):.1f} to {max(seconds):.1f} |")
+
+
+def _predict(source: Path, folder: Path, flags: list[str], cold: bool = False) -> list[float]:
+    command = [
+        sys.executable,
+        "-m",
+        "refinenet_jax",
+        "predict",
+        str(source),
+        f"--output={folder / 'out'}",
+        "--overwrite",
+        *flags,
+    ]
+    if cold:
+        return [_seconds(command, tempfile.mkdtemp(dir=folder)) for _ in range(STARTS)]
+    cache = tempfile.mkdtemp(dir=folder)
+    _seconds(command, cache)
+    return [_seconds(command, cache) for _ in range(STARTS)]
+
+
+def _starts(command: list[str]) -> list[float]:
+    _seconds(command, "")  # the files come from the disk once
+    return [_seconds(command, "") for _ in range(STARTS)]
+
+
+def _seconds(command: list[str], cache: str) -> float:
+    environment = {**os.environ, "XDG_CACHE_HOME": cache} if cache else None
+    begin = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return time.monotonic() - begin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Sizes of canvases, and the graph's form of every step against OpenCV's."""
+
+import jax
+import numpy as np
+import pytest
+
+from refinenet_jax.inference import fitting
+
+
+@pytest.mark.parametrize(
+    ("side", "padded"),
+    [(1, 32), (32, 32), (33, 64), (252, 256), (256, 256), (257, 320), (448, 448), (513, 640), (720, 768), (1280, 1280)],
+)
+def test_sides_of_the_grid(side, padded):
+    assert fitting.canvas_size((side, padded)) == (padded, padded)
+
+
+def test_a_canvas_holds_its_image_and_is_at_most_a_quarter_longer():
+    for side in range(1, 5000):
+        (padded, _) = fitting.canvas_size((side, 32))
+        assert side <= padded <= max(1.25 * side, side + 31)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest_side", "fitted"),
+    [((720, 1280), 448, (252, 448)), ((1280, 720), 448, (448, 252)), ((3, 4000), 100, (1, 100)), ((7, 9), 0, (7, 9))],
+)
+def test_fitted_sizes(size, longest_side, fitted):
+    assert fitting.fitted_size(size, longest_side) == fitted
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((72, 128), (25, 45)),  # area
+        ((72, 128), (36, 64)),  # halved: OpenCV rounds otherwise
+        ((60, 80), (15, 20)),
+        ((1, 50), (1, 45)),
+        ((30, 40), (93, 124)),  # bicubic
+        ((37, 53), (37, 54)),
+        ((40, 40), (40, 40)),
+    ],
+)
+def test_graph_form_is_what_opencv_computes(size, fitted):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), np.uint8)
+    expected = fitting.resize_image(image, fitted)
+    found = np.asarray(jax.jit(lambda x: fitting.resize_image_in_graph(x, fitted))(image[None]))[0]
+    difference = np.abs(found - expected)
+    assert difference.max() <= 1  # a rounding of halves
+    assert (difference > 0).mean() < 0.003
+    np.testing.assert_array_equal(np.asarray(fitting.on_canvas_in_graph(image[None]))[0], fitting.on_canvas(image))
+    scores = rng.random((*fitted, 2)).astype(np.float32)
+    found = jax.jit(lambda x: fitting.resize_scores_in_graph(x, size))(scores[None])[0]
+    np.testing.assert_allclose(found, fitting.resize_scores(scores, size), atol=1e-4)
