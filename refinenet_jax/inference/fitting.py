@@ -34,17 +34,24 @@ def _rounded_up(side: int) -> int:
     return -(-side // step) * step
 
 
-def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """uint8 [h, w, 3] at `size` (h, w): area means where it shrinks, bicubic where it grows; the same array if it fits."""
-    if image.shape[:2] == size:
+def fit(image: np.ndarray, longest_side: int) -> np.ndarray:
+    """uint8 [h, w, 3] at its fitted size, float32 in [0, 255]: area means where it shrinks, bicubic where it grows.
+
+    Values are not rounded: one that rounds up here and down in an export would move scores by more than an export may. With a
+    longest side of 0 it is the image itself, uint8.
+    """
+    before, size = image.shape[:2], fitted_size(image.shape[:2], longest_side)
+    if not longest_side:
         return image
-    return cv2.resize(
-        image, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(image.shape[:2], size) else cv2.INTER_CUBIC
-    )
+    image = image.astype(np.float32)
+    if before == size:
+        return image
+    how = cv2.INTER_AREA if _shrinks(before, size) else cv2.INTER_CUBIC
+    return np.clip(cv2.resize(image, size[::-1], interpolation=how), 0, 255)
 
 
 def on_canvas(image: np.ndarray) -> np.ndarray:
-    """A fitted image uint8 [h, w, 3] at the upper left of its canvas; the rest repeats its edge."""
+    """A fitted image [h, w, 3] at the upper left of its canvas; the rest repeats its edge."""
     height, width = image.shape[:2]
     rows, columns = canvas_size((height, width))
     return np.pad(image, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
@@ -63,19 +70,16 @@ def resize_scores(scores: np.ndarray, size: Size) -> np.ndarray:
 # The same steps as JAX operations, for exports: their file holds the whole way from a picture to its scores.
 
 
-def resize_image_in_graph(image: jax.Array, size: Size) -> jax.Array:
-    """`resize_image` of uint8 [b, h, w, 3] -> float32 [b, *size, 3], whole numbers: two matrix products and a rounding.
-
-    Rounds as OpenCV does, halves to the even number except where both sides are exactly halved. Sums differ in the last
-    place, so a value may be one off where it lies within 1e-5 of a half.
-    """
-    before, image = image.shape[1:3], image.astype(jnp.float32)
+def fit_in_graph(image: jax.Array, longest_side: int) -> jax.Array:
+    """`fit` of uint8 [b, h, w, 3]: two matrix products. Values differ by 0.002 at most."""
+    before, size = image.shape[1:3], fitted_size(image.shape[1:3], longest_side)
+    if not longest_side:
+        return image
+    image = image.astype(jnp.float32)
     if before == size:
         return image
     matrix = _area_matrix if _shrinks(before, size) else _cubic_matrix
-    image = _product(image, matrix(before[0], size[0]), matrix(before[1], size[1]))
-    halved = before == (2 * size[0], 2 * size[1])
-    return jnp.clip(jnp.floor(image + 0.5) if halved else jnp.round(image), 0, 255)
+    return jnp.clip(_product(image, matrix(before[0], size[0]), matrix(before[1], size[1])), 0, 255)
 
 
 def on_canvas_in_graph(image: jax.Array) -> jax.Array:

@@ -45,7 +45,10 @@ class Programs:
         return list(self._programs)
 
     def __call__(self, variables: Any, images: np.ndarray) -> np.ndarray:
-        """uint8 [b, h, w, 3], b a multiple of the devices -> what the function gives, [b, ...]."""
+        """Images [b, h, w, 3], b a multiple of the devices -> what the function gives, [b, ...].
+
+        All images have one dtype, which the function's settings decide.
+        """
         program = self._programs.get(images.shape)
         if program:
             return np.asarray(program(variables, images))

@@ -34,7 +34,8 @@ class Prepared:
     Attributes:
       image: uint8 [h, w, 3] RGB, as given.
       size: (h, w) it is fitted to.
-      canvas: uint8 [H, W, 3], the fitted image at the upper left, its edge repeated.
+      canvas: [H, W, 3], the fitted image at the upper left, its edge repeated; float32, or uint8 where there is no longest
+        side to fit to.
     """
 
     image: np.ndarray
@@ -197,8 +198,8 @@ class Segmenter:
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
             raise UsageError(f"An image must be uint8 [h, w, 3] RGB; this one is {image.dtype} {list(image.shape)}.")
-        size = fitting.fitted_size(image.shape[:2], self.longest_side)
-        return Prepared(image, size, fitting.on_canvas(fitting.resize_image(image, size)))
+        fitted = fitting.fit(image, self.longest_side)
+        return Prepared(image, fitted.shape[:2], fitting.on_canvas(fitted))
 
     def finish(self, prepared: Prepared, scores: np.ndarray) -> Segmentation:
         """Brings probabilities of a canvas, float32 [H, W, c], to the image's own size and through the CRF, if any."""
@@ -225,7 +226,7 @@ class Segmenter:
         return -(-batch_size // devices) * devices
 
     def probabilities(self, variables: dict, canvas: jax.Array) -> jax.Array:
-        """The network on canvases, a pure function: uint8 [b, H, W, 3] -> class probabilities, float32 [b, H, W, c]."""
+        """The network on canvases, a pure function: [b, H, W, 3] of 0 to 255 -> class probabilities, float32 [b, H, W, c]."""
         size = canvas.shape[1:3]
         views = [jax.nn.softmax(resize.half_pixel(x, size)) for x in self._logits(variables, canvas)]
         scores = sum(views) / len(views)

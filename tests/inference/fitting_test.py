@@ -30,26 +30,27 @@ def test_fitted_sizes(size, longest_side, fitted):
 
 
 @pytest.mark.parametrize(
-    ("size", "fitted"),
+    ("size", "longest_side"),
     [
-        ((72, 128), (25, 45)),  # area
-        ((72, 128), (36, 64)),  # halved: OpenCV rounds otherwise
-        ((60, 80), (15, 20)),
-        ((1, 50), (1, 45)),
-        ((30, 40), (93, 124)),  # bicubic
-        ((37, 53), (37, 54)),
-        ((40, 40), (40, 40)),
+        ((72, 128), 45),  # area
+        ((72, 128), 64),
+        ((60, 80), 20),
+        ((1, 50), 45),
+        ((30, 40), 124),  # bicubic
+        ((37, 53), 54),
+        ((40, 40), 40),
+        ((40, 40), 0),
     ],
 )
-def test_graph_form_is_what_opencv_computes(size, fitted):
+def test_graph_form_is_what_opencv_computes(size, longest_side):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*size, 3), np.uint8)
-    expected = fitting.resize_image(image, fitted)
-    found = np.asarray(jax.jit(lambda x: fitting.resize_image_in_graph(x, fitted))(image[None]))[0]
-    difference = np.abs(found - expected)
-    assert difference.max() <= 1  # a rounding of halves
-    assert (difference > 0).mean() < 0.003
-    np.testing.assert_array_equal(np.asarray(fitting.on_canvas_in_graph(image[None]))[0], fitting.on_canvas(image))
-    scores = rng.random((*fitted, 2)).astype(np.float32)
+    fitted = fitting.fit(image, longest_side)
+    assert fitted.shape[:2] == fitting.fitted_size(size, longest_side)
+    found = np.asarray(jax.jit(lambda x: fitting.fit_in_graph(x, longest_side))(image[None]))[0]
+    assert found.dtype == fitted.dtype == (np.float32 if longest_side else np.uint8)
+    np.testing.assert_allclose(found, fitted, atol=0.002)
+    np.testing.assert_array_equal(np.asarray(fitting.on_canvas_in_graph(fitted[None]))[0], fitting.on_canvas(fitted))
+    scores = rng.random((*fitted.shape[:2], 2)).astype(np.float32)
     found = jax.jit(lambda x: fitting.resize_scores_in_graph(x, size))(scores[None])[0]
     np.testing.assert_allclose(found, fitting.resize_scores(scores, size), atol=1e-4)

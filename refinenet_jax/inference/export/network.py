@@ -68,9 +68,9 @@ class Network:
           Class ids, uint8 [b, h, w]; probabilities, float32 [b, h, w, c].
         """
         segmenter = self.segmenter
-        height, width = fitted = fitting.fitted_size(self.size, segmenter.longest_side)
+        height, width = fitting.fitted_size(self.size, segmenter.longest_side)
         with jax.default_matmul_precision("highest"):  # float32 means float32, on a GPU too
-            canvas = fitting.on_canvas_in_graph(fitting.resize_image_in_graph(image, fitted))
+            canvas = fitting.on_canvas_in_graph(fitting.fit_in_graph(image, segmenter.longest_side))
             scores = segmenter.probabilities(segmenter.variables, canvas)[:, :height, :width]
             scores = fitting.resize_scores_in_graph(scores, self.size)
         return scores.argmax(-1).astype(jnp.uint8), scores

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jax import lax
 from jax.extend import core
 from onnx import helper
 
@@ -220,13 +219,6 @@ def _broadcast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     return Tensor(graph.node("Unsqueeze", [graph.read(x), graph.constant(new)]))
 
 
-def _round(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    _require(
-        equation.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN, "a rounding of halves away from 0"
-    )
-    return _elementwise("Round")(graph, equation)
-
-
 def _same(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     return graph.tensor(equation.invars[0])
 
@@ -252,7 +244,6 @@ _RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {
     "div": _elementwise("Div"),
     "dot_general": _dot,
     "exp": _elementwise("Exp"),
-    "floor": _elementwise("Floor"),
     "gather": _gather,
     "max": _limit("Max"),
     "min": _limit("Min"),
@@ -262,7 +253,6 @@ _RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_window_max": _max_pool,
     "rev": _reverse,
-    "round": _round,
     "slice": _slice,
     "stop_gradient": _same,
     "sub": _elementwise("Sub"),
