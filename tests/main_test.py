@@ -17,10 +17,6 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def test_importing_the_package_loads_no_tensorflow():
-    assert run("import sys, refinenet_jax; print('tensorflow' in sys.modules)").strip() == "False"
-
-
 @pytest.mark.parametrize("module", [demo, egohands])
 def test_config_takes_every_variant(module):
     for variant in models.VARIANTS:

@@ -3,6 +3,8 @@
 All of them follow from the image's own size and the settings, so that a mask never depends on other images.
 """
 
+from collections.abc import Callable
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -71,15 +73,15 @@ def resize_scores(scores: np.ndarray, size: Size) -> np.ndarray:
 
 
 def fit_in_graph(image: jax.Array, longest_side: int) -> jax.Array:
-    """`fit` of uint8 [b, h, w, 3]: two matrix products. Values differ by 0.002 at most."""
+    """`fit` of uint8 [b, h, w, 3]. Values differ by 0.002 at most."""
     before, size = image.shape[1:3], fitted_size(image.shape[1:3], longest_side)
     if not longest_side:
         return image
     image = image.astype(jnp.float32)
     if before == size:
         return image
-    matrix = _area_matrix if _shrinks(before, size) else _cubic_matrix
-    return jnp.clip(_product(image, matrix(before[0], size[0]), matrix(before[1], size[1])), 0, 255)
+    taps = _area_taps if _shrinks(before, size) else _cubic_taps
+    return jnp.clip(_resized(image, size, taps), 0, 255)
 
 
 def on_canvas_in_graph(image: jax.Array) -> jax.Array:
@@ -91,36 +93,44 @@ def on_canvas_in_graph(image: jax.Array) -> jax.Array:
 
 
 def resize_scores_in_graph(scores: jax.Array, size: Size) -> jax.Array:
-    """`resize_scores` of float32 [b, h, w, c]: two matrix products."""
-    if scores.shape[1:3] == size:
-        return scores
-    return _product(scores, *(_linear_matrix(n, m) for n, m in zip(scores.shape[1:3], size, strict=True)))
+    """`resize_scores` of float32 [b, h, w, c]."""
+    return scores if scores.shape[1:3] == size else _resized(scores, size, _linear_taps)
 
 
 def _shrinks(before: Size, size: Size) -> bool:
     return size[0] * size[1] < before[0] * before[1]
 
 
-def _product(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    """Each channel of [b, h, w, c] between the matrices: rows [H, h], columns [W, w] -> [b, H, W, c]."""
-    return jnp.einsum("bhWc,Hh->bHWc", jnp.einsum("bhwc,Ww->bhWc", x, columns), rows)
+def _resized(x: jax.Array, size: Size, taps: Callable[[int, int], tuple[np.ndarray, np.ndarray]]) -> jax.Array:
+    """[b, h, w, c] -> [b, *size, c], along rows and then columns: a weighted sum of what few gathers pick."""
+    for axis, (n, m) in enumerate(zip(x.shape[1:3], size, strict=True), 1):
+        places, weights = taps(n, m)
+        shape = [m if a == axis else 1 for a in range(4)]
+        x = sum(
+            jnp.take(x, place, axis=axis) * weight.astype(np.float32).reshape(shape)
+            for place, weight in zip(places.T, weights.T, strict=True)
+        )
+    return x
 
 
-def _area_matrix(n: int, m: int) -> np.ndarray:
-    """cv2.INTER_AREA from n to m <= n pixels, float32 [m, n]: the share of each pixel in each cell."""
+# Which of n pixels make up each of m, and with what weight: integer and float64 [m, taps] each.
+
+
+def _area_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """cv2.INTER_AREA, m <= n: the share of each pixel in each cell."""
     edges = np.arange(m + 1) * (n / m)
-    overlap = np.minimum(edges[1:, None], np.arange(1, n + 1)) - np.maximum(edges[:-1, None], np.arange(n))
-    overlap = np.where(overlap > 1e-3, overlap, 0)  # as OpenCV drops slivers
-    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    places = np.floor(edges[:-1]).astype(int)[:, None] + np.arange(-(-n // m) + 1)
+    overlap = np.minimum(edges[1:, None], places + 1) - np.maximum(edges[:-1, None], places)
+    overlap = np.where((overlap > 1e-3) & (places < n), overlap, 0)  # as OpenCV drops slivers
+    return np.minimum(places, n - 1), overlap / overlap.sum(1, keepdims=True)
 
 
-def _cubic_matrix(n: int, m: int) -> np.ndarray:
-    """cv2.INTER_CUBIC from n to m pixels, float32 [m, n]: Keys' kernel with a = -3/4, the edge repeated."""
-    center = ((np.arange(m) + 0.5) * (n / m) - 0.5).astype(np.float32)
+def _cubic_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """cv2.INTER_CUBIC: Keys' kernel with a = -3/4, the edge repeated."""
+    a, center = -0.75, (np.arange(m) + 0.5) * (n / m) - 0.5
     first = np.floor(center).astype(int)
-    x = (center - first).astype(np.float32)
-    a = -0.75
-    taps = np.stack(
+    x = center - first
+    weights = np.stack(
         [
             ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a,
             ((a + 2) * x - (a + 3)) * x * x + 1,
@@ -128,20 +138,13 @@ def _cubic_matrix(n: int, m: int) -> np.ndarray:
         ],
         1,
     )
-    taps = np.concatenate([taps, 1 - taps.sum(1, keepdims=True)], 1)
-    return _scattered(np.clip(first[:, None] + np.arange(-1, 3), 0, n - 1), taps, n)
+    places = np.clip(first[:, None] + np.arange(-1, 3), 0, n - 1)
+    return places, np.concatenate([weights, 1 - weights.sum(1, keepdims=True)], 1)
 
 
-def _linear_matrix(n: int, m: int) -> np.ndarray:
-    """cv2.INTER_LINEAR from n to m values, float32 [m, n]."""
+def _linear_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """cv2.INTER_LINEAR: the two nearest, by distance."""
     center = np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
     first = np.minimum(np.floor(center).astype(int), max(n - 2, 0))
     weight = center - first
-    return _scattered(np.minimum(first[:, None] + np.arange(2), n - 1), np.stack([1 - weight, weight], 1), n)
-
-
-def _scattered(places: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
-    """Weights [m, taps] of the inputs at `places` [m, taps] -> matrix float32 [m, n]."""
-    matrix = np.zeros((len(places), n))
-    np.add.at(matrix, (np.arange(len(places))[:, None], places), weights)
-    return matrix.astype(np.float32)
+    return np.minimum(first[:, None] + np.arange(2), n - 1), np.stack([1 - weight, weight], 1)

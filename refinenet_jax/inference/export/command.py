@@ -98,10 +98,11 @@ def table(about: dict, batch: str, size: int, found: check.Comparison, what: str
     """
     shape = about["input"].split("[")[1].split("]")[0].split(", ")
     scales = ", ".join(f"{scale:g}" for scale in about["scales"])
+    side = f"longest side {about['longest_side']}" if about["longest_side"] else "own size"
     count = f"{found.pictures} picture{'s' * (found.pictures > 1)}"
     lines = [
         f"{about['format']}: {about['variant']}, {shape[1]}x{shape[2]}, batch {batch}, {size / 1e6:.1f} MB",
-        f"test scales {scales}{', flip' if about['flip'] else ''}",
+        f"{side}, test scales {scales}{', flip' if about['flip'] else ''}",
         f"{f'compared on {count}, {what}'[:57]:57}{'network':>10}{'export':>10}",
         f"{'ms for a picture, the fastest':57}{found.milliseconds[0]:10.1f}{found.milliseconds[1]:10.1f}",
         f"{'pixels with the class that the network gives':67}{found.agreement:10.3%}",
