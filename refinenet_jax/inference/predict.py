@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from refinenet_jax import box, parallel
+from refinenet_jax import parallel, pretrained
 from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import coco, outputs, test_time, video_writer
@@ -236,7 +236,7 @@ def _work_on_beam(
 
 
 def _checkpoint(args: argparse.Namespace) -> Path:
-    return Path(args.checkpoint) if args.checkpoint else box.PATH
+    return Path(args.checkpoint) if args.checkpoint else pretrained.PATH
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

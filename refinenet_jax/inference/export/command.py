@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from refinenet_jax import box, checkpoint
+from refinenet_jax import checkpoint, pretrained
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.export import check, pictures
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     form = _format(args.format)
     output = Path(args.output)
     _check_output(output, form, args.overwrite)
-    path = Path(args.checkpoint or box.PATH)
+    path = Path(args.checkpoint or pretrained.PATH)
     segmenter = Segmenter.from_checkpoint(path, step=args.step, **test_time.options(args))
     network = Network.of(segmenter, size)
     calibration = pictures.from_files(args.calibration, size, limit=100) if args.int8 else []

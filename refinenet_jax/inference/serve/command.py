@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refinenet_jax import box
+from refinenet_jax import pretrained
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.segmenter import Segmenter
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(**{name: getattr(args, name) for name in _FLAGS})
     try:
         with _listen(args.host, args.port) as listener:
-            checkpoint = Path(args.checkpoint or box.PATH)
+            checkpoint = Path(args.checkpoint or pretrained.PATH)
             segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, **test_time.options(args))
             if not segmenter.longest_side:
                 segmenter = dataclasses.replace(segmenter, longest_side=_LONGEST_SIDE)

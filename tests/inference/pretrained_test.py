@@ -6,31 +6,31 @@ import jax
 import numpy as np
 import pytest
 
-from refinenet_jax import box, models, weights
+from refinenet_jax import models, pretrained, weights
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.saving import description_of
 from tfds_builders.synthetic_hands import printed_tabletop, scene
 
-CARD = box.PATH.with_name("model_card.md")
+CARD = pretrained.PATH.with_name("model_card.md")
 
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.from_checkpoint(box.PATH)
+    return Segmenter.from_checkpoint(pretrained.PATH)
 
 
 def test_is_small_enough_for_a_package():
-    assert box.PATH.stat().st_size < 8_000_000
+    assert pretrained.PATH.stat().st_size < 8_000_000
 
 
 def test_is_the_file_that_the_card_describes():
-    digest = hashlib.sha256(box.PATH.read_bytes()).hexdigest()
+    digest = hashlib.sha256(pretrained.PATH.read_bytes()).hexdigest()
     assert digest in CARD.read_text(encoding="utf-8")
 
 
 def test_says_what_it_is():
-    description = description_of(read(box.PATH))
+    description = description_of(read(pretrained.PATH))
     assert description["variant"] == "rf_lw_mbv2"
     assert description["class_names"] == ["background", "hand"]
     assert description["licence"] == "Apache-2.0"
@@ -41,7 +41,7 @@ def test_says_what_it_is():
 
 
 def test_halves_on_disk_are_float32_in_memory():
-    model, variables = weights.load(box.PATH)
+    model, variables = weights.load(pretrained.PATH)
     expected = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
     assert jax.tree.map(lambda x: (x.shape, np.dtype(x.dtype)), variables) == jax.tree.map(
         lambda x: (x.shape, np.dtype(np.float32)), dict(expected)

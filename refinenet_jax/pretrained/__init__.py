@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-PATH = Path(__file__).with_name("box.safetensors")  # a file for `Segmenter.from_checkpoint`
+PATH = Path(__file__).with_name("pretrained.safetensors")  # a file for `Segmenter.from_checkpoint`
