@@ -115,6 +115,7 @@ def _run(
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
         overfit_batches=config.overfit_batches,
+        paste=setup.paste,
     )
     batches = stack.enter_context(closing(parallel.prefetch(batches, config.parallel)))
 

@@ -27,6 +27,7 @@ class Setup:
       mix: what is trained on, with weights.
       eval_source: what is scored.
       augmentation: of training.
+      paste: objects that are pasted on training crops; None for none.
       model: the network.
       schedule: learning rate by step.
       optimizer: from `create_optimizer`.
@@ -39,6 +40,7 @@ class Setup:
     mix: Mix
     eval_source: data.Source
     augmentation: data.Augmentation
+    paste: data.CopyPaste | None
     model: models.RefineNet
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
@@ -69,6 +71,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
     info = eval_source.info
     data.require_same_classes(info, mix[0][0].info)
+    paste = _open_paste(config, info)
     loss = config.loss.to_dict()
     losses.check_options(info.num_classes, **loss)
     model = models.create_model(
@@ -93,6 +96,8 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     )
     for source, _ in mix:
         data.check_masks(source, tolerant=config.data.max_faults > 0)
+    for source, _ in paste.sources if paste else ():
+        data.check_masks(source)
     data.check_masks(eval_source)
     description = describe(config, info, model)
     checkpoint.check_description(workdir, description, IDENTITY)
@@ -100,6 +105,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         mix=mix,
         eval_source=eval_source,
         augmentation=augmentation,
+        paste=paste,
         model=model,
         schedule=schedule,
         optimizer=optimizer,
@@ -111,9 +117,30 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
             "overfit_batches": config.overfit_batches,
             "optimizer": config.optimizer.name,
             "ema": config.ema_decay > 0,
-            "examples": [[source.info.name, weight, len(source)] for source, weight in mix],
+            "examples": _contents(mix),
+            **({"paste": _contents(paste.sources)} if paste else {}),
         },
     )
+
+
+def _open_paste(config: ConfigDict, info: data.DatasetInfo) -> data.CopyPaste | None:
+    """Opens what the config says is pasted, if anything.
+
+    Raises:
+      UsageError: a setting or a source that cannot be used.
+    """
+    options = config.paste.to_dict()
+    sources = options.pop("sources")
+    if not sources:
+        return None
+    opened = data.open_mix(sources, config.data.train_split, config.data.dir)
+    data.require_same_classes(info, opened[0][0].info)
+    return data.CopyPaste(opened, **options)
+
+
+def _contents(mix: Mix) -> list[list]:
+    """Name, weight and number of examples of each source, as JSON."""
+    return [[source.info.name, weight, len(source)] for source, weight in mix]
 
 
 def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
