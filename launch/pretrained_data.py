@@ -2,8 +2,8 @@
 
     python -m launch.pretrained_data HANDS OUTPUT [--egohands DATA_DIR]
 
-HANDS has a folder for each source in SOURCES, with images/ID.jpg and masks/ID.png (0 background, 1 hand, 255 void). Pictures are
-linked or cropped, masks are written again:
+HANDS has a folder for each source, with images/ID.jpg and masks/ID.png (0 background, 1 hand, 255 void). Pictures are linked or
+cropped, masks are written again:
 
 - forearms: masks that include the forearm become hand, void around the wrist, and background from there on (`cut_at_wrist`)
 - street: skin of unknown parts stays void, but faces, which a rule finds, become background (`faces_to_background`)

@@ -73,8 +73,10 @@ class CopyPaste:
             source = self.sources[rng.choice(len(weights), p=weights / weights.sum())][0]
             example = source[int(rng.integers(len(source)))]
             cut = cut_out(example["image"], example["mask"], rng)
+            angle, softness = rng.uniform(-self.rotation, self.rotation), rng.uniform(0.3, 1.0)
+            center = rng.random(2) * mask.shape[::-1]
             if cut is not None:
-                _put(image, mask, *self._vary(*cut, rng, flip_pairs), rng, self.rotation)
+                _put(image, mask, *self._vary(*cut, rng, flip_pairs), angle, center, softness)
         return image, mask
 
     def _vary(
@@ -107,9 +109,7 @@ class CopyPaste:
         return pixels.astype(np.float32), opacity, ids
 
 
-def cut_out(
-    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray] | None:
+def cut_out(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
     """Cuts a random object out of an example.
 
     Args:
@@ -118,8 +118,9 @@ def cut_out(
       rng: chooses among the objects; much smaller ones than the largest are left out.
 
     Returns:
-      Pixels float32 [a, b, 3] of its bounding box, and ids uint8 [a, b]: its class ids, 255 where void touches it, and 0
-      elsewhere. None if the example has no object.
+      Pixels float32 [a, b, 3] of its bounding box and a rim around, and ids uint8 [a, b]: its class ids, 255 where void
+      touches it, and 0 elsewhere: its class ids reach the edge only where that of the picture cuts it off. None if the
+      example has no object.
     """
     is_object = ((mask != 0) & (mask != VOID)).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(is_object)
@@ -129,10 +130,10 @@ def cut_out(
     choices = np.flatnonzero(areas >= max(_MIN_AREA, areas.max() / 4))
     label = 1 + int(choices[int(rng.integers(len(choices)))])
     left, top, width, height = stats[label, :4]
-    box = np.s_[top : top + height, left : left + width]
+    rim = max(1, max(width, height) // 50)
+    box = np.s_[max(top - rim, 0) : top + height + rim, max(left - rim, 0) : left + width + rim]
     own = labels[box] == label
-    reach = 1 + 2 * max(1, max(own.shape) // 50)
-    near = cv2.dilate(own.astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
+    near = cv2.dilate(own.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)).astype(bool)
     ids = np.where(own, mask[box], np.where(near & (mask[box] == VOID), VOID, 0)).astype(np.uint8)
     return image[box].astype(np.float32), ids
 
@@ -143,16 +144,16 @@ def _put(
     pixels: np.ndarray,
     opacity: np.ndarray,
     ids: np.ndarray,
-    rng: np.random.Generator,
-    rotation: float,
+    angle: float,
+    center: np.ndarray,
+    softness: float,
 ) -> None:
-    """Writes a cut-out into image and mask, rotated, at a random place, with a soft edge."""
+    """Writes a cut-out into image and mask: its center at `center` (x, y), rotated, with an edge blurred by `softness`."""
     height, width = mask.shape
     rows, columns = np.nonzero(ids)
-    center = (float(columns.mean()), float(rows.mean())) if len(rows) else (0.0, 0.0)
-    turn = cv2.getRotationMatrix2D(center, rng.uniform(-rotation, rotation), 1.0)
-    turn[:, 2] += np.array([width, height]) * rng.random(2) - center
-    softness = rng.uniform(0.3, 1.0)
+    own_center = (float(columns.mean()), float(rows.mean())) if len(rows) else (0.0, 0.0)
+    turn = cv2.getRotationMatrix2D(own_center, angle, 1.0)
+    turn[:, 2] += center - own_center
     size = (width, height)
     opacity = cv2.warpAffine(opacity, turn, size)
     ids = cv2.warpAffine(ids, turn, size, flags=cv2.INTER_NEAREST)

@@ -97,7 +97,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     for source, _ in mix:
         data.check_masks(source, tolerant=config.data.max_faults > 0)
     for source, _ in paste.sources if paste else ():
-        data.check_masks(source)
+        data.check_masks(source, negatives=False)
     data.check_masks(eval_source)
     description = describe(config, info, model)
     checkpoint.check_description(workdir, description, IDENTITY)
