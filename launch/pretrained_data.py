@@ -137,14 +137,12 @@ def faces_to_background(mask: np.ndarray) -> np.ndarray:
 
 
 def crop_to_wrist(image: np.ndarray, mask: np.ndarray, edge: str) -> tuple[np.ndarray, np.ndarray]:
-    """Crops a cut-out, with a margin elsewhere, so that the wrist lies at the `bottom` or `right` edge."""
+    """Crops a cut-out so that the wrist lies at the `bottom` or `right` edge."""
     rows, columns = np.flatnonzero((mask == HAND).any(1)), np.flatnonzero((mask == HAND).any(0))
-    end = [rows[-1] + 1, columns[-1] + 1]
     if edge == "bottom":
-        end[0] -= round(0.03 * len(rows))
+        box = np.s_[: rows[-1] + 1 - round(0.03 * len(rows))]
     else:
-        end[1] -= round(0.08 * len(columns))
-    box = np.s_[: end[0], : end[1]]
+        box = np.s_[:, : columns[-1] + 1 - round(0.08 * len(columns))]
     return image[box], mask[box]
 
 
