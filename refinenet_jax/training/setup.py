@@ -71,7 +71,9 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     mix = data.open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
     info = eval_source.info
     data.require_same_classes(info, mix[0][0].info)
-    paste = _open_paste(config, info)
+    paste = open_paste(config)
+    if paste:
+        data.require_same_classes(info, paste.sources[0][0].info)
     loss = config.loss.to_dict()
     losses.check_options(info.num_classes, **loss)
     model = models.create_model(
@@ -123,7 +125,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     )
 
 
-def _open_paste(config: ConfigDict, info: data.DatasetInfo) -> data.CopyPaste | None:
+def open_paste(config: ConfigDict) -> data.CopyPaste | None:
     """Opens what the config says is pasted, if anything.
 
     Raises:
@@ -133,9 +135,7 @@ def _open_paste(config: ConfigDict, info: data.DatasetInfo) -> data.CopyPaste | 
     sources = options.pop("sources")
     if not sources:
         return None
-    opened = data.open_mix(sources, config.data.train_split, config.data.dir)
-    data.require_same_classes(info, opened[0][0].info)
-    return data.CopyPaste(opened, **options)
+    return data.CopyPaste(data.open_mix(sources, config.data.train_split, config.data.dir), **options)
 
 
 def _contents(mix: Mix) -> list[list]:
