@@ -26,8 +26,8 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
         ("egohands/hands_available", 4.0),
         (f"{_FOLDER}/ccp_skin", 3.0),
         (f"{_FOLDER}/senz3d_reg", 1.2),
-        ("synthetic_hands/tabletop", 0.8),
-        (f"{_FOLDER}/gtea_pseudo", 0.7),
+        ("synthetic_hands/tabletop", 1.5),
+        (f"{_FOLDER}/gtea_pseudo", 0.9),
         (f"{_FOLDER}/hgr_piv", 1.0),
         (f"{_FOLDER}/tshirt_pseudo", 0.4),
         (f"{_FOLDER}/minghuam79", 0.4),
@@ -43,7 +43,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     )
     config.paste.probability = 0.65
     config.paste.count = 3
-    config.paste.size = (20, 190)
+    config.paste.size = (24, 200)
     config.paste.light = 0.4
     config.paste.arm = 0.8
 

@@ -6,7 +6,7 @@ HANDS has a folder for each source, with images/ID.jpg and masks/ID.png (0 backg
 cropped, masks are written again:
 
 - forearms: masks that include the forearm become hand, void around the wrist, and background from there on (`cut_at_wrist`)
-- street: skin of unknown parts stays void, but faces, which a rule finds, become background (`faces_to_background`)
+- street: skin of unknown parts stays void, but faces, which a rule finds, become background (`faces_and_legs_to_background`)
 - cut-outs: cropped so that the wrist lies at the edge of the picture, where pasting continues it by an arm
 
 With --egohands, the development video of EgoHands is written from the dataset `egohands/hands_available` built in DATA_DIR.
@@ -113,12 +113,16 @@ def _distance_along(arm: np.ndarray, start: np.ndarray) -> np.ndarray:
         distance[new], front = step, grown
 
 
-def faces_to_background(mask: np.ndarray) -> np.ndarray:
-    """Makes the face of a standing person background, where all skin is void: the highest skin near the middle, a tenth of the
-    picture's height of it."""
+def faces_and_legs_to_background(mask: np.ndarray) -> np.ndarray:
+    """Makes the face and the legs of a standing person background, in a mask where all skin is void.
+
+    The face is the upper 0.12 of the picture's height of the highest skin near the middle; legs are the skin below 0.66 of it,
+    where no hands hang.
+    """
     height, width = mask.shape
-    skin = (mask == VOID).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(skin)
+    mask = mask.copy()
+    mask[round(0.66 * height) :] = 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask == VOID).astype(np.uint8))
     faces = [
         label
         for label in range(1, count)
@@ -126,13 +130,11 @@ def faces_to_background(mask: np.ndarray) -> np.ndarray:
         and stats[label, cv2.CC_STAT_TOP] < 0.25 * height
         and 0.25 < (stats[label, cv2.CC_STAT_LEFT] + stats[label, cv2.CC_STAT_WIDTH] / 2) / width < 0.75
     ]
-    if not faces:
-        return mask
-    face = min(faces, key=lambda label: stats[label, cv2.CC_STAT_TOP])
-    top = stats[face, cv2.CC_STAT_TOP]
-    mask = mask.copy()
-    rows = slice(top, top + round(0.1 * height))
-    mask[rows][labels[rows] == face] = 0
+    if faces:
+        face = min(faces, key=lambda label: stats[label, cv2.CC_STAT_TOP])
+        top = stats[face, cv2.CC_STAT_TOP]
+        rows = slice(top, top + round(0.12 * height))
+        mask[rows][labels[rows] == face] = 0
     return mask
 
 
@@ -170,7 +172,7 @@ def main() -> None:
                 if source in FOREARMS:
                     mask = cut_at_wrist(mask)
                 elif source == "ccp_skin":
-                    mask = faces_to_background(mask)
+                    mask = faces_and_legs_to_background(mask)
             cv2.imwrite(str(folder / "masks" / mask_file.name), mask)
         print(f"{folder}: {len(pairs)} pictures", flush=True)
     if args.egohands:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from launch.pretrained_data import HAND, VOID, crop_to_wrist, cut_at_wrist, faces_to_background
+from launch.pretrained_data import HAND, VOID, crop_to_wrist, cut_at_wrist, faces_and_legs_to_background
 
 
 def _arm(turns=0, wrist=26):
@@ -45,16 +45,18 @@ def test_void_and_hands_without_forearm_stay():
     assert (cut[mask == HAND] == HAND).mean() > 0.95
 
 
-def test_face_becomes_background_and_other_skin_stays_void():
+def test_face_and_legs_become_background_and_other_skin_stays_void():
     mask = np.zeros((800, 500), np.uint8)
     mask[60:130, 220:280] = VOID  # face
     mask[400:430, 120:150] = VOID  # hand
     mask[130:200, 230:270] = VOID  # neck and chest
-    out = faces_to_background(mask)
-    assert (out[60:130] == 0).all()
-    np.testing.assert_array_equal(out[145:], mask[145:])
-    low = np.where(np.arange(800)[:, None] < 300, 0, mask).astype(np.uint8)
-    np.testing.assert_array_equal(faces_to_background(low), low)
+    mask[500:700, 200:230] = VOID  # a leg
+    out = faces_and_legs_to_background(mask)
+    assert (out[60:140] == 0).all()
+    np.testing.assert_array_equal(out[160:500], mask[160:500])
+    assert (out[530:] == 0).all()
+    low = np.where(np.arange(800)[:, None] < 300, 0, out).astype(np.uint8)
+    np.testing.assert_array_equal(faces_and_legs_to_background(low), low)
 
 
 @pytest.mark.parametrize("edge", ["bottom", "right"])
