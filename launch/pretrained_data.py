@@ -1,11 +1,12 @@
 """Writes the folders that configs/pretrained.py trains on, from folders of hand pictures and masks.
 
-    python -m launch.pretrained_data HANDS OUTPUT [--egohands DATA_DIR]
+    python -m launch.pretrained_data HANDS OUTPUT [--egohands DATA_DIR] [--forearms=background|void|hand]
 
 HANDS has a folder for each source, with images/ID.jpg and masks/ID.png (0 background, 1 hand, 255 void). Pictures are linked or
 cropped, masks are written again:
 
-- forearms: masks that include the forearm become hand, void around the wrist, and background from there on (`cut_at_wrist`)
+- forearms: masks that include the forearm become hand, void around the wrist, and background from there on (`cut_at_wrist`);
+  --forearms=void makes all of the forearm void, --forearms=hand leaves the masks, to compare
 - street: skin of unknown parts stays void, but faces, which a rule finds, become background (`faces_and_legs_to_background`)
 - cut-outs: cropped so that the wrist lies at the edge of the picture, where pasting continues it by an arm
 
@@ -28,15 +29,16 @@ _WORKING_SIDE = 320  # pixels of the longest side at which wrists are searched
 _SETTINGS = "classes: [background, hand]\nsplit: {{validation: {validation}, test: 0}}\n"
 
 
-def cut_at_wrist(mask: np.ndarray) -> np.ndarray:
+def cut_at_wrist(mask: np.ndarray, forearm: int = 0) -> np.ndarray:
     """Takes forearms out of a mask of hands with forearms.
 
     For each arm: r is the radius of the largest circle in the palm, which is the first widest place from the fingertips on.
-    Hand is what lies less than 1.1 r behind the palm's center, measured along the arm; from 2.2 r on it is background, if
-    the arm is narrower in between, as wrists are. An arm without such a palm near its tip is void.
+    Hand is what lies less than 1.1 r behind the palm's center, measured along the arm; from 2.2 r on it is forearm, if the
+    arm is narrower in between, as wrists are. An arm without such a palm near its tip is void.
 
     Args:
       mask: uint8 [h, w]; 0, HAND with the forearm, VOID.
+      forearm: what forearms become.
 
     Returns:
       uint8 [h, w]; 0, HAND, VOID.
@@ -50,13 +52,13 @@ def cut_at_wrist(mask: np.ndarray) -> np.ndarray:
     for label in range(1, count):
         arm = labels == label
         if arm.sum() >= 0.002 * arm.size:
-            part[arm] = _parts(arm)[arm]
+            part[arm] = _parts(arm, forearm)[arm]
     part = cv2.resize(part, mask.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return np.where(mask == HAND, part, mask)
 
 
-def _parts(arm: np.ndarray) -> np.ndarray:
-    """HAND, VOID or 0 for each pixel of one arm, bool [h, w]."""
+def _parts(arm: np.ndarray, forearm: int) -> np.ndarray:
+    """HAND, VOID or `forearm` for each pixel of one arm, bool [h, w]."""
     margin = max(arm.shape)
     around = cv2.copyMakeBorder(arm.astype(np.uint8), *[margin] * 4, cv2.BORDER_REPLICATE)  # arms go on outside
     radius = cv2.distanceTransform(around, cv2.DIST_L2, 5)[margin:-margin, margin:-margin]
@@ -70,7 +72,7 @@ def _parts(arm: np.ndarray) -> np.ndarray:
                 break
             wrist = widest[max(round(palm - 2.2 * r), 0) : palm + 1].min()
             behind = (palm - along) / r
-            beyond = 0 if wrist < 0.85 * r else VOID
+            beyond = forearm if wrist < 0.85 * r else VOID
             return np.where(behind < 1.1, HAND, np.where(behind < 2.2, VOID, beyond)).astype(np.uint8)
     return np.full(arm.shape, VOID, np.uint8)
 
@@ -152,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("hands", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--forearms", default="background", choices=("background", "void", "hand"))
     parser.add_argument("--egohands", type=Path, help="where the dataset egohands/hands_available is built")
     args = parser.parse_args()
     for source in (*FOREARMS, *PLAIN, "ccp_skin", "massey_cut"):
@@ -169,8 +172,8 @@ def main() -> None:
             else:
                 linked.unlink(missing_ok=True)
                 os.symlink(picture.resolve(), linked)
-                if source in FOREARMS:
-                    mask = cut_at_wrist(mask)
+                if source in FOREARMS and args.forearms != "hand":
+                    mask = cut_at_wrist(mask, 0 if args.forearms == "background" else VOID)
                 elif source == "ccp_skin":
                     mask = faces_and_legs_to_background(mask)
             cv2.imwrite(str(folder / "masks" / mask_file.name), mask)
