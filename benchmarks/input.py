@@ -2,9 +2,9 @@
 
     python -m benchmarks.input [--data=egohands/hands_available] [--config=configs/egohands.py] [--seconds=10]
 
-The crops are those of the config. Stages run one after the other in one thread; the whole path (Grain, threads or worker
-processes) runs in processes of its own that are bound to so many cores. Prints Markdown tables, and how many such cores a GPU
-would need that takes --step-rate crops a second.
+The crops are those of the config, with what it pastes on them. Stages run one after the other in one thread; the whole path
+(Grain, threads or worker processes) runs in processes of its own that are bound to so many cores. Prints Markdown tables, and
+how many such cores a GPU would need that takes --step-rate crops a second.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
@@ -27,37 +27,39 @@ WARM = 8  # crops in front of the measured ones
 
 
 def _opened(args: argparse.Namespace):
-    """Source and augmentation, as training would make them."""
+    """Mix, augmentation and what is pasted, as training would make them."""
     from refinenet_jax.data.augment import Augmentation
-    from refinenet_jax.data.sources import open_source
+    from refinenet_jax.data.mix import open_mix
+    from refinenet_jax.training.setup import open_paste
 
     module = args.config.removesuffix(".py").replace("/", ".")
     config = importlib.import_module(module).get_config()
-    source = open_source(args.data or config.data.name, args.split, None)
-    return source, Augmentation(**config.augment)
+    parts = ((args.data, 1.0),) if args.data else config.data.mix or ((config.data.name, 1.0),)
+    return open_mix(parts, args.split), Augmentation(**config.augment), open_paste(config)
 
 
 def stages(args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of each stage for an example, the median."""
+    """Milliseconds of each stage for an example of the first dataset, the median."""
     import cv2
 
     from refinenet_jax.data import images
 
     cv2.setNumThreads(1)
-    source, augmentation = _opened(args)
+    mix, augmentation, paste = _opened(args)
+    source = mix[0][0]
     indices = np.linspace(0, len(source) - 1, EXAMPLES).astype(int).tolist()
     encoded = [source.encoded(i)[0] for i in indices]
     examples = [source[i] for i in indices[:WARM]]
     rngs = [np.random.default_rng(i) for i in indices]
 
-    def timed(work: Callable[[int], object], count: int) -> float:
+    def timed(work: Callable[[int], object], count: int, typical: Callable = median) -> float:
         work(0)
         seconds = []
         for i in range(count):
             began = time.perf_counter()
             work(i)
             seconds.append(time.perf_counter() - began)
-        return 1000 * median(seconds)
+        return 1000 * typical(seconds)
 
     read = timed(lambda i: source.encoded(indices[i]), EXAMPLES)
     picture = timed(lambda i: images.decode_rgb(encoded[i], ""), EXAMPLES)
@@ -67,11 +69,17 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
         example = examples[i % WARM]
         return augmentation(example["image"], example["mask"], rngs[i])
 
+    def put(i: int) -> object:
+        shape = augmentation.shape
+        return paste(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), rngs[i])
+
+    pasting = {"pasting (the mean of all crops)": timed(put, EXAMPLES, mean)} if paste else {}
     return {
         "reading the record": read,
         "decoding the picture": picture,
         "decoding and checking the mask": max(whole - read - picture, 0.0),
         "augmenting": timed(augment, EXAMPLES),
+        **pasting,
     }
 
 
@@ -82,9 +90,9 @@ def throughput(args: argparse.Namespace) -> float:
     from refinenet_jax.data.pipeline import train_batches
 
     cv2.setNumThreads(0)  # as in training: Grain's threads are the parallel ones
-    source, augmentation = _opened(args)
+    mix, augmentation, paste = _opened(args)
     batches = train_batches(
-        [(source, 1.0)], augmentation, batch_size=args.batch_size, seed=0, num_workers=args.num_workers
+        mix, augmentation, batch_size=args.batch_size, seed=0, num_workers=args.num_workers, paste=paste
     )
     for _ in islice(batches, max(WARM // args.batch_size, 1)):
         pass

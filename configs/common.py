@@ -35,6 +35,19 @@ def get_config() -> ConfigDict:
     config.augment.crop = "class_centred"  # class_centred | random
     config.augment.colour_jitter = 0.0
     config.augment.blur = 0.0
+    config.augment.longest_side = 0  # in pixels, in front of the random scale, with short_edge=(); 0 for none
+    config.augment.color_cast = 0.0
+    config.augment.motion_blur = 0.0
+    config.augment.jpeg = 0.0
+
+    config.paste = ConfigDict()  # objects cut out of examples and pasted on others, see data/paste.py
+    config.paste.sources = ()  # ((name, weight), ...) as data.mix; empty for no pasting
+    config.paste.probability = 0.5
+    config.paste.count = 3
+    config.paste.size = (24, 200)  # pixels of the crop
+    config.paste.rotation = 180.0
+    config.paste.light = 0.3
+    config.paste.arm = 0.0  # of hands
 
     config.loss = ConfigDict()
     config.loss.weights = ConfigDict({"cross_entropy": 1.0, "dice": 0.0, "focal": 0.0, "lovasz": 0.0})

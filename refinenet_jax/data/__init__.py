@@ -1,1 +1,0 @@
-"""Files -> batches: sources of examples, augmentation, and the Grain pipeline that feeds training."""

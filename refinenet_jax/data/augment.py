@@ -1,7 +1,7 @@
 """Training augmentation: NumPy (image, mask, random generator) -> (image, mask)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -21,11 +21,16 @@ class Augmentation:
     Attributes:
       crop_size: pixels of a square crop, or (height, width). Every output has exactly this size.
       short_edge: the shorter edge is first brought into these bounds; None or () leaves it.
+      longest_side: pictures are brought to this longest side, in pixels, before the random scale, so that the objects of
+        several datasets have comparable sizes; 0 leaves them. Not together with `short_edge`.
       scales: one of these is drawn and multiplies the size.
       flip: mirror left and right with probability 1/2; class ids that name a side are exchanged.
       crop: 'class_centred', centred on a random pixel of a random class that the picture has, or 'random'.
       colour_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this; 0 is off.
       blur: probability of a Gaussian blur with a standard deviation of 0.5 to 2 pixels; 0 is off.
+      color_cast: each of red, green and blue is multiplied by up to 1 +- this; 0 is off.
+      motion_blur: probability of a blur along a line of 3 to 15 pixels in a random direction; 0 is off.
+      jpeg: probability of compression as JPEG with a quality of 15 to 75; 0 is off.
     """
 
     crop_size: int | tuple[int, int] = 400
@@ -35,6 +40,10 @@ class Augmentation:
     crop: str = "class_centred"
     colour_jitter: float = 0.0
     blur: float = 0.0
+    longest_side: int = 0
+    color_cast: float = 0.0
+    motion_blur: float = 0.0
+    jpeg: float = 0.0
 
     def __post_init__(self):
         if min(self.shape) < 1:
@@ -45,8 +54,13 @@ class Augmentation:
             raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or () for no bounds")
         if self.crop not in ("class_centred", "random"):
             raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
-        if not (0 <= self.colour_jitter <= 1 and 0 <= self.blur <= 1):
-            raise UsageError(f"colour_jitter={self.colour_jitter} and blur={self.blur} must be from 0 to 1")
+        if self.longest_side < 0 or (self.longest_side and self.short_edge):
+            raise UsageError(
+                f"longest_side={self.longest_side} must be at least 1 pixel with short_edge=(), or 0; not both"
+            )
+        for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be from 0 to 1")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,7 +68,12 @@ class Augmentation:
         return (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else tuple(self.crop_size)
 
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, flip_pairs: Sequence[tuple[int, int]] = ()
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        rng: np.random.Generator,
+        flip_pairs: Sequence[tuple[int, int]] = (),
+        paste: Callable | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Augments one example.
 
@@ -64,12 +83,13 @@ class Augmentation:
           rng: the only source of randomness; the same number of draws is made whatever the settings, so that two settings
             are compared on the same crops.
           flip_pairs: class ids that a flip exchanges.
+          paste: (image, mask, rng, flip_pairs) -> (image, mask) on the scaled crop, before color and blur: a `CopyPaste`.
 
         Returns:
           Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Where the picture does not reach, the image has
           MEAN_COLOUR and the mask 255.
         """
-        draws = rng.random(11)
+        draws = rng.random(18)
         scaled = self._scaled_size(mask.shape, draws[0])
         if self.crop == "class_centred":
             centre = _class_centre(mask, *draws[1:3])
@@ -90,22 +110,39 @@ class Augmentation:
         )
         height, width = out_rows.stop - out_rows.start, out_columns.stop - out_columns.start
         patch = _resize_image(image[rows, columns], height, width)
-        if self.colour_jitter:
-            patch = _jitter(patch, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
-        if draws[9] < self.blur:
-            patch = cv2.GaussianBlur(patch, (0, 0), 0.5 + 1.5 * draws[10])
+        patch_mask = _resize_mask(mask[rows, columns], height, width)
+        if paste is not None:
+            patch, patch_mask = paste(patch, patch_mask, rng, flip_pairs)
+        patch = self._photographed(patch, draws)
 
         out_image = np.full((*self.shape, 3), MEAN_COLOUR, np.uint8)
         out_mask = np.full(self.shape, VOID, np.uint8)
         out_image[out_rows, out_columns] = patch
-        out_mask[out_rows, out_columns] = _resize_mask(mask[rows, columns], height, width)
+        out_mask[out_rows, out_columns] = patch_mask
         return _flip(out_image, out_mask, flip_pairs) if flip else (out_image, out_mask)
 
+    def _photographed(self, image: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The picture as another camera might have taken it: color, blur and compression."""
+        if self.colour_jitter:
+            image = _jitter(image, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
+        if self.color_cast:
+            image = cv2.transform(image, np.diag(1 + self.color_cast * (2 * draws[11:14] - 1)))
+        if draws[9] < self.blur:
+            image = cv2.GaussianBlur(image, (0, 0), 0.5 + 1.5 * draws[10])
+        if draws[14] < self.motion_blur:
+            image = _motion_blur(image, 3 + 12 * draws[15], np.pi * draws[16])
+        if draws[17] < self.jpeg:
+            quality = 15 + int(60 * draws[17] / self.jpeg)
+            _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        return image
+
     def _scaled_size(self, size: tuple[int, int], draw: float) -> tuple[int, int]:
-        """The size of the whole picture after the bounds on its short edge and the random scale."""
+        """The size of the whole picture after the bounds on its edges and the random scale."""
         short = min(size)
         bounded = min(max(short, self.short_edge[0]), self.short_edge[1]) if self.short_edge else short
-        scale = bounded / short * self.scales[int(draw * len(self.scales))]
+        common = self.longest_side / max(size) if self.longest_side else bounded / short
+        scale = common * self.scales[int(draw * len(self.scales))]
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
@@ -158,3 +195,13 @@ def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: f
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA))
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
     return cv2.transform(image, np.hstack([linear, offset]))
+
+
+def _motion_blur(image: np.ndarray, length: float, angle: float) -> np.ndarray:
+    """Averages along a line of `length` pixels, at `angle` radians."""
+    size = 2 * int(np.ceil(length / 2)) + 1
+    offset = np.array([np.cos(angle), np.sin(angle)]) * length / 2 * 16  # in sixteenths of a pixel
+    first, last = (np.round(16 * (size // 2) + sign * offset).astype(int).tolist() for sign in (-1, 1))
+    kernel = np.zeros((size, size), np.uint8)
+    cv2.line(kernel, first, last, 255, 1, cv2.LINE_AA, 4)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(dtype=float))

@@ -3,7 +3,7 @@
 import functools
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ from absl import flags
 
 from refinenet_jax.data.augment import Augmentation
 from refinenet_jax.data.mix import Mix
+from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.data.sources import VOID, DataError, Source
 
 # Beyond any run; an endless repeat() overflows in Grain at one example per batch.
@@ -30,8 +31,9 @@ def train_batches(
     process_count: int = 1,
     num_workers: int = 0,
     overfit_batches: int = 0,
+    paste: CopyPaste | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields batches without end; batch i is a function of (mix, augmentation, batch_size, seed, i) and nothing else.
+    """Yields batches without end; batch i is a function of (mix, augmentation, paste, batch_size, seed, i) and nothing else.
 
     Each epoch of a dataset shows every example once, in its own order and with its own augmentation; a batch may span two
     epochs. Several datasets take turns as their weights say, each at its own pace.
@@ -47,8 +49,8 @@ def train_batches(
       num_workers: worker processes; with 0, threads of this process do the work. Decoding and resizing release the GIL,
         so threads suffice on a few cores; the rest of the work holds it, so many cores want processes, and those want
         the caller's `if __name__ == '__main__'` guard.
-
       overfit_batches: not 0: only the first so many batches, again and again.
+      paste: objects that are pasted on the crops.
 
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
@@ -65,7 +67,10 @@ def train_batches(
         raise ValueError(f"process_index={process_index} must be from 0 to {process_count - 1}")
     parts = [
         _examples(
-            source, augmentation, seed if i == 0 else _other_seed(seed, i), f"{source.info.name}: " * (len(mix) > 1)
+            source,
+            functools.partial(augmentation, flip_pairs=source.info.flip_pairs, paste=paste),
+            seed if i == 0 else _other_seed(seed, i),
+            f"{source.info.name}: " * (len(mix) > 1),
         )
         for i, (source, _) in enumerate(mix)
     ]
@@ -87,9 +92,9 @@ def train_batches(
     return iter(batches)
 
 
-def _examples(source: Source, augmentation: Augmentation, seed: int, prefix: str) -> grain.MapDataset:
+def _examples(source: Source, augment: Callable, seed: int, prefix: str) -> grain.MapDataset:
     """The augmented examples of one dataset, without end."""
-    augment = functools.partial(_augment, augmentation, source.info.flip_pairs, prefix)
+    augment = functools.partial(_augment, augment, prefix)
     return grain.MapDataset.source(_Tolerant(source)).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
 
 
@@ -106,8 +111,13 @@ class _Tolerant:
         try:
             return {**self._source[index], "fault": ""}
         except DataError as error:
-            image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
-            return {"image": image, "mask": mask, "id": f"example {index}", "fault": str(error)}
+            return _faulty(f"example {index}", error)
+
+
+def _faulty(name: str, error: DataError) -> dict[str, Any]:
+    """An example of one void pixel, with the reason."""
+    image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
+    return {"image": image, "mask": mask, "id": name, "fault": str(error)}
 
 
 def _other_seed(seed: int, number: int) -> int:
@@ -115,14 +125,12 @@ def _other_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def _augment(
-    augmentation: Augmentation,
-    flip_pairs: Sequence[tuple[int, int]],
-    prefix: str,
-    example: dict[str, Any],
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    image, mask = augmentation(example["image"], example["mask"], rng, flip_pairs)
+def _augment(augment: Callable, prefix: str, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    try:
+        image, mask = augment(example["image"], example["mask"], rng)
+    except DataError as error:  # an example that a paste was to be cut out of
+        example = _faulty(example["id"], error)
+        image, mask = augment(example["image"], example["mask"], rng, paste=None)
     return {"image": image, "mask": mask, "id": prefix + example["id"], "fault": example["fault"]}
 
 

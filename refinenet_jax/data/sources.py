@@ -51,18 +51,21 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
     return {split: about.num_examples for split, about in info.splits.items()}
 
 
-def check_masks(source: Source, limit: int = 16, tolerant: bool = False) -> None:
+def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negatives: bool = True) -> None:
     """Reads `limit` examples, spread evenly over the split, and stops if there is nothing in them to learn from.
 
     Masks saved as 0 and 255 decode without complaint, but 255 is void: the network would learn that all is background.
     Where those examples have no foreground the others are read too, up to the first that has. If `tolerant`, those that cannot
-    be read are passed over: training counts and names them.
+    be read are passed over: training counts and names them. If `negatives`, a folder whose dataset.yaml says
+    `negatives: true` may hold nothing but background and void.
 
     Raises:
       DataError: 255 occurs and no class but 0 does; or 0 alone does, in all examples; or one cannot be read at all.
     """
     indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
     present = {value for index in indices for value in _values(source, index, tolerant)}
+    if negatives and isinstance(source, FolderSource) and source.is_negative:
+        return
     if VOID in present and not present - {0, VOID}:
         if isinstance(source, FolderSource):
             cure = f"If white is the hand, write into {source.settings_file}:\n  binary: true"

@@ -115,6 +115,7 @@ def _run(
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
         overfit_batches=config.overfit_batches,
+        paste=setup.paste,
     )
     batches = stack.enter_context(closing(parallel.prefetch(batches, config.parallel)))
 
@@ -201,7 +202,10 @@ def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: di
         )
     there = saved["position"]
     if there != position:
-        changed = ", ".join(f"{k} was {there.get(k)}, is {v}" for k, v in position.items() if there.get(k) != v)
+        keys = {**there, **position}
+        changed = ", ".join(
+            f"{k} was {there.get(k)}, is {position.get(k)}" for k in keys if there.get(k) != position.get(k)
+        )
         raise checkpoint.CheckpointError(
             f"The run cannot go on exactly: {changed}. Use the same, or another --workdir with --config.init_from."
         )

@@ -14,6 +14,7 @@ from refinenet_jax.data import sources
 from refinenet_jax.data.augment import Augmentation
 from refinenet_jax.data.examples import DatasetInfo, Source
 from refinenet_jax.data.mix import Mix, open_mix, require_same_classes
+from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import init, losses, optim, step
@@ -30,6 +31,7 @@ class Setup:
       mix: what is trained on, with weights.
       eval_source: what is scored.
       augmentation: of training.
+      paste: objects that are pasted on training crops; None for none.
       model: the network.
       schedule: learning rate by step.
       optimizer: from `create_optimizer`.
@@ -42,6 +44,7 @@ class Setup:
     mix: Mix
     eval_source: Source
     augmentation: Augmentation
+    paste: CopyPaste | None
     model: models.RefineNet
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
@@ -72,6 +75,9 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     mix = open_mix(config.data.mix or ((config.data.name, 1.0),), config.data.train_split, config.data.dir)
     info = eval_source.info
     require_same_classes(info, mix[0][0].info)
+    paste = open_paste(config)
+    if paste:
+        require_same_classes(info, paste.sources[0][0].info)
     loss = config.loss.to_dict()
     losses.check_options(info.num_classes, **loss)
     model = models.create_model(
@@ -96,6 +102,8 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     )
     for source, _ in mix:
         sources.check_masks(source, tolerant=config.data.max_faults > 0)
+    for source, _ in paste.sources if paste else ():
+        sources.check_masks(source, negatives=False)
     sources.check_masks(eval_source)
     description = describe(config, info, model)
     checkpoint.check_description(workdir, description, IDENTITY)
@@ -103,6 +111,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         mix=mix,
         eval_source=eval_source,
         augmentation=augmentation,
+        paste=paste,
         model=model,
         schedule=schedule,
         optimizer=optimizer,
@@ -114,9 +123,28 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
             "overfit_batches": config.overfit_batches,
             "optimizer": config.optimizer.name,
             "ema": config.ema_decay > 0,
-            "examples": [[source.info.name, weight, len(source)] for source, weight in mix],
+            "examples": _contents(mix),
+            **({"paste": _contents(paste.sources)} if paste else {}),
         },
     )
+
+
+def open_paste(config: ConfigDict) -> CopyPaste | None:
+    """Opens what the config says is pasted, if anything.
+
+    Raises:
+      UsageError: a setting or a source that cannot be used.
+    """
+    options = config.paste.to_dict()
+    sources = options.pop("sources")
+    if not sources:
+        return None
+    return CopyPaste(open_mix(sources, config.data.train_split, config.data.dir), **options)
+
+
+def _contents(mix: Mix) -> list[list]:
+    """Name, weight and number of examples of each source, as JSON."""
+    return [[source.info.name, weight, len(source)] for source, weight in mix]
 
 
 def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:

@@ -156,6 +156,12 @@ def test_short_edge_is_bounded_before_the_scale():
     assert Augmentation(short_edge=None)._scaled_size((300, 400), 0) == (210, 280)
 
 
+def test_longest_side_is_common_before_the_scale():
+    augmentation = Augmentation(short_edge=(), longest_side=1280, scales=(0.5,))
+    assert augmentation._scaled_size((720, 1280), 0) == (360, 640)
+    assert augmentation._scaled_size((320, 240), 0) == (640, 480)
+
+
 def test_every_scale_is_drawn():
     augmentation = Augmentation(short_edge=None)
     rng = np.random.default_rng(0)
@@ -234,6 +240,58 @@ def test_blur_happens_as_often_as_asked():
     assert 40 < blurred < 80
 
 
+def test_color_cast_moves_each_channel_within_bounds():
+    image, mask = np.full((32, 32, 3), 100, np.uint8), np.zeros((32, 32), np.uint8)
+    augmentation = Augmentation(32, None, (1.0,), color_cast=0.2)
+    colors = np.array([augmentation(image, mask, np.random.default_rng(seed))[0][0, 0] for seed in range(50)]).astype(
+        int
+    )
+    assert ((colors >= 80) & (colors <= 120)).all()
+    assert (colors.max(0) - colors.min(0) > 30).all()
+    assert (np.ptp(colors, axis=1) > 3).mean() > 0.8
+
+
+def test_motion_blur_smears_along_one_line_and_keeps_the_brightness():
+    image, mask = np.zeros((65, 65, 3), np.uint8), np.zeros((65, 65), np.uint8)
+    image[32, 32] = 250
+    augmentation = Augmentation(65, None, (1.0,), flip=False, crop="random", motion_blur=1.0)
+    shares, lengths = [], []
+    for seed in range(30):
+        rows, columns = np.nonzero(augmentation(image, mask, np.random.default_rng(seed))[0][..., 0])
+        spread = np.linalg.svd(np.stack([rows - rows.mean(), columns - columns.mean()]))[1]
+        shares.append(spread[1] / spread[0])
+        lengths.append(np.hypot(np.ptp(rows), np.ptp(columns)))
+    assert np.median(shares) < 0.4
+    assert 2 <= min(lengths) < 6
+    assert 12 < max(lengths) <= 19
+    flat = np.full_like(image, 100)
+    assert np.abs(augmentation(flat, mask, np.random.default_rng(0))[0].astype(int) - 100).max() <= 1
+
+
+def test_jpeg_happens_as_often_as_asked():
+    image, mask = _noise(64, 64)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, crop="random", jpeg=0.3)
+    changed = sum(
+        not np.array_equal(augmentation(image, mask, np.random.default_rng(seed))[0], image) for seed in range(200)
+    )
+    assert 40 < changed < 80
+
+
+def test_objects_are_pasted_before_the_colors_change():
+    """A paste that paints all red: the color that comes out is red, jittered."""
+    image, mask = _noise(64, 64)
+
+    def paste(image, mask, rng, flip_pairs):
+        assert flip_pairs == ((1, 2),)
+        return np.full_like(image, (200, 0, 0)), np.full_like(mask, 2)
+
+    augmentation = Augmentation(64, None, (1.0,), flip=False, crop="random", colour_jitter=0.2)
+    out_image, out_mask = augmentation(image, mask, np.random.default_rng(0), ((1, 2),), paste)
+    assert (out_mask == 2).all()
+    assert len(np.unique(out_image.reshape(-1, 3), axis=0)) == 1
+    assert out_image[0, 0].tolist() != [200, 0, 0]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -245,6 +303,11 @@ def test_blur_happens_as_often_as_asked():
         {"crop": "center"},
         {"colour_jitter": 2.0},
         {"blur": -0.1},
+        {"color_cast": 1.5},
+        {"motion_blur": 2},
+        {"jpeg": -1},
+        {"longest_side": -1, "short_edge": ()},
+        {"longest_side": 640},
     ],
 )
 def test_impossible_settings_are_named(settings):

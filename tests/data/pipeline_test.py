@@ -7,6 +7,7 @@ import pytest
 
 from refinenet_jax.data import pipeline
 from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.data.sources import DataError, DatasetInfo
 
 AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
@@ -208,3 +209,23 @@ def test_overfitting_shows_the_first_batches_again_and_again():
     _assert_equal(batches[:3], _take(3))
     _assert_equal(batches[3:], (batches[:3] * 2)[:4])
     _assert_equal(_take(2, overfit_batches=3, start_step=4), batches[4:6])
+
+
+def test_pastes_are_a_function_of_the_step_too():
+    paste = CopyPaste(((Numbers(5), 1.0),), probability=1.0, size=(8, 12))
+    whole = _take(6, paste=paste)
+    _assert_equal(_take(2, paste=paste, start_step=4), whole[4:])
+    plain = _take(6)
+    assert not any(np.array_equal(a["image"], b["image"]) for a, b in zip(whole, plain, strict=True))
+
+
+def test_a_fault_in_what_is_pasted_is_that_of_the_example():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            raise DataError("cut.png is cut short")
+
+    (batch,) = _take(1, paste=CopyPaste(((Broken(5), 1.0),), probability=1.0))
+    assert batch["fault"].tolist() == ["cut.png is cut short"] * 4
+    assert batch["weight"].tolist() == [0.0] * 4
+    assert (batch["mask"] == 255).all()
+    assert batch["id"][0].startswith("number-")

@@ -231,6 +231,21 @@ def test_masks_of_0_and_255_are_refused_before_anything_is_written(tmp_path, mon
     assert os.listdir(tmp_path) == []
 
 
+def test_what_is_pasted_is_a_part_of_the_runs_identity_and_must_have_objects(tmp_path, monkeypatch):
+    sets = {name: tiny.Pictures([(40, 48)] * 8, seed=seed) for seed, name in enumerate(("squares", "cut", "void"))}
+    for example in sets["void"]:
+        example["mask"] = np.full_like(example["mask"], 255)
+    _mean(monkeypatch, lambda name, split, data_dir: sets[name])
+    with pytest.raises(UsageError, match="hold only the values"):
+        loop.train(_config(**{"paste.sources": (("cut", 1.0), ("void", 1.0))}), tmp_path / "run")
+    assert os.listdir(tmp_path) == []
+    loop.train(_config(**{"paste.sources": (("cut", 2.0),), "num_steps": 1}), tmp_path / "run")
+    _, _, saved = _saved(tmp_path / "run")
+    assert [part[1:] for part in saved["position"]["paste"]] == [[2.0, 8]]
+    with pytest.raises(CheckpointError, match="paste was"):
+        loop.train(_config(num_steps=2), tmp_path / "run")
+
+
 CLEVER = {
     "ema_decay": 0.9,
     "schedule.name": "plateau",

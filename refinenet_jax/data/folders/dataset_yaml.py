@@ -36,6 +36,7 @@ class Settings:
       classes: for each class, by id, its name -> the labels that annotations use for it. Empty: to be found in the data.
       flip_pairs: names of classes that a left-right flip exchanges; None for those that differ by left and right.
       binary: whether masks are bright where the second class is.
+      negatives: whether the pictures show none of the classes above 0: all that masks hold is background and void.
       colours: (red, green, blue) -> class id, or VOID, of masks in colours.
       ignore: labels that are left out.
       void: labels that are painted as void.
@@ -48,6 +49,7 @@ class Settings:
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     flip_pairs: tuple[tuple[str, str], ...] | None = None
     binary: bool = False
+    negatives: bool = False
     colours: Mapping[tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     void: tuple[str, ...] = ()
@@ -95,10 +97,11 @@ def _settings(fields: Any) -> Settings:
     values: dict[str, Any] = {}
     if "name" in fields:
         values["name"] = _string(fields["name"], "name")
-    if "binary" in fields:
-        values["binary"] = fields["binary"]
-        if not isinstance(fields["binary"], bool):
-            raise UsageError(f"binary is {fields['binary']!r}, not true or false")
+    for key in ("binary", "negatives"):
+        if key in fields:
+            values[key] = fields[key]
+            if not isinstance(fields[key], bool):
+                raise UsageError(f"{key} is {fields[key]!r}, not true or false")
     if fields.get("binary") or "classes" in fields or "colours" in fields:
         values["classes"] = _classes(fields)
     names = list(values.get("classes", ()))

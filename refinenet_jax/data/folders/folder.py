@@ -165,6 +165,11 @@ class FolderSource:
         return self._folder.root / FILE
 
     @property
+    def is_negative(self) -> bool:
+        """Whether the folder says that its pictures show none of the classes above 0."""
+        return self._folder.settings.negatives
+
+    @property
     def _has_masks(self) -> bool:
         return self._folder.layout in ("masks", "voc")
 

@@ -113,6 +113,6 @@ def test_what_is_wrong_is_told_with_the_file(tmp_path, text, message):
 
 def test_what_the_documentation_shows_is_valid(tmp_path):
     examples = re.findall("```yaml\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         assert _read(tmp_path, example) != Settings()

@@ -260,6 +260,14 @@ def test_masks_without_foreground_are_refused(tmp_path):
         check_masks(_one(tmp_path, IDS * 0, None))
 
 
+def test_a_folder_of_negatives_may_have_none_but_not_to_cut_out_of(tmp_path):
+    """Void in all of it: skin, say, of which nobody knows whether it is a hand's."""
+    source = _one(tmp_path, HANDS * 255, f"{NAMED}\nnegatives: true\n")
+    check_masks(source)
+    with pytest.raises(DataError, match="only the values"):
+        check_masks(source, negatives=False)
+
+
 # Pictures.
 
 
