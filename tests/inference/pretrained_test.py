@@ -10,7 +10,7 @@ from refinenet_jax import models, pretrained, weights
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.saving import description_of
-from tfds_builders.synthetic_hands import printed_tabletop, scene
+from tfds_builders.synthetic_hands import scene, tabletop
 
 CARD = pretrained.PATH.with_name("model_card.md")
 
@@ -49,7 +49,7 @@ def test_halves_on_disk_are_float32_in_memory():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize(("pictures", "least"), [(scene, 0.7), (printed_tabletop, 0.4)])
+@pytest.mark.parametrize(("pictures", "least"), [(scene, 0.7), (tabletop, 0.4)])
 def test_finds_drawn_hands_it_was_not_trained_on(segmenter, pictures, least):
     intersection = union = 0
     for index in range(6):

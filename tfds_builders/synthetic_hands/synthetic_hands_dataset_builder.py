@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders.synthetic_hands import printed_tabletop, scene, tabletop
+from tfds_builders.synthetic_hands import scene, tabletop
 
 
 @dataclasses.dataclass
@@ -24,7 +24,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Egocentric pictures of articulated hands with exact masks up to the wrist."""
 
     VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES: ClassVar = {"1.1.0": "More pictures in printed_tabletop.", "1.0.0": "First release."}
+    RELEASE_NOTES: ClassVar = {"1.1.0": "hands, left_right and tabletop as in 1.0.0.", "1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         SyntheticHandsConfig(name="hands", description="Hand against background.", class_names=("background", "hand")),
         SyntheticHandsConfig(
@@ -38,12 +38,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             description="Hand against background; people opposite, small hands, clutter, poor cameras.",
             class_names=("background", "hand"),
             pictures=tabletop,
-        ),
-        SyntheticHandsConfig(
-            name="printed_tabletop",
-            description="The same with patterns on walls, clothes and things, and smooth skin.",
-            class_names=("background", "hand"),
-            pictures=printed_tabletop,
         ),
     ]
 

@@ -10,7 +10,6 @@ import tensorflow_datasets as tfds
 
 from tfds_builders.synthetic_hands import (
     hand,
-    printed_tabletop,
     scene,
     skeleton,
     solids,
@@ -45,7 +44,7 @@ class SyntheticHandsTest(tfds.testing.DatasetBuilderTestCase):
 
     def setUp(self):
         super().setUp()
-        for pictures in (scene, tabletop, printed_tabletop):
+        for pictures in (scene, tabletop):
             self.enter_context(mock.patch.object(pictures, "NUM_EXAMPLES", SMALL))
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from tfds_builders.synthetic_hands import background, hand, prints, props, scene, shading, skeleton, skin, solids
+from tfds_builders.synthetic_hands import background, hand, props, scene, shading, skeleton, skin, solids
 
 Rng = np.random.Generator
 NUM_EXAMPLES = {"train": 2048, "validation": 64, "test": 128}
@@ -48,22 +48,18 @@ def scatter(rng: Rng, picture: np.ndarray, count: int, largest: float) -> np.nda
     return picture.astype(np.float32)
 
 
-def draw_wall(rng: Rng, shape: tuple[int, int], printed: bool) -> np.ndarray:
+def draw_wall(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
     """What is behind the table: a room, a plain wall or nothing but shapes; sRGB float32 [h, w, 3]."""
     picture = background.draw(rng, shape)
     picture = scatter(rng, picture, int(rng.integers(0, 30)), rng.uniform(20, 90))
-    if printed:
-        return cv2.GaussianBlur(prints.paste_prints(rng, picture), (0, 0), rng.uniform(0.2, 1.2))
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 2.5))
 
 
-def draw_table(rng: Rng, shape: tuple[int, int], printed: bool) -> tuple[np.ndarray, np.ndarray]:
+def draw_table(rng: Rng, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """A table top, sRGB float32 [h, w, 3], and how much of each pixel it covers, float32 [h, w, 1]."""
     picture = np.clip(background.surface(rng, shape), 0, 255).astype(np.float32)
     if rng.uniform() < 0.5:
         picture = scatter(rng, picture, int(rng.integers(1, 12)), rng.uniform(10, 60))
-    if printed and rng.uniform() < 0.4:
-        picture = prints.paste_prints(rng, picture)
     h, w = shape
     edge = h * rng.uniform(0.2, 0.75) + rng.uniform(-0.2, 0.2) * (np.arange(w) - w / 2)
     cover = np.clip(np.arange(h)[:, None] - edge[None], 0, 1).astype(np.float32)[..., None]
@@ -97,28 +93,20 @@ def draw_grasp(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
     return draw_cards(rng) if rng.uniform() < 0.2 else scene.draw_pose(rng, 0.25)
 
 
-def put_arm(
-    rng: Rng, picture, mask, person: scene.Person, view: hand.View, grasp, light: shading.Light, printed: bool
-) -> None:
+def put_arm(rng: Rng, picture, mask, person: scene.Person, view: hand.View, grasp, light: shading.Light) -> None:
     """Draws an arm over picture and mask, in place; one in seven moves."""
     pose, held, _ = grasp
     layer = scene.draw_arm(rng, person, view, pose, held, light)
-    if printed and rng.uniform() < 0.7:
-        prints.soften(layer, rng.uniform(0.1, 0.6) * view.scale)
     kernel = scene.motion_kernel(rng, 13) if rng.uniform() < 0.15 else None
     scene.composite(picture, mask, layer, scene.LEFT if view.is_left else scene.RIGHT, light, kernel)
 
 
-def put_chest(
-    rng: Rng, picture, mask, person: scene.Person, view: hand.View, light: shading.Light, printed: bool
-) -> None:
+def put_chest(rng: Rng, picture, mask, person: scene.Person, view: hand.View, light: shading.Light) -> None:
     """Draws the head and the chest, in a shirt of the sleeve's colour with a pattern, over the picture."""
     pieces = props.draw_head(rng, view, person.tone)
     clothes = [(solid, person.sleeve) for solid, _ in pieces[: props.NUM_CLOTHES]]
     shirt = scene.draw_props(clothes, light, 10.0)
-    if printed and rng.uniform() < 0.7:
-        prints.print_on(rng, shirt)
-    elif shirt.cover.size and rng.uniform() < 0.6:
+    if shirt.cover.size and rng.uniform() < 0.6:
         pattern = background.surface(rng, shirt.cover.shape)
         if rng.uniform() < 0.4:
             pattern = scatter(rng, pattern, 40, 40)
@@ -128,8 +116,6 @@ def put_chest(
         (dataclasses.replace(solid, part=i), colour) for i, (solid, colour) in enumerate(pieces[props.NUM_CLOTHES :])
     ]
     face = scene.draw_props(head, light, 6.0)
-    if printed:
-        prints.soften(face, rng.uniform(0.1, 0.6) * view.scale)
     scene.composite(picture, mask, face, scene.BACKGROUND, light)
 
 
@@ -147,19 +133,19 @@ def opposite_view(rng: Rng, head: hand.View, is_left: bool, from_palm: bool) -> 
     return view, elbow, max(planar / max(np.cos(pitch), 0.45), 16.0)
 
 
-def put_opposite(rng: Rng, picture, mask, light: shading.Light, printed: bool) -> list:
+def put_opposite(rng: Rng, picture, mask, light: shading.Light) -> list:
     """Draws a person who faces the camera; returns the arms still to be put, which lie in front of the table."""
     person = draw_person(rng)
     turn = hand.rotation(2, rng.uniform(-0.25, 0.25)) @ hand.rotation(1, rng.uniform(-0.6, 0.6))
     turn = turn @ hand.rotation(0, rng.uniform(-0.2, 0.5))
     spot = tuple(rng.uniform((0.15, -0.2), (0.85, 0.25)) * FULL)
     head = hand.View(turn, np.eye(3), spot, rng.uniform(3.0, 7.5), False)
-    put_chest(rng, picture, mask, person, head, light, printed)
+    put_chest(rng, picture, mask, person, head, light)
     return [(person, head, is_left) for is_left in rng.permutation([False, True]).tolist() if rng.uniform() < 0.85]
 
 
 def put_opposite_arm(
-    rng: Rng, picture, mask, person: scene.Person, head: hand.View, is_left: bool, light: shading.Light, printed: bool
+    rng: Rng, picture, mask, person: scene.Person, head: hand.View, is_left: bool, light: shading.Light
 ) -> None:
     """Draws upper arm, forearm and hand of a person who faces the camera."""
     grasp = draw_grasp(rng)
@@ -176,9 +162,7 @@ def put_opposite_arm(
     scene.composite(picture, mask, scene.draw_props(upper, light, 4.0), scene.BACKGROUND, light)
     sleeve = None if sleeve is None or sleeve > forearm - 3 else sleeve
     build = hand.Build(person.build.stout, sleeve, person.build.band, forearm)
-    put_arm(
-        rng, picture, mask, scene.Person(person.tone, build, person.sleeve, person.band), view, grasp, light, printed
-    )
+    put_arm(rng, picture, mask, scene.Person(person.tone, build, person.sleeve, person.band), view, grasp, light)
 
 
 def own_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
@@ -200,13 +184,11 @@ def side_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
     return scene.aim(rng, entry, target, roll, rng.uniform(-0.5, 0.5), rng.uniform(4, 12), is_left, mirror=False)
 
 
-def put_things(rng: Rng, picture, mask, light: shading.Light, count: int, printed: bool) -> None:
+def put_things(rng: Rng, picture, mask, light: shading.Light, count: int) -> None:
     """Draws things that lie around, small and large."""
     for _ in range(count):
         things = props.draw_object(rng, tuple(FULL[::-1].tolist()), (2.5, 10.0))
         layer = scene.draw_props(things, light, rng.uniform(2, 10))
-        if printed and rng.uniform() < 0.6:
-            prints.print_on(rng, layer)
         scene.composite(picture, mask, layer, scene.BACKGROUND, light)
 
 
@@ -233,34 +215,29 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       image uint8 [192, 256, 3] RGB and mask uint8 [192, 256] of BACKGROUND, LEFT, RIGHT.
     """
-    return compose(make_rng(split, index), printed=False)
-
-
-def compose(rng: Rng, printed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the picture and mask of `generate`; `printed` puts patterns on walls, clothes and things and smoothes skin."""
-    shape = scene.HEIGHT, scene.WIDTH
+    rng, shape = make_rng(split, index), (scene.HEIGHT, scene.WIDTH)
     light = scene.draw_light(rng)
     level = 0.35 * light.ambient + 0.75 * light.key * light.direction[2] + 0.2
-    picture = (skin.to_linear(draw_wall(rng, shape, printed)) * level).astype(np.float32)
+    picture = (skin.to_linear(draw_wall(rng, shape)) * level).astype(np.float32)
     mask = np.zeros(shape, np.uint8)
-    arms = put_opposite(rng, picture, mask, light, printed) if rng.uniform() < 0.55 else []
+    arms = put_opposite(rng, picture, mask, light) if rng.uniform() < 0.55 else []
     if rng.uniform() < 0.8:
-        table, cover = draw_table(rng, shape, printed)
+        table, cover = draw_table(rng, shape)
         picture += cover * ((skin.to_linear(table) * level).astype(np.float32) - picture)
-    put_things(rng, picture, mask, light, int(rng.integers(0, 6)), printed)
+    put_things(rng, picture, mask, light, int(rng.integers(0, 6)))
     if rng.uniform() < 0.12:  # skin that is no hand
         limb = props.draw_limb(rng, tuple(FULL[::-1].tolist()), skin.draw_tone(rng))
         scene.composite(picture, mask, scene.draw_props(limb, light, 12.0), scene.BACKGROUND, light)
     for person, head, is_left in arms:
-        put_opposite_arm(rng, picture, mask, person, head, is_left, light, printed)
+        put_opposite_arm(rng, picture, mask, person, head, is_left, light)
     if rng.uniform() < 0.15:
         person, is_left, grasp = draw_person(rng), bool(rng.integers(2)), draw_grasp(rng)
-        put_arm(rng, picture, mask, person, side_view(rng, is_left, grasp[2]), grasp, light, printed)
+        put_arm(rng, picture, mask, person, side_view(rng, is_left, grasp[2]), grasp, light)
     wearer = draw_person(rng)
     for is_left in rng.permutation([False, True]).tolist():
         if rng.uniform() < 0.6:
             grasp = draw_grasp(rng)
-            put_arm(rng, picture, mask, wearer, own_view(rng, is_left, grasp[2]), grasp, light, printed)
+            put_arm(rng, picture, mask, wearer, own_view(rng, is_left, grasp[2]), grasp, light)
     if rng.uniform() < 0.25:
-        put_things(rng, picture, mask, light, 1, printed)
+        put_things(rng, picture, mask, light, 1)
     return degrade(rng, scene.photograph(rng, picture)), mask
