@@ -54,6 +54,8 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
             new.add("classifier")
         trained = weights.load_weights(init_from, model, skip=sorted(new))
         source = f"{init_from}, a {network.variant or network.trunk}"
+        if network.unused:
+            source += f" (without {', '.join(network.unused)})"
     else:
         description, trained = checkpoint.load_model(init_from)
         differing = _differing(fresh, trained)

@@ -20,7 +20,9 @@ _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `refinenet-jax convert`."""
-    parser.add_argument("source", metavar="FILE", help=".pth, .safetensors, .npz, MatConvNet's .mat, or a run's folder")
+    parser.add_argument(
+        "source", metavar="FILE", help=".pth, .safetensors, .npz, .tflite, MatConvNet's .mat, or a run's folder"
+    )
     parser.add_argument(
         "--output",
         metavar="DIR_OR_FILE",
@@ -141,6 +143,8 @@ def _tell(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -
         )
     else:
         lines.append(f"network   {network.trunk}, a trunk alone")
+    if network.unused:
+        lines.append(f"unused    {', '.join(network.unused)}")
     if network.options:
         lines.append("computes  " + ", ".join(f"{key} {value}" for key, value in network.options.items()))
     plain = {key: value for key, value in facts.items() if isinstance(value, str | int | float) and key != "model.json"}

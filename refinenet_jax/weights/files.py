@@ -38,7 +38,8 @@ _STRANGERS = (
         "Save all arrays by name: numpy.savez('weights.npz', **arrays)",
     ),
 )
-_KNOWN = "PyTorch's .pth, .safetensors, .npz and MatConvNet's .mat are understood"
+_TFLITE_MAGIC = b"TFL3"
+_KNOWN = "PyTorch's .pth, .safetensors, .npz, TFLite's .tflite and MatConvNet's .mat are understood"
 
 
 class WeightsError(UsageError):
@@ -50,7 +51,7 @@ class WeightsFile:
     """What a file of weights holds.
 
     Attributes:
-      format: 'PyTorch (zip)', 'PyTorch (legacy)', 'safetensors', 'npz', 'MatConvNet (v7.3)' or 'MatConvNet (v7)'.
+      format: 'PyTorch (zip)', 'PyTorch (legacy)', 'safetensors', 'npz', 'TFLite', 'MatConvNet (v7.3)' or 'MatConvNet (v7)'.
       arrays: name -> array, as stored (PyTorch's convolutions OIHW, MATLAB's HWIO), except that bfloat16 comes as float32.
       facts: what else the file says in plain text and numbers: epoch, arch, licence, net_input_img_scales, layers.
     """
@@ -102,6 +103,14 @@ def read(path: str | os.PathLike) -> WeightsFile:
         from refinenet_jax.weights import matconvnet  # loads h5py
 
         return matconvnet.read_matconvnet(path)
+    if head[4:8] == _TFLITE_MAGIC:
+        try:
+            from refinenet_jax.weights import tflite  # loads the schema, which is not in every installation
+        except ImportError as error:
+            raise WeightsError(
+                f"{path} is a TFLite file, for which the package {error.name} is missing: pip install 'refinenet-jax[export]'."
+            ) from error
+        return tflite.read_tflite(path)
     if head[8:9] == b"{":
         return flat.read_safetensors(path)
     for start, what, cure in _STRANGERS:

@@ -16,8 +16,7 @@ from refinenet_jax.weights.recognise import Network, recognise
 
 # It carries nothing we need: the count behind PyTorch's cumulative batch-norm average.
 _IGNORED = "num_batches_tracked"
-# With a trunk alone: what is new on it, and the classifier of ImageNet that is not needed.
-_SKIPPED_WITH_A_TRUNK = ("cascade", "classifier", "fc")
+_NEW_ON_A_TRUNK = ("cascade", "classifier")
 
 
 def load(
@@ -26,7 +25,7 @@ def load(
     """Loads the network that a file holds.
 
     Args:
-      path: PyTorch's .pth, .safetensors, .npz or MatConvNet's .mat; what is in it decides, not its name.
+      path: PyTorch's .pth, .safetensors, .npz, TFLite's .tflite or MatConvNet's .mat; what is in it decides, not its name.
       variant: for a file with a trunk alone: the network to put on it, with new weights.
       num_classes: the same.
 
@@ -91,7 +90,7 @@ def network_in(path: str | os.PathLike) -> Network:
 
 def _fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
     if network.variant is None:
-        skip = (*skip, *_SKIPPED_WITH_A_TRUNK)
+        skip = (*skip, *_NEW_ON_A_TRUNK, *network.unused)
     return _fill_from(network.arrays, model, where, skip, network.ours)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import models
-from refinenet_jax.weights import matlab_names
+from refinenet_jax.weights import matlab_names, mobilenet_names
 from refinenet_jax.weights.files import WeightsError, WeightsFile
 from refinenet_jax.weights.matlab_names import Renamed
 from refinenet_jax.weights.saving import DESCRIPTION, description_of
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
+# What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
+_UNUSED = re.compile(r"(fc|classifier|features\.18|conv_head|bn2)\.")
 _HANDS = ("background", "hand")
 _PARTS = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
 _VOC = (
@@ -36,6 +38,7 @@ class Network:
       options: of `create_model`.
       arrays: by PyTorch's names, or ours.
       ours: whether the names are ours.
+      unused: arrays in a trunk's file that belong to the classifier after it.
     """
 
     variant: str | None
@@ -45,6 +48,7 @@ class Network:
     options: dict[str, Any]
     arrays: Mapping[str, np.ndarray]
     ours: bool = False
+    unused: tuple[str, ...] = ()
 
 
 def recognise(file: WeightsFile) -> Network:
@@ -69,11 +73,12 @@ def recognise(file: WeightsFile) -> Network:
             raise WeightsError(f"It has MatConvNet's names and PyTorch's ({mixed[0]}): one file of two networks.")
         options = matlab_names.options(arrays, file.facts)
         arrays = matlab_names.to_pytorch(arrays)
+    arrays = mobilenet_names.to_published(arrays)
     trunk = _trunk(arrays)
     classifier = {"segm.weight", "clf_conv.weight"} & arrays.keys()
     adapt = next((name for name in ("p_ims1d2_outl1_dimred.weight", "conv8.weight") if name in arrays), None)
     if not classifier and adapt is None:
-        return Network(None, trunk, None, (), options, arrays)
+        return Network(None, trunk, None, (), options, arrays, unused=tuple(filter(_UNUSED.match, arrays)))
     if not classifier or adapt is None:
         raise WeightsError(
             f"It has {'a classifier' if classifier else 'a cascade'} and a trunk, but no "
@@ -102,8 +107,8 @@ def _trunk(arrays: Mapping[str, np.ndarray]) -> str:
         return f"resnet{_DEPTHS[len(blocks)]}"
     what = f"a trunk of {len(blocks)} blocks in its third stage" if blocks else "no trunk that is known here"
     raise WeightsError(
-        f"It holds {what}; known are ResNet-50, -101 and -152 (with their plain 7x7 stem) and the MobileNet-v2 of Light-Weight "
-        f"RefineNet. Its {len(arrays)} arrays begin with {', '.join(list(arrays)[:4]) or 'nothing'}."
+        f"It holds {what}; known are ResNet-50, -101 and -152 (with their plain 7x7 stem) and MobileNet-v2 1.0. "
+        f"Its {len(arrays)} arrays begin with {', '.join(list(arrays)[:4]) or 'nothing'}."
     )
 
 
