@@ -1,15 +1,18 @@
 """Weights find their places or an error names all that do not; files tell their network; ours come back bit for bit."""
 
+import itertools
 import json
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import refinenet_jax
 from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.__main__ import main
 from refinenet_jax.errors import UsageError
+from refinenet_jax.models.mobilenet import STAGES
 from refinenet_jax.weights import convert, recognise
 from refinenet_jax.weights.files import WeightsFile, read
 from refinenet_jax.weights.names import pytorch_name
@@ -99,6 +102,108 @@ def test_an_imagenet_trunk_is_told_and_its_classes_left(depth):
     arrays |= {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000, np.float32)}
     network = recognise.recognise(WeightsFile("safetensors", arrays, {}))
     assert (network.variant, network.trunk, network.num_classes) == (None, f"resnet{depth}", None)
+
+
+def _norm(module, channels):
+    shapes = {"weight": channels, "bias": channels, "running_mean": channels, "running_var": channels}
+    return {f"{module}.{leaf}": (count,) for leaf, count in shapes.items()} | {f"{module}.num_batches_tracked": ()}
+
+
+def _torchvision_mobilenet():
+    """Names and shapes of torchvision.models.mobilenet_v2().state_dict()."""
+    shapes = {"features.0.0.weight": (32, 3, 3, 3), **_norm("features.0.1", 32)}
+    shapes |= {"features.1.conv.0.0.weight": (32, 1, 3, 3), **_norm("features.1.conv.0.1", 32)}
+    shapes |= {"features.1.conv.1.weight": (16, 32, 1, 1), **_norm("features.1.conv.2", 16)}
+    widths = [16, 24, 24, *[32] * 3, *[64] * 4, *[96] * 3, *[160] * 3, 320]
+    for number, (width, features) in enumerate(itertools.pairwise(widths), start=2):
+        block, wide = f"features.{number}.conv", 6 * width
+        shapes |= {f"{block}.0.0.weight": (wide, width, 1, 1), **_norm(f"{block}.0.1", wide)}
+        shapes |= {f"{block}.1.0.weight": (wide, 1, 3, 3), **_norm(f"{block}.1.1", wide)}
+        shapes |= {f"{block}.2.weight": (features, wide, 1, 1), **_norm(f"{block}.3", features)}
+    shapes |= {"features.18.0.weight": (1280, 320, 1, 1), **_norm("features.18.1", 1280)}
+    return shapes | {"classifier.1.weight": (1000, 1280), "classifier.1.bias": (1000,)}
+
+
+def _timm_mobilenet():
+    """Names and shapes of timm.create_model('mobilenetv2_100').state_dict()."""
+    shapes = {"conv_stem.weight": (32, 3, 3, 3), **_norm("bn1", 32)}
+    shapes |= {"blocks.0.0.conv_dw.weight": (32, 1, 3, 3), **_norm("blocks.0.0.bn1", 32)}
+    shapes |= {"blocks.0.0.conv_pw.weight": (16, 32, 1, 1), **_norm("blocks.0.0.bn2", 16)}
+    width = 16
+    for stage, (features, count) in enumerate(((24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1)), start=1):
+        for number in range(count):
+            block, wide = f"blocks.{stage}.{number}", 6 * width
+            shapes |= {f"{block}.conv_pw.weight": (wide, width, 1, 1), **_norm(f"{block}.bn1", wide)}
+            shapes |= {f"{block}.conv_dw.weight": (wide, 1, 3, 3), **_norm(f"{block}.bn2", wide)}
+            shapes |= {f"{block}.conv_pwl.weight": (features, wide, 1, 1), **_norm(f"{block}.bn3", features)}
+            width = features
+    shapes |= {"conv_head.weight": (1280, 320, 1, 1), **_norm("bn2", 1280)}
+    return shapes | {"classifier.weight": (1000, 1280), "classifier.bias": (1000,)}
+
+
+MOBILENETS = {
+    # names and shapes, the last block's projection
+    "torchvision": (_torchvision_mobilenet(), "features.17.conv.2.weight"),
+    "timm": (_timm_mobilenet(), "blocks.6.0.conv_pwl.weight"),
+}
+
+
+@pytest.mark.parametrize("library", MOBILENETS)
+def test_a_mobilenet_of_another_library_is_a_trunk(library, tmp_path, capsys):
+    shapes, _ = MOBILENETS[library]
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+    path = tmp_path / "weights"
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    network = weights.network_in(path)
+    assert (network.variant, network.trunk, network.num_classes) == (None, "mobilenet_v2", None)
+    assert network.unused == tuple(arrays)[-8:]  # the last 1x1 convolution with its batch norm, the classifier
+    # The rest of our network, so that none of it has to be made.
+    rest = {name: array for name, array in _pytorch("rf_lw_mbv2", 2).items() if not name.startswith("layer")}
+    used = {name: network.arrays[name] for name in network.arrays if name not in network.unused}
+    variables = weights.load_weights(rest | used, models.create_model("rf_lw_mbv2", 2))
+    trunk, moments = variables["params"]["trunk"], variables["batch_stats"]["trunk"]
+    # Both list their layers in the order of the computation.
+    theirs = list(dict.fromkeys(name.rpartition(".")[0] for name in tuple(arrays)[:-8]))
+    ours = [("conv1",), ("bn1",)]
+    for stage, (_, _, blocks, _) in enumerate(STAGES, start=2):
+        for block, layer in itertools.product(range(1, blocks + 1), ("expand", "depthwise", "project")):
+            if (stage, layer) != (2, "expand"):
+                ours += [(f"stage{stage}_block{block}", name) for name in (layer, f"bn_{layer}")]
+    for place, module in zip(ours, theirs, strict=True):
+        for leaf, name in (("kernel", "weight"), ("scale", "weight"), ("bias", "bias")):
+            if leaf in _at(trunk, place):
+                value = _at(trunk, place)[leaf]
+                np.testing.assert_array_equal(
+                    value.transpose(3, 2, 0, 1) if value.ndim == 4 else value, arrays[f"{module}.{name}"]
+                )
+        if place[-1].startswith("bn"):
+            np.testing.assert_array_equal(_at(moments, place)["mean"], arrays[f"{module}.running_mean"])
+            np.testing.assert_array_equal(_at(moments, place)["var"], arrays[f"{module}.running_var"])
+    # The expansion that they leave out changes nothing.
+    first = trunk["stage2_block1"]
+    np.testing.assert_array_equal(first["expand"]["kernel"][0, 0], np.eye(32))
+    norm, x = nn.BatchNorm(use_running_average=True, epsilon=1e-5), rng.random(32, np.float32)
+    state = {"params": first["bn_expand"], "batch_stats": moments["stage2_block1"]["bn_expand"]}
+    np.testing.assert_allclose(norm.apply(state, x), x, rtol=1e-6)
+    assert main(["convert", str(path)]) == 0
+    assert f"a trunk alone\nunused    {', '.join(network.unused)}\n" in capsys.readouterr().out
+
+
+def _at(tree, place):
+    for key in place:
+        tree = tree[key]
+    return tree
+
+
+@pytest.mark.parametrize("library", MOBILENETS)
+def test_other_widths_and_networks_with_such_names_are_refused(library):
+    shapes, projection = MOBILENETS[library]
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays[projection] = np.zeros((320, 1152, 1, 1), np.float32)  # EfficientNet's
+    with pytest.raises(UsageError, match="no trunk that is known here"):
+        recognise.recognise(WeightsFile("npz", arrays, {}))
 
 
 @pytest.mark.parametrize(
