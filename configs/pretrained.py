@@ -16,8 +16,8 @@ small against the first:
      pixels, legs of ccp_skin void;
   2. 451 steps from the averaged weights of that, with the present mix and sizes (warmup_steps=50, cosine of 2,100 steps);
   3. the same run resumed up to step 1,501, with the scale of 1.0 and class weights (1.0, 0.7);
-  4. resumed to the end (cosine of 2,800 steps), with uneven light, the present class weights, objects that reach in from outside
-     of the crop, and the pictures of UNCERTAIN void.
+  4. resumed to the end (cosine of 2,800 steps), with uneven light, the present class weights, objects that reach in from
+     outside of the crop, and the pictures of UNCERTAIN void.
 """
 
 from ml_collections import ConfigDict
