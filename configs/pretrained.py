@@ -19,8 +19,8 @@ small against the first:
   4. resumed to its end (cosine of 2,800 steps), with uneven light, the present class weights, objects that reach in from
      outside of the crop, and the pictures of UNCERTAIN void;
   5. 560 steps from the averaged weights of that (warmup_steps=30, learning_rate=5e-4), with more of the pictures with forearms
-     (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9 instead of 0.8, more
-     bare forearms, and hair on them.
+     (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9 instead of 0.8,
+     more bare forearms, and hair on them.
 """
 
 from ml_collections import ConfigDict
@@ -78,7 +78,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.loss_resolution = "labels"
 
     config.batch_size = 6
-    config.num_steps = 3400
+    config.num_steps = 3900
     config.ema_decay = 0.998
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4
