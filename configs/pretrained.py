@@ -21,8 +21,8 @@ small against the first:
   5. 560 steps from the averaged weights of that (warmup_steps=30, learning_rate=5e-4), with more of the pictures with forearms
      (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9 instead of 0.8,
      more bare forearms, and hair on them.
-Last, the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6 on: crops show more
-of hands than pictures do. On the development video that raises hand IoU from 0.796 to 0.804.
+Last, the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6 on: crops show
+more of hands than pictures do. On the development video that raises hand IoU from 0.796 to 0.804.
 """
 
 from ml_collections import ConfigDict
