@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     config.augment.color_cast = 0.0
     config.augment.motion_blur = 0.0
     config.augment.jpeg = 0.0
+    config.augment.uneven_light = 0.0
 
     config.paste = ConfigDict()  # objects cut out of examples and pasted on others, see data/paste.py
     config.paste.sources = ()  # ((name, weight), ...) as data.mix; empty for no pasting

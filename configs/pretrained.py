@@ -10,11 +10,19 @@ launch/pretrained_data.py names, and a MobileNet-v2 trunk (docs/weights: any fil
 
 All choices were made on the video CHESS_COURTYARD_B_T, which the second last line writes to data/pretrained/development.
 
-The packaged weights came in three stages, for the recipe was found on the way; the config is that of the last:
+The packaged weights came in five stages, for the recipe was found on the way; the config is that of the last, whose changes are
+small against the first:
   1. 501 steps from the trunk (cosine of 2,900 steps), with less of tabletop (0.8) and gtea_pseudo (0.7), pastes of 20 to 190
-     pixels, legs of ccp_skin void, no scale of 1.0 and no class weights;
-  2. 451 steps from the averaged weights of that, with the present mix and pastes (warmup_steps=50, cosine of 2,100 steps);
-  3. the same run resumed to its end, with the scale of 1.0 and the class weights.
+     pixels, legs of ccp_skin void;
+  2. 451 steps from the averaged weights of that, with the present mix and sizes (warmup_steps=50, cosine of 2,100 steps);
+  3. the same run resumed up to step 1,501, with the scale of 1.0 and class weights (1.0, 0.7);
+  4. resumed to its end (cosine of 2,800 steps), with uneven light, the present class weights, objects that reach in from
+     outside of the crop, and the pictures of UNCERTAIN void;
+  5. 560 steps from the averaged weights of that (warmup_steps=30, learning_rate=5e-4), with more of the pictures with forearms
+     (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9 instead of 0.8,
+     more bare forearms, and hair on them.
+Last, the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6 on: crops show
+more of hands than pictures do. On the development video that raises hand IoU from 0.796 to 0.804.
 """
 
 from ml_collections import ConfigDict
@@ -35,11 +43,11 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
         (f"{_FOLDER}/ccp_skin", 3.0),
         (f"{_FOLDER}/senz3d_reg", 1.2),
         ("synthetic_hands/tabletop", 1.5),
-        (f"{_FOLDER}/gtea_pseudo", 0.9),
-        (f"{_FOLDER}/hgr_piv", 1.0),
-        (f"{_FOLDER}/tshirt_pseudo", 0.4),
-        (f"{_FOLDER}/minghuam79", 0.4),
-        (f"{_FOLDER}/wong_coco_hands", 0.3),
+        (f"{_FOLDER}/gtea_pseudo", 1.4),
+        (f"{_FOLDER}/hgr_piv", 1.6),
+        (f"{_FOLDER}/tshirt_pseudo", 0.8),
+        (f"{_FOLDER}/minghuam79", 1.0),
+        (f"{_FOLDER}/wong_coco_hands", 0.4),
         (f"{_FOLDER}/ksu_arsl30", 0.3),
         (f"{_FOLDER}/ut_hrc10", 0.3),
     )
@@ -53,7 +61,7 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.paste.count = 3
     config.paste.size = (24, 200)
     config.paste.light = 0.4
-    config.paste.arm = 0.8
+    config.paste.arm = 0.9
 
     # Tested at a longest side of 448, which is 0.35 here.
     config.augment.crop_size = 224
@@ -65,13 +73,14 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.blur = 0.15
     config.augment.motion_blur = 0.15
     config.augment.jpeg = 0.3
+    config.augment.uneven_light = 0.8
     config.evaluate.longest_side = 448
     config.evaluate.scales = (1.0,)
-    config.loss.class_weights = (1.0, 0.7)  # crops are centered on hands, so they show more of them than pictures do
+    config.loss.class_weights = (1.0, 0.55)  # crops are centered on hands, so they show more of them than pictures do
     config.loss_resolution = "labels"
 
     config.batch_size = 6
-    config.num_steps = 3400
+    config.num_steps = 3900
     config.ema_decay = 0.998
     config.optimizer.name = "adamw"
     config.optimizer.weight_decay = 1e-4

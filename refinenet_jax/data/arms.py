@@ -33,8 +33,8 @@ def add_arm(
     wrist = (columns[-1] - columns[0] + 1) / 2
     length = int(height * rng.uniform(0.8, 3.0)) + 2
     overlap = int(rng.uniform(0.0, 0.15) * height) if rng.random() < 0.5 else 0  # of a sleeve over the hand
-    # Where the sleeve begins, in rows below the wrist; a third of the arms are bare.
-    sleeve_from = -overlap if rng.random() < 0.4 else length * rng.uniform(0.15, 1.7)
+    # Where the sleeve begins, in rows below the wrist; a good third of the arms are bare.
+    sleeve_from = -overlap if rng.random() < 0.25 else length * rng.uniform(0.15, 2.0)
     margin = int(width + length / 2)
     down = np.arange(-overlap, length)[:, None].astype(np.float32)
     sideways = np.arange(-margin, width + margin)[None]
@@ -62,12 +62,15 @@ def add_arm(
 
 
 def _skin(pixels: np.ndarray, columns: np.ndarray, across: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colors [h, w, 3] of a bare forearm: those along the wrist, from side to side, under an uneven light."""
+    """Colors [h, w, 3] of a bare forearm: those along the wrist, from side to side, in uneven light, with some hair."""
     rows = pixels[-max(2, len(pixels) // 20) :, columns[0] : columns[-1] + 1].mean(0)
     few = cv2.resize(rows[None].astype(np.float32), (6, 1), interpolation=cv2.INTER_AREA)[0]
     places = np.linspace(-1, 1, len(few))
     color = np.stack([np.interp(across, places, few[:, channel]) for channel in range(3)], -1)
-    return color * (1 + _unevenness(across.shape, 0.08, rng))
+    hair = _unevenness(
+        across.shape, rng.uniform(0, 0.1), rng, cells=(across.shape[0] // 2 + 1, across.shape[1] // 3 + 1)
+    )
+    return color * (1 + _unevenness(across.shape, 0.12, rng) + hair)
 
 
 def _cloth(across: np.ndarray, down: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -82,7 +85,9 @@ def _cloth(across: np.ndarray, down: np.ndarray, rng: np.random.Generator) -> np
     return color * shade[..., None] * (1 + _unevenness(across.shape, 0.15, rng))
 
 
-def _unevenness(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise [h, w, 1]."""
-    coarse = rng.normal(0, strength, (6, 5)).astype(np.float32)
+def _unevenness(
+    shape: tuple[int, int], strength: float, rng: np.random.Generator, cells: tuple[int, int] = (6, 5)
+) -> np.ndarray:
+    """Noise [h, w, 1], smooth between so many cells."""
+    coarse = rng.normal(0, strength, cells).astype(np.float32)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)[..., None]

@@ -31,6 +31,8 @@ class Augmentation:
       color_cast: each of red, green and blue is multiplied by up to 1 +- this; 0 is off.
       motion_blur: probability of a blur along a line of 3 to 15 pixels in a random direction; 0 is off.
       jpeg: probability of compression as JPEG with a quality of 15 to 75; 0 is off.
+      uneven_light: brightness is multiplied by a smooth random field between 2^-this and 2^this, so that parts lie in shadow
+        and parts are overexposed; 0 is off.
     """
 
     crop_size: int | tuple[int, int] = 400
@@ -44,6 +46,7 @@ class Augmentation:
     color_cast: float = 0.0
     motion_blur: float = 0.0
     jpeg: float = 0.0
+    uneven_light: float = 0.0
 
     def __post_init__(self):
         if min(self.shape) < 1:
@@ -58,7 +61,7 @@ class Augmentation:
             raise UsageError(
                 f"longest_side={self.longest_side} must be at least 1 pixel with short_edge=(), or 0; not both"
             )
-        for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg"):
+        for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg", "uneven_light"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be from 0 to 1")
 
@@ -89,7 +92,7 @@ class Augmentation:
           Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Where the picture does not reach, the image has
           MEAN_COLOUR and the mask 255.
         """
-        draws = rng.random(18)
+        draws = rng.random(27)
         scaled = self._scaled_size(mask.shape, draws[0])
         if self.crop == "class_centred":
             centre = _class_centre(mask, *draws[1:3])
@@ -127,6 +130,8 @@ class Augmentation:
             image = _jitter(image, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
         if self.color_cast:
             image = cv2.transform(image, np.diag(1 + self.color_cast * (2 * draws[11:14] - 1)))
+        if self.uneven_light:
+            image = _uneven_light(image, self.uneven_light * (2 * draws[18:27] - 1))
         if draws[9] < self.blur:
             image = cv2.GaussianBlur(image, (0, 0), 0.5 + 1.5 * draws[10])
         if draws[14] < self.motion_blur:
@@ -195,6 +200,13 @@ def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: f
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA))
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
     return cv2.transform(image, np.hstack([linear, offset]))
+
+
+def _uneven_light(image: np.ndarray, exposures: np.ndarray) -> np.ndarray:
+    """Multiplies by 2 to the power of nine exposures, on a grid over the picture and smooth in between."""
+    height, width = image.shape[:2]
+    field = cv2.resize(exposures.reshape(3, 3).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image * np.exp2(field)[..., None], 0, 255).astype(np.uint8)
 
 
 def _motion_blur(image: np.ndarray, length: float, angle: float) -> np.ndarray:

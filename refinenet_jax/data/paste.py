@@ -12,6 +12,7 @@ from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
 _MAX_ENLARGEMENT = 1.5  # of a cut-out, beyond which it would look blurred
+_BEYOND = 0.2  # of the crop's size: how far outside of it the center of an object may lie
 _MIN_AREA = 64  # pixels of a cut-out
 
 
@@ -74,7 +75,7 @@ class CopyPaste:
             example = source[int(rng.integers(len(source)))]
             cut = cut_out(example["image"], example["mask"], rng)
             angle, softness = rng.uniform(-self.rotation, self.rotation), rng.uniform(0.3, 1.0)
-            center = rng.random(2) * mask.shape[::-1]
+            center = rng.uniform(-_BEYOND, 1 + _BEYOND, 2) * mask.shape[::-1]
             if cut is not None:
                 _put(image, mask, *self._vary(*cut, rng, flip_pairs), angle, center, softness)
         return image, mask

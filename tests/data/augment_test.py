@@ -277,6 +277,15 @@ def test_jpeg_happens_as_often_as_asked():
     assert 40 < changed < 80
 
 
+def test_uneven_light_is_smooth_and_within_bounds():
+    image, mask = np.full((64, 64, 3), 60, np.uint8), np.zeros((64, 64), np.uint8)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, uneven_light=1.0)
+    for seed in range(20):
+        out = augmentation(image, mask, np.random.default_rng(seed))[0].astype(int)
+        assert 20 <= out.min() < out.max() <= 160  # cubic interpolation overshoots a little
+        assert max(np.abs(np.diff(out, axis=axis)).max() for axis in (0, 1)) < 8
+
+
 def test_objects_are_pasted_before_the_colors_change():
     """A paste that paints all red: the color that comes out is red, jittered."""
     image, mask = _noise(64, 64)
@@ -306,6 +315,7 @@ def test_objects_are_pasted_before_the_colors_change():
         {"color_cast": 1.5},
         {"motion_blur": 2},
         {"jpeg": -1},
+        {"uneven_light": 3},
         {"longest_side": -1, "short_edge": ()},
         {"longest_side": 640},
     ],
