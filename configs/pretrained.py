@@ -1,7 +1,7 @@
 """The network that comes with the package: hands in real pictures, from a trunk trained on Open Images.
 
 Needs the 100 frames of EgoHands' training video CARDS_LIVINGROOM_B_T (or all of EgoHands), the folders of hand pictures that
-launch/pretrained_data.py names, and a MobileNet-v2 trunk (docs/weights: any file that `refinenet-jax convert` knows as one).
+launch/pretrained_data.py names, and a MobileNet-v2 trunk (any file that `refinenet-jax convert` reports as one).
 
   tfds build tfds_builders/egohands --config=hands_available --file_format=array_record --manual_dir=EGOHANDS
   tfds build tfds_builders/synthetic_hands --config=tabletop --file_format=array_record
