@@ -20,7 +20,7 @@ import tiny
 from refinenet_jax import parallel
 from refinenet_jax.checkpoint import Checkpoints, load_model, write_description
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation.evaluate import make_evaluate
+from refinenet_jax.evaluation import evaluate
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import step
 
@@ -242,11 +242,11 @@ def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
     model, optimizer = tiny.Tiny(3, "synchronised"), optax.sgd(0.2, momentum=0.9)
     pictures = tiny.Pictures(SIZES)
     share = slice(jax.process_index() * 8 // jax.process_count(), (jax.process_index() + 1) * 8 // jax.process_count())
-    evaluate = make_evaluate(Segmenter(model, {}, tiny.SQUARES.class_names))
+    segmenter = Segmenter(model, {}, tiny.SQUARES.class_names)
     for kind in parallel.KINDS:
         state = step.create_state(jax.tree.map(jnp.asarray, tiny.variables()), optimizer)
         state = parallel.replicate(state)
-        results[f"{kind} counts"] = evaluate(state.variables, pictures, 4)
+        results[f"{kind} counts"] = evaluate.count(segmenter.with_variables(state.variables), pictures, 4)
         run = parallel.parallel_step(partial(step.train_step, model=model, optimizer=optimizer, seed=0), kind)
         batches = ({key: array[share] for key, array in tiny.batch(seed=number).items()} for number in range(3))
         for number, (batch, _) in enumerate(parallel.prefetch(batches, kind)):
@@ -262,7 +262,7 @@ def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
         _, variables = load_model(folder / kind)
         for saved, leaf in zip(jax.tree.leaves(variables), jax.tree.leaves(state.variables), strict=True):
             np.testing.assert_array_equal(np.asarray(saved), np.asarray(leaf))
-    results["counts after restoring"] = evaluate(variables, pictures, 4)
+    results["counts after restoring"] = evaluate.count(segmenter.with_variables(variables), pictures, 4)
     return results
 
 
