@@ -208,8 +208,7 @@ def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def on_local_devices(tree: Any) -> Any:
     """Puts arrays whole on every device of this process, where `parallel_map` takes them without a copy."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
 
 
 def share(total: int) -> range:
@@ -273,6 +272,10 @@ def _mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def _local_mesh() -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
 def _stack_by_device(tree: Any) -> Any:
     """[b, ...] -> [local devices, b / local devices, ...]."""
     devices = jax.local_device_count()
@@ -285,8 +288,7 @@ def _to_devices(batch: dict, kind: str) -> dict[str, jax.Array]:
     if all(isinstance(array, jax.Array) for array in numbers.values()):
         return numbers
     if kind == "pmap":
-        mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-        return jax.device_put(_stack_by_device(numbers), NamedSharding(mesh, PartitionSpec(AXIS)))
+        return jax.device_put(_stack_by_device(numbers), NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
     split = NamedSharding(_mesh(), PartitionSpec(AXIS))
     return {key: jax.make_array_from_process_local_data(split, array) for key, array in numbers.items()}
 

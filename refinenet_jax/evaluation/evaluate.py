@@ -90,13 +90,13 @@ def score(
             sinks.append(store.add)
         return lambda name, mask: [sink(name, mask) for sink in sinks]
 
-    mine = parallel.share(len(source))
+    mine, keep_strict = parallel.share(len(source)), keep("strict")
     with Collector(source.info, len(source)) as collector:
         try:
             with progress_bar("evaluating", len(mine)) as bar:
                 for (index, example), result in _segment(segmenter, source, mine, options.batch_size):
                     collector.add(index, example, result.mask, probabilities=result.scores)
-                    keep("strict")(example["id"], result.mask)
+                    keep_strict(example["id"], result.mask)
                     bar.update()
         except UsageError as error:
             refused = error

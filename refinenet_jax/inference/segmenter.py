@@ -212,9 +212,9 @@ class Segmenter:
     def _segment(self, group: Sequence[tuple[Any, Prepared]], rows: int) -> Iterator[tuple[Any, Segmentation]]:
         """Results of images of one canvas, at most `rows`."""
         if group:
-            canvases = np.stack([prepared.canvas for _, prepared in group])
-            filling = np.repeat(canvases[-1:], rows - len(group), axis=0)
-            scores = self.programs(self.variables, np.concatenate([canvases, filling]))
+            canvases = [prepared.canvas for _, prepared in group]
+            filling = canvases[-1:] * (rows - len(canvases))
+            scores = self.programs(self.variables, np.stack(canvases + filling))
             for (key, prepared), of_image in zip(group, scores, strict=False):
                 yield key, self.finish(prepared, of_image)
 
