@@ -96,6 +96,6 @@ def get_config() -> ConfigDict:
     config.evaluate.longest_side = 0  # that pictures are brought to before the scales; 0 leaves them as they are
     config.evaluate.flip = False
     config.evaluate.batch_size = 0  # images at a time; 0 for one on each CPU device, eight on each GPU or TPU
-    config.evaluate.crf = ""  # parameters of the dense CRF, as `refinenet-jax tune-crf` writes them; empty for none
+    config.evaluate.crf = ""  # dense CRF: "default" or "bilateral_weight=5,iterations=4"; empty for none
     config.evaluate.protocols = ("strict", "seed")  # of --job=evaluate: strict | cvpr18 (a second pass) | seed
     return config

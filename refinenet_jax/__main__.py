@@ -24,14 +24,13 @@ COMMANDS = {
         "write a trained network as ONNX, TFLite, SavedModel or StableHLO, compared with it",
     ),
     "predict": (
-        "inference.predict",
+        "inference.predict.command",
         "find hands in pictures, videos and from a camera: masks, overlays, polygons, tables",
     ),
     "serve": (
         "inference.serve.command",
         "a web page that finds hands in pictures, clips and a webcam, and a JSON API",
     ),
-    "tune-crf": ("evaluation.tune_crf", "find the dense CRF's parameters that serve a network best"),
     "verify": ("verify", "report whether the checkpoints in a folder are what was written"),
 }
 

@@ -14,7 +14,7 @@ HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "pycocotools", "
         ("import refinenet_jax", (*HEAVY, "jax", "flax", "cv2")),
         ("from refinenet_jax import Segmenter, load, create_model, UsageError", HEAVY),
         ("from refinenet_jax import *", HEAVY),
-        ("import refinenet_jax.inference.predict", HEAVY[:4]),
+        ("import refinenet_jax.inference.predict.command", HEAVY[:4]),
     ],
 )
 def test_imports_are_light(code, absent):

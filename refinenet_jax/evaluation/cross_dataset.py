@@ -20,11 +20,12 @@ from refinenet_jax.data.folders.folder import FolderSource
 from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.data.sources import TfdsSource, check_masks, open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import cross_report, label_policies, protocols
-from refinenet_jax.evaluation.cross_report import Cell
+from refinenet_jax.evaluation import label_policies, protocols
 from refinenet_jax.evaluation.evaluate import score
-from refinenet_jax.evaluation.report import write_metrics
-from refinenet_jax.inference.crf import read_parameters
+from refinenet_jax.evaluation.report import cross_report
+from refinenet_jax.evaluation.report.cross_report import Cell
+from refinenet_jax.evaluation.report.report import write_metrics
+from refinenet_jax.inference.crf import parse_parameters
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
 
@@ -91,7 +92,7 @@ def cross_evaluate(
                     scales=options.scales,
                     longest_side=options.longest_side,
                     flip=options.flip,
-                    crf=read_parameters(options.crf) if options.crf else None,
+                    crf=parse_parameters(options.crf) if options.crf else None,
                 )
                 say(f"{title} ...")
                 entry = {"key": key, **_score(segmenter, source, mappings[network.path, name], options)}
@@ -148,7 +149,7 @@ def _key(network: _Network, dataset: list[str], options: ConfigDict, policy: str
         "scales": list(options.scales),
         "longest_side": options.longest_side,
         "flip": options.flip,
-        "crf": dataclasses.asdict(read_parameters(options.crf)) if options.crf else None,
+        "crf": dataclasses.asdict(parse_parameters(options.crf)) if options.crf else None,
         "protocols": sorted(options.protocols),
         "policy": policy,
     }

@@ -13,7 +13,8 @@ from refinenet_jax.data.examples import Source
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.data.sources import check_masks, open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import corruptions, cvpr18, metrics, predictions, protocols, results
+from refinenet_jax.evaluation import cvpr18, metrics, predictions, protocols, results
+from refinenet_jax.evaluation.analysis import corruptions
 from refinenet_jax.evaluation.mask_store import MaskStore
 from refinenet_jax.evaluation.scores import Collector, Scores
 from refinenet_jax.inference import crf
@@ -133,7 +134,7 @@ def evaluate_checkpoint(
     options = config.evaluate
     protocols.check(options.protocols)
     source = open_source(config.data.name, options.split, config.data.dir)
-    parameters = crf.read_parameters(options.crf) if options.crf else None
+    parameters = crf.parse_parameters(options.crf) if options.crf else None
     segmenter = Segmenter.from_checkpoint(
         directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from refinenet_jax.errors import UsageError, require
-from refinenet_jax.evaluation import bootstrap, boundary, calibration, metrics
+from refinenet_jax.evaluation import bootstrap, boundary, metrics
+from refinenet_jax.evaluation.analysis import calibration
 from refinenet_jax.evaluation.cvpr18 import dataset_of
 from refinenet_jax.evaluation.metrics import mean, number
 from refinenet_jax.evaluation.scores import Scores

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from refinenet_jax import parallel
 from refinenet_jax.data.examples import Source
-from refinenet_jax.evaluation import evaluation_report, flicker, gallery, metrics, protocols, report
+from refinenet_jax.evaluation import metrics, protocols
+from refinenet_jax.evaluation.analysis import flicker
+from refinenet_jax.evaluation.report import evaluation_report, gallery, report
 from refinenet_jax.evaluation.scores import Scores
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from refinenet_jax import parallel
 from refinenet_jax.data.examples import DatasetInfo
-from refinenet_jax.evaluation import attributes, boundary, calibration, metrics
+from refinenet_jax.evaluation import boundary, metrics
+from refinenet_jax.evaluation.analysis import attributes, calibration
 
 
 @dataclass(frozen=True)

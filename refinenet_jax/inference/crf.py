@@ -6,10 +6,7 @@ has an edge, and takes specks away.
 """
 
 import dataclasses
-import json
-import os
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +18,6 @@ from refinenet_jax.inference import crf_lattice
 
 _CLIP = 1e-5  # least probability a network is believed, as pydensecrf's unary_from_softmax has it
 _REACH = 4.0  # standard deviations at which the smoothness kernel may end: what is beyond weighs less than 1e-4 of it
-_FILE_LIMIT = 2**16  # bytes of a file of parameters
 _PIXEL_LIMIT = 2**25  # 0.9 kB are needed for each
 # Least and largest value of every parameter.
 _RANGES = {
@@ -40,7 +36,7 @@ class CrfParameters:
 
     The defaults are those of DeepLab v2 with ResNet-101 (Chen et al., TPAMI 2018), as its scripts have them for PASCAL VOC:
     bi_w 4, bi_x_std 67, bi_r_std 3, pos_w 3, pos_x_std 1, 10 iterations. Those with which RefineNet's authors and the CVPR 2018
-    study of hands tried a dense CRF are not known here. `refinenet-jax tune-crf` finds what serves a network and a dataset.
+    study of hands tried a dense CRF are not known here.
 
     Attributes:
       bilateral_weight: of the kernel over position and colour, from 0 to 10,000.
@@ -106,35 +102,21 @@ def crf(image: np.ndarray, probabilities: np.ndarray, parameters: CrfParameters 
     return np.asarray(_mean_field(image, np.asarray(probabilities, np.float32), numbers, radius))
 
 
-def read_parameters(path: str | os.PathLike) -> CrfParameters:
-    """The parameters in a JSON file that `write_parameters` wrote; what it lacks has its default.
+def parse_parameters(text: str) -> CrfParameters:
+    """Parses "default", or "bilateral_weight=5,iterations=4" as from a command line; the others keep their defaults.
 
     Raises:
-      UsageError: no such file, or something else is in it.
+      UsageError: an unknown name, or a value that is no number or out of range.
     """
-    path = Path(path)
-    cure = "Write it with `refinenet-jax tune-crf`."
-    try:
-        values = json.loads(path.read_text()) if path.stat().st_size <= _FILE_LIMIT else None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}). {cure}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no JSON file ({error}). {cure}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold a JSON object with some of {', '.join(_RANGES)}, and no more. {cure}")
-    try:
-        return CrfParameters(**{require(name, _RANGES, "CRF parameter"): value for name, value in values.items()})
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def write_parameters(path: str | os.PathLike, parameters: CrfParameters) -> None:
-    """Writes the parameters as a JSON object; a file that is there is replaced, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = path.with_name(path.name + ".partial")
-    partial_file.write_text(json.dumps(dataclasses.asdict(parameters), indent=2) + "\n")
-    partial_file.replace(path)
+    values = {}
+    for item in text.split(",") if text != "default" else ():
+        name, _, value = (part.strip() for part in item.partition("="))
+        require(name, _RANGES, "CRF parameter")
+        try:
+            values[name] = int(value) if name == "iterations" else float(value)
+        except ValueError:
+            raise UsageError(f"CRF parameter {name}={value!r} is not a number. Write {name}=5, for example.") from None
+    return CrfParameters(**values)
 
 
 @partial(jax.jit, static_argnames="radius")

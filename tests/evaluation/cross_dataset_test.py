@@ -13,8 +13,9 @@ import tiny
 from configs import common
 from refinenet_jax import checkpoint, models
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import cross_dataset, cross_report, metrics
-from refinenet_jax.evaluation.cross_report import Cell
+from refinenet_jax.evaluation import cross_dataset, metrics
+from refinenet_jax.evaluation.report import cross_report
+from refinenet_jax.evaluation.report.cross_report import Cell
 from refinenet_jax.inference.segmenter import Segmenter
 
 SIDES, ARM = ("background", "left hand", "right hand"), ("background", "hand and arm")

@@ -22,16 +22,8 @@ from configs import common
 from refinenet_jax import checkpoint, models, parallel
 from refinenet_jax.data.examples import VOID, DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import (
-    attributes,
-    boundary,
-    corruptions,
-    cvpr18,
-    evaluate,
-    metrics,
-    predictions,
-    protocols,
-)
+from refinenet_jax.evaluation import boundary, cvpr18, evaluate, metrics, predictions, protocols
+from refinenet_jax.evaluation.analysis import attributes, corruptions
 from refinenet_jax.inference.crf import CrfParameters
 from refinenet_jax.inference.segmenter import Segmenter
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import calibration, protocols
+from refinenet_jax.evaluation import protocols
+from refinenet_jax.evaluation.analysis import calibration
 from refinenet_jax.evaluation.scores import Scores
 
 # Confusions [[true negative, false positive], [false negative, true positive]] of 100 pixels each.

@@ -11,7 +11,7 @@ from refinenet_jax import visualize
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.sources import open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.sources import find_images
+from refinenet_jax.inference.predict.sources import find_images
 
 Picture = tuple[np.ndarray, np.ndarray | None]  # uint8 [h, w, 3]; truth, uint8 [h, w], if it is known
 

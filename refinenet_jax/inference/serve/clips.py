@@ -12,13 +12,14 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import video, video_writer
+from refinenet_jax.inference.predict.sources import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve.limits import Limits
 from refinenet_jax.inference.serve.pictures import classes
-from refinenet_jax.inference.sources import Item
-from refinenet_jax.inference.video_reader import VideoReader
+from refinenet_jax.inference.video import predict as video
+from refinenet_jax.inference.video import writer as video_writer
+from refinenet_jax.inference.video.reader import VideoReader
 
 NAME = "clip"  # of the upload in its folder, whatever the client calls it
 _KINDS = ("overlays", "frames")

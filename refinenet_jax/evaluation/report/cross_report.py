@@ -1,0 +1,166 @@
+"""The matrix of checkpoints and datasets as a table for the terminal, CSV, heat maps and a page, beside the published one."""
+
+import csv
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refinenet_jax import page, plots
+from refinenet_jax.evaluation.cvpr18 import dataset_of
+from refinenet_jax.evaluation.report import figures, published
+from refinenet_jax.evaluation.report.report import WIDTH
+
+NAME = "cross_dataset"
+# Protocol, figure, and how it is called.
+MEASURES = (
+    ("cvpr18", "per_image_iou", "cvpr18: hand IoU, mean per image"),
+    ("strict", "per_image_iou", "strict: hand IoU, mean per image"),
+    ("strict", "hand_iou", "strict: hand IoU, all pixels"),
+    ("seed", "mean_iou", "seed: mean IoU"),
+)
+PUBLISHED = "published (Urooj and Borji, CVPR 2018; RefineNet-Res101; compare cvpr18)"
+_LABEL = 26  # characters of a row's name
+
+
+class Cell(NamedTuple):
+    """A network on a dataset.
+
+    Attributes:
+      checkpoint: its path.
+      trained_on: the dataset, '' where it is not told.
+      dataset: that it was tested on.
+      entry: `protocols.figures`.
+    """
+
+    checkpoint: str
+    trained_on: str
+    dataset: str
+    entry: Mapping
+
+
+def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
+    """A matrix for each of MEASURES that was asked for; second, beside the one to compare with, the published one."""
+    checkpoints, datasets = (list(dict.fromkeys(cell[i] for cell in cells)) for i in (0, 2))
+    labels = _row_labels(cells)
+    result = []
+    for protocol, key, title in MEASURES:
+        values = {
+            (cell.checkpoint, cell.dataset): cell.entry[protocol][key] for cell in cells if protocol in cell.entry
+        }
+        if values:
+            rows = [[values.get((row, column)) for column in datasets] for row in checkpoints]
+            result.append(_matrix(title, [labels[row] for row in checkpoints], datasets, rows))
+    known = list(dict.fromkeys(name for name in map(dataset_of, datasets) if name in published.MATRIX))
+    if known:
+        rows = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
+        columns = [published.DATASETS[name] for name in known]
+        values = np.array([[score.value for score in row] for row in rows])
+        texts = [[score.text for score in row] for row in rows]
+        result.insert(1, figures.Cells(PUBLISHED, list(published.DATASETS.values()), columns, values, texts))
+    return result
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """The matrices, trained on down and tested on across, in lines of at most WIDTH columns."""
+    return "\n".join(line for matrix in matrices(cells) for line in _lines(matrix)).rstrip()
+
+
+def write(workdir: Path, cells: Sequence[Cell], split: str) -> list[Path]:
+    """Writes cross_dataset.csv and .html, and each heat map into figures/; returns the paths of the first two.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    paths = [workdir / f"{NAME}.csv", workdir / f"{NAME}.html"]
+    with paths[0].open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note"]
+        )
+        writer.writerows(_rows(cells))
+    drawn = matrices(cells)
+    maps = []
+    for matrix in drawn:
+        name = f"{NAME}_{re.sub('[^a-z0-9]+', '_', matrix.title.partition('(')[0].lower()).strip('_')}"
+        maps.append(page.figure(matrix.title, plots.write(figures.matrix(matrix), workdir / "figures", name)))
+    told = [page.figure(matrix.title, _table(matrix)) for matrix in drawn]
+    about = "Down: the checkpoint, and what it was trained on. Across: the dataset it was tested on."
+    sections = (
+        ("Heat maps", page.paragraph(about) + page.panels(maps, "panels wide")),
+        ("Figures", "".join(told)),
+    )
+    note = f"split {split}; ~ marks published scores whose last digit is doubtful"
+    paths[1].write_text(page.page("Across datasets", note, sections), encoding="utf-8")
+    return paths
+
+
+def _rows(cells: Sequence[Cell]) -> Iterator[list]:
+    """Every figure in a row of its own, the published ones of the same datasets below."""
+    for cell in cells:
+        for protocol, key, title in MEASURES:
+            if protocol in cell.entry:
+                ends = cell.entry.get("intervals", {}).get(key) if protocol == "strict" else None
+                images = cell.entry[protocol].get("images", "")
+                value = cell.entry[protocol][key]
+                yield [
+                    "measured",
+                    cell.checkpoint,
+                    cell.trained_on,
+                    cell.dataset,
+                    images,
+                    title,
+                    value,
+                    *(ends or ("", "")),
+                    "",
+                ]
+    known = {dataset_of(cell.dataset) for cell in cells}
+    for trained_on, scores in published.MATRIX.items():
+        for dataset, score in scores.items():
+            if dataset in known:
+                note = "last digit doubtful" if score.doubtful else ""
+                yield [PUBLISHED, "", trained_on, dataset, "", "hand IoU, mean per image", score.value, "", "", note]
+
+
+def _matrix(title: str, rows: list[str], columns: list[str], values: list[list[float | None]]) -> figures.Cells:
+    numbers = np.array([[math.nan if value is None else value for value in row] for row in values], float)
+    return figures.Cells(title, rows, columns, numbers, [[page.fraction(value) for value in row] for row in values])
+
+
+def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
+    """Checkpoint -> what it was trained on, else its last folder, else its path: the first that tells all apart; cut at the
+    front."""
+    choices = [
+        {cell.checkpoint: cell.trained_on for cell in cells},
+        {cell.checkpoint: Path(cell.checkpoint).name for cell in cells},
+        {cell.checkpoint: cell.checkpoint for cell in cells},
+    ]
+    labels = next(names for names in choices if all(names.values()) and len(set(names.values())) == len(names))
+    return {path: label if len(label) <= _LABEL else f"...{label[3 - _LABEL :]}" for path, label in labels.items()}
+
+
+def _lines(matrix: figures.Cells) -> Iterator[str]:
+    """A matrix in as many blocks of columns as it needs."""
+    yield from textwrap.wrap(matrix.title, WIDTH)
+    width = max(map(len, matrix.rows))
+    across = [max(len(name), 6) + 2 for name in matrix.columns]
+    first = 0
+    while first < len(across):
+        last = first + 1
+        while last < len(across) and width + sum(across[first : last + 1]) <= WIDTH:
+            last += 1
+        block = range(first, last)
+        yield " " * width + "".join(f"{matrix.columns[j]:>{across[j]}}" for j in block)
+        for name, texts in zip(matrix.rows, matrix.texts, strict=True):
+            yield f"{name:<{width}}" + "".join(f"{texts[j]:>{across[j]}}" for j in block)
+        yield ""
+        first = last
+
+
+def _table(matrix: figures.Cells) -> str:
+    rows = [[name, *texts] for name, texts in zip(matrix.rows, matrix.texts, strict=True)]
+    return page.table("scores", ["", *matrix.columns], rows)

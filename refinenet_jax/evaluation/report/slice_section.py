@@ -1,0 +1,113 @@
+"""The slices of a report: findings in sentences, a panel with intervals for each attribute, and a table of all."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from refinenet_jax import page, plots
+from refinenet_jax.evaluation import bootstrap
+from refinenet_jax.evaluation.analysis import slices
+from refinenet_jax.evaluation.analysis.attributes import ATTRIBUTES
+from refinenet_jax.evaluation.report import figures, published
+from refinenet_jax.evaluation.report.figures import Estimate
+from refinenet_jax.evaluation.scores import Scores
+
+
+def findings(cuts: Sequence[slices.Slice]) -> str:
+    """The clear drops in sentences, and what makes one clear."""
+    found = slices.findings(cuts)
+    told = page.points(found) if found else page.points(["No drop is clearer than chance would make."])
+    return told + page.paragraph(slices.TEST)
+
+
+def section(cuts: Sequence[slices.Slice], scores: Scores, dataset: str, whole: Estimate, folder: Path) -> str:
+    """A panel for each attribute, and a table of all; single videos have a section of their own.
+
+    Args:
+      cuts: of `slices.slices`.
+      scores: that they are cut from.
+      dataset: its name, such as 'egohands/hands'.
+      whole: hand IoU of the whole set.
+      folder: where the figures are written, too.
+    """
+    cuts = [cut for cut in cuts if cut.attribute != "video"]
+    if not cuts:
+        return ""
+    ranges = [bootstrap.intervals(scores.subset(cut.indices))["hand_iou"] for cut in cuts]
+    span = _span([whole.value, *(cut.figures["hand_iou"] for cut in cuts)], [whole.interval, *ranges])
+    panels = []
+    for attribute in dict.fromkeys(cut.attribute for cut in cuts):
+        rows = [
+            Estimate(_short(cut), cut.figures["hand_iou"], interval, cut.n, cut.few)
+            for cut, interval in zip(cuts, ranges, strict=True)
+            if cut.attribute == attribute
+        ]
+        title, note = _about(attribute, dataset)
+        svg = plots.write(figures.intervals(rows, whole, span), folder, f"slices_{attribute}")
+        panels.append(page.figure(_capital(title), svg + page.paragraph(note)))
+    told = [
+        "Hand IoU over all pixels of each slice with its 95 % interval (none where all are of one video); at the right the"
+        " number of images. Line and band: the whole set. p: how likely chance makes any slice look as bad ('-': not known)."
+    ]
+    if any(cut.few for cut in cuts):
+        told.append(f"* fewer than {slices.MIN_IMAGES} images (hollow dots): nothing is concluded from them.")
+    return page.paragraph(" ".join(told)) + page.panels(panels) + _table(cuts, ranges)
+
+
+def _table(cuts: Sequence[slices.Slice], ranges: Sequence[tuple[float, float] | None]) -> str:
+    header = [
+        "slice",
+        "images",
+        "hand IoU",
+        "95 %",
+        "against all",
+        "per image",
+        "precision",
+        "recall",
+        "boundary F",
+        "p",
+    ]
+    rows = []
+    for cut, interval in zip(cuts, ranges, strict=True):
+        here = cut.figures
+        rows.append(
+            [
+                f"{cut.label}{' *' if cut.few else ''}",
+                f"{cut.n:,}",
+                page.fraction(here["hand_iou"]),
+                page.interval(interval),
+                page.text(cut.difference["hand_iou"], "+.3f"),
+                *(page.fraction(here[key]) for key in ("per_image_iou", "hand_precision", "hand_recall", "boundary_f")),
+                page.fraction(cut.p_value),
+            ]
+        )
+    return page.table("scores", header, rows)
+
+
+def _span(values: Sequence[float], ranges: Sequence[tuple[float, float] | None]) -> tuple[float, float]:
+    """Of an axis that shows all values and intervals."""
+    known = [x for x in (*values, *(end for ends in ranges if ends for end in ends)) if not math.isnan(x)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    return max(math.floor(20 * (low - 0.01)) / 20, -0.02), min(math.ceil(20 * (high + 0.01)) / 20, 1.02)
+
+
+def _about(attribute: str, dataset: str) -> tuple[str, str]:
+    """Title of an attribute's panel, and what has to be known of it."""
+    if attribute == "size":
+        line = "small: hands cover less than the median of the images with hands."
+        return "small and big hands", f"{line} {published.small_and_big(dataset)}"
+    about = ATTRIBUTES[attribute]
+    if attribute == "skin_tone":
+        angle = ATTRIBUTES["skin_angle"].description
+        return about.title, f"groups of the {angle}; it says nothing about the person"
+    return about.title, about.description
+
+
+def _short(cut: slices.Slice) -> str:
+    """The label of a slice without what its panel is called."""
+    title = "" if cut.attribute == "size" else ATTRIBUTES[cut.attribute].title
+    return cut.label.removeprefix(title).strip()
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,94 @@
+"""Pictures of any sizes -> files of results, in batches, read ahead and written beside the next prediction."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+
+from refinenet_jax.data import images
+from refinenet_jax.data.reading import read_ahead
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict import coco, outputs
+from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.segmentation import Segmentation
+from refinenet_jax.inference.segmenter import Prepared, Segmenter
+from refinenet_jax.progress import say
+
+_WRITES_WAITING = 4  # pictures, while the network works on the next ones
+
+
+def predict_images(
+    segmenter: Segmenter,
+    items: Sequence[Item],
+    root: Path,
+    kinds: Sequence[str],
+    journals: coco.Journals,
+    batch_size: int | None,
+    advance: Callable[[str], object] = lambda line: None,
+    tell: Callable[[str], object] = say,
+) -> Counter:
+    """Predicts pictures and writes the results; one that cannot be read is named and skipped.
+
+    Args:
+      segmenter: the network.
+      items: pictures, of any sizes in any order.
+      root: folder of the results.
+      kinds: what to save, of `outputs.ENDINGS`; others are ignored.
+      journals: for COCO.
+      batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
+      advance: called once for each picture, with a line about it.
+      tell: takes a line for each picture that cannot be read.
+
+    Returns:
+      How many `images` were predicted, and how many `failed`: could not be read.
+
+    Raises:
+      UsageError: there is no room, on the disk or for the batch on the device.
+    """
+    failed = 0
+
+    def read(item: Item) -> tuple[Item, Prepared | UsageError]:
+        """The picture, upright and prepared, or the reason why there is none."""
+        try:
+            encoded = images.read(Path(item.path))
+            image = images.turn_upright(images.decode_rgb(encoded, item.path), images.orientation(encoded))
+            return item, segmenter.prepare(image)
+        except UsageError as error:
+            return item, error
+
+    def readable() -> Iterator[tuple[Item, Prepared]]:
+        nonlocal failed
+        for item, prepared in read_ahead(read, items):
+            if isinstance(prepared, Prepared):
+                yield item, prepared
+                continue
+            failed += 1
+            tell(f"skipped: {prepared}")
+            advance("")
+
+    def save(result: Segmentation, item: Item) -> None:
+        outputs.write(result, root, item.name, kinds)
+        journals.add(result, item.relative)
+
+    pending: deque[Future] = deque()
+    before = time.monotonic()
+    try:
+        with ThreadPoolExecutor(2) as writers:
+            for item, result in segmenter.unordered(readable(), batch_size):
+                pending.append(writers.submit(save, result, item))
+                height, width = result.image.shape[:2]
+                now = time.monotonic()
+                advance(f"{item.relative}: {width}x{height}, {now - before:.2f} s")
+                before = now
+                while len(pending) > _WRITES_WAITING:
+                    pending.popleft().result()
+            while pending:
+                pending.popleft().result()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UsageError("The device has no room for a batch; give a smaller --batch-size, or --tile=512.") from error
+    return Counter(images=len(items) - failed, failed=failed)

@@ -1,0 +1,76 @@
+"""Frames of a camera, through OpenCV, with the times at which they were taken."""
+
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import cv2
+from cv2.utils import logging
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.video.reader import Frame
+
+
+class Camera:
+    """A camera, opened. A context manager.
+
+    Attributes:
+      size: (h, w) of the frames.
+      time_base: seconds of a unit of time.
+      rate: frames per second as the camera says, 30 where it does not.
+    """
+
+    time_base = Fraction(1, 90_000)
+
+    def __init__(self, source: str):
+        """Opens it.
+
+        Args:
+          source: number of the camera, or device such as /dev/video0.
+
+        Raises:
+          UsageError: there is none, it is in use, or it gives no picture.
+        """
+        self._source = source
+        self._capture = _open(source)
+        there, picture = self._capture.read()
+        if not there:
+            self._capture.release()
+            raise UsageError(
+                f"There is no camera {source} that gives pictures: it is not connected, in use by another program, or not "
+                "allowed to you. On Linux, /dev/video* are the cameras, for members of the group video."
+            )
+        self.size = picture.shape[:2]
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(round(rate * 1000), 1000) if 1 <= rate <= 1000 else Fraction(30)
+
+    def __enter__(self) -> "Camera":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def frames(self, limit: int | None, seconds: float | None, stop: Callable[[], bool]) -> Iterator[Frame]:
+        """The frames, until `limit` of them, `seconds` after the first, or `stop()` is true, or the camera is unplugged."""
+        begin = time.monotonic()
+        last = -1
+        index = 0
+        while not stop() and (limit is None or index < limit):
+            there, picture = self._capture.read()
+            passed = time.monotonic() - begin
+            if not there or (seconds is not None and passed >= seconds):
+                return
+            if picture.shape[:2] != self.size:
+                raise UsageError(f"Camera {self._source} changed the size of its pictures.")
+            last = max(round(passed / self.time_base), last + 1)
+            yield Frame(index, last, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            index += 1
+
+
+def _open(source: str) -> cv2.VideoCapture:
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it tells of every way that it tried
+    try:
+        return cv2.VideoCapture(int(source)) if source.isdecimal() else cv2.VideoCapture(source, cv2.CAP_V4L2)
+    finally:
+        logging.setLogLevel(level)

@@ -1,0 +1,194 @@
+"""Videos of any length -> videos of what was found, and a table of their frames, in constant memory."""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from refinenet_jax import parallel
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.segmentation import Segmentation
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.video.camera import Camera
+from refinenet_jax.inference.video.reader import Frame, VideoReader
+from refinenet_jax.inference.video.writer import VideoWriter
+from refinenet_jax.progress import progress_bar, say
+
+_WRITES_WAITING = 4  # frames, while the network works on the next ones
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How videos are predicted.
+
+    Attributes:
+      kinds: what to save, of `video_writer.KINDS`; others are passed over.
+      batch_size: frames that go through the network together, None for as many as suit the device; a camera's go one by
+        one.
+      smoothing: time constant in seconds with which a frame's probabilities fade into those of the frames after it; 0 for
+        each frame by itself.
+      max_frames: after which to stop; None for all.
+      max_seconds: after which to stop; None for all.
+      min_area: regions smaller than this, in pixels, are not in the table of frames.
+    """
+
+    kinds: Sequence[str] = ("masks", "overlays", "frames")
+    batch_size: int | None = None
+    smoothing: float = 0.0
+    max_frames: int | None = None
+    max_seconds: float | None = None
+    min_area: int = 1
+
+
+def predict_video(
+    segmenter: Segmenter, item: Item, root: Path, options: VideoOptions, settings: dict, resume: bool = False
+) -> Counter:
+    """Predicts a video file; what it writes has the frames' size, times and sound, and is upright.
+
+    Args:
+      segmenter: the network.
+      item: the video.
+      root: folder of the results.
+      options: see there.
+      settings: what the segmenter's results depend on, JSON.
+      resume: whether to go on where a killed run stopped. The result is that of an unbroken run.
+
+    Returns:
+      `videos`, 1; `frames` that were predicted; `failed`, 1 where some of it is damaged.
+
+    Raises:
+      DataError: no video that can be read.
+      UsageError: no room, or a run to go on with that had other settings.
+    """
+    path = Path(item.path)
+    with VideoReader(path) as video:
+        about = path.stat()
+        writer = VideoWriter(
+            root,
+            item.name,
+            options.kinds,
+            size=video.size,
+            time_base=video.time_base,
+            rate=video.rate,
+            aspect=video.aspect,
+            matrix=video.matrix,
+            class_names=segmenter.class_names,
+            settings=settings | _settings(options) | {"source": [about.st_size, about.st_mtime_ns]},
+            resume=resume,
+            min_area=options.min_area,
+            keep_scores=options.smoothing > 0,
+        )
+        first = writer.frames
+        if first:
+            say(f"{path}: goes on from frame {first}")
+        frames = video.frames(first, options.max_frames, options.max_seconds)
+        total = min(video.length, options.max_frames or video.length)
+        with closing(writer), progress_bar(path.name, total, first) as bar:
+            results = _segment(segmenter, frames, options.batch_size)
+            count = _write(_smooth(results, options.smoothing, video.time_base, writer), writer, bar)
+            limited = options.max_frames is not None or options.max_seconds is not None
+            writer.finish(path, cut=limited, start=video.start)
+        if video.faults:
+            say(
+                f"{path}: {video.faults} of its packets or frames are damaged; {first + count} frames could be predicted"
+            )
+        return Counter(videos=1, frames=count, failed=int(video.faults > 0))
+
+
+def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoOptions) -> Counter:
+    """Predicts what a camera sees until Ctrl-C, SIGTERM or a limit, and then makes the files; counts as `predict_video`.
+
+    Frames have the times at which they were taken; where the network is slower than the camera, there are fewer of them.
+
+    Raises:
+      UsageError: there is no such camera, or no room.
+    """
+    with Camera(item.path) as camera, parallel.StopSignal() as stop:
+        writer = VideoWriter(
+            root,
+            item.name,
+            options.kinds,
+            size=camera.size,
+            time_base=camera.time_base,
+            rate=camera.rate,
+            class_names=segmenter.class_names,
+            settings={},
+            resume=False,
+            min_area=options.min_area,
+        )
+        total = options.max_frames or 0
+        say(f"Camera {item.path}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
+        with closing(writer), progress_bar(f"camera {item.path}", total) as bar:
+            frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
+            results = _segment(segmenter, frames, batch_size=1)
+            count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
+            if not count:
+                raise UsageError(f"Camera {item.path} gave no picture.")
+            writer.finish(None, cut=False)
+        return Counter(videos=1, frames=count)
+
+
+def _settings(options: VideoOptions) -> dict:
+    return {
+        "save": sorted(options.kinds),
+        "smoothing": options.smoothing,
+        "max_frames": options.max_frames,
+        "max_seconds": options.max_seconds,
+        "min_area": options.min_area,
+    }
+
+
+def _segment(
+    segmenter: Segmenter, frames: Iterable[Frame], batch_size: int | None
+) -> Iterator[tuple[int, int, Segmentation]]:
+    """Yields index, time and result of every frame."""
+    waiting: deque[tuple[int, int]] = deque()
+
+    def images() -> Iterator[np.ndarray]:
+        for frame in frames:
+            waiting.append((frame.index, frame.pts))
+            yield frame.image
+
+    for result in segmenter.stream(images(), batch_size):
+        yield *waiting.popleft(), result
+
+
+def _smooth(
+    results: Iterable[tuple[int, int, Segmentation]], seconds: float, time_base: Fraction, writer: VideoWriter
+) -> Iterator[tuple[int, int, Segmentation]]:
+    """Exponential smoothing of the probabilities over time: with a frame d seconds after the one before, that one has the
+    weight exp(-d / seconds). It depends on times, not on the frame rate."""
+    before, before_pts = writer.scores, writer.last_pts
+    for index, pts, result in results:
+        if seconds > 0:
+            if before is not None:
+                weight = np.float32(math.exp(-float((pts - before_pts) * time_base) / seconds))
+                result = replace(result, scores=weight * before + (1 - weight) * result.scores)
+            before, before_pts = result.scores, pts
+        yield index, pts, result
+
+
+def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
+    """Draws and encodes beside the next prediction; returns the number of frames."""
+    count = 0
+    pending: deque = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for index, pts, result in results:
+            pending.append(pool.submit(writer.add, index, pts, result))
+            del result
+            count += 1
+            bar.update()
+            if bar.format_dict["rate"]:
+                bar.set_postfix_str(f"{bar.format_dict['rate']:.1f} frames/s", refresh=False)
+            while len(pending) > _WRITES_WAITING:
+                pending.popleft().result()
+        while pending:
+            pending.popleft().result()
+    return count

@@ -1,0 +1,218 @@
+"""Slices and findings against values worked out by hand, and what chance is allowed to say."""
+
+import numpy as np
+import pytest
+
+from refinenet_jax.evaluation.analysis import slices as slicing
+from refinenet_jax.evaluation.analysis.slices import figures, findings, slices
+from refinenet_jax.evaluation.scores import Scores
+
+
+def make(hits, missed, invented, attributes, videos=None, boundary=None):
+    """Scores of images of 10,000 pixels from the counts of each."""
+    hits, missed, invented = (np.asarray(x, np.int64) for x in (hits, missed, invented))
+    n = len(hits)
+    rows = [np.stack([10_000 - hits - missed - invented, invented], -1), np.stack([missed, hits], -1)]
+    return Scores(
+        class_names=("background", "hand"),
+        ids=tuple(f"image{i}" for i in range(n)),
+        videos=tuple(videos or [""] * n),
+        counts=np.stack(rows, -2),
+        boundary=np.zeros((n, 6), np.int64) if boundary is None else boundary,
+        attributes={name: np.array(values) for name, values in attributes.items()},
+    )
+
+
+def plain(**attributes):
+    """Images that differ in nothing but their attributes."""
+    n = len(next(iter(attributes.values())))
+    return make([80] * n, [20] * n, [0] * n, attributes)
+
+
+def by_label(scores, attribute):
+    return {s.label: s.indices.tolist() for s in slices(scores) if s.attribute == attribute}
+
+
+def test_fixed_bins_begin_with_their_edge():
+    scores = plain(hand_area=[0.0, 0.005, 0.01, 0.029, 0.03, 0.5, np.nan])
+    assert by_label(scores, "hand_area") == {
+        "hand area under 1 %": [1],
+        "hand area 1-3 %": [2, 3],
+        "hand area 3-6 %": [4],
+        "hand area over 25 %": [5],
+    }
+
+
+def test_numbers_of_hands_and_contact_with_the_border():
+    scores = plain(hands=[0, 1, 1, 2, 4, 9.0], border_contact=[np.nan, 0, 0.001, 0.1, 0.0999, 0])
+    assert by_label(scores, "hands") == {"hands 0": [0], "hands 1": [1, 2], "hands 2": [3], "hands 4 or more": [4, 5]}
+    assert by_label(scores, "border_contact") == {
+        "border contact none": [1, 5],
+        "border contact up to 10 %": [2, 4],
+        "border contact over 10 %": [3],
+    }
+
+
+def test_thirds():
+    # Quantiles of 1..9 at 1/3 and 2/3: 11/3 and 19/3.
+    scores = plain(brightness=[9, 8, 7, 6, np.nan, 5, 4, 3, 2, 1])
+    assert by_label(scores, "brightness") == {
+        "brightness under 3.7": [7, 8, 9],
+        "brightness 3.7-6.3": [3, 5, 6],
+        "brightness over 6.3": [0, 1, 2],
+    }
+
+
+def test_thirds_of_a_share_are_in_percent_and_ties_stay_together():
+    # Quantiles at 1/3 and 2/3: 0.1, and 0.1 + (0.2 - 0.1) / 3.
+    scores = plain(skin_background=[0.1, 0.1, 0.1, 0.1, 0.2, 0.9])
+    assert by_label(scores, "skin_background") == {
+        "skin-like background 10-13 %": [0, 1, 2, 3],
+        "skin-like background over 13 %": [4, 5],
+    }
+
+
+def test_words_are_groups_and_skin_tones_go_from_light_to_dark():
+    scores = plain(place=["office", "", "courtyard", "office"], skin_tone=["dark", "light", "", "very light"])
+    assert by_label(scores, "place") == {"place courtyard": [2], "place office": [0, 3]}
+    assert list(by_label(scores, "skin_tone")) == ["skin tone very light", "skin tone light", "skin tone dark"]
+
+
+def test_size_is_cut_at_the_median_of_the_images_with_hands():
+    scores = plain(hand_area=[0.0, 0.0, 0.02, 0.04, 0.06, 0.3])  # median of the last four: 0.05
+    assert by_label(scores, "size") == {"small hands": [2, 3], "big hands": [4, 5]}
+
+
+def test_nothing_is_cut_where_all_agree_or_nothing_is_known():
+    assert slices(plain(hands=[2.0] * 9, brightness=[0.5] * 9, sharpness=[np.nan] * 9, place=[""] * 9)) == []
+    assert slices(plain(skin_angle=[1.0, 2.0])) == []
+
+
+def test_figures_by_hand():
+    boundary = np.array([[10, 6, 8, 4, 0, 0], [10, 10, 12, 12, 0, 0]])
+    scores = make([60, 30, 0], [20, 70, 0], [20, 0, 0], {}, boundary=np.concatenate([boundary, np.zeros((1, 6), int)]))
+    assert figures(scores) == pytest.approx(
+        {
+            "hand_iou": 90 / 200,
+            "per_image_iou": (60 / 100 + 30 / 100) / 2,  # the third image has no hands in truth or prediction
+            "hand_precision": 90 / 110,
+            "hand_recall": 90 / 180,
+            "boundary_f": (2 * 0.6 * 0.5 / (0.6 + 0.5) + 1) / 2,  # 6 of 10 and 4 of 8, then all
+        }
+    )
+    assert all(np.isnan(value) for value in figures(scores.subset([2])).values())
+
+
+def test_a_slice_says_how_far_it_is_from_the_whole():
+    scores = make([60, 30], [20, 70], [20, 0], {"place": ["a", "b"]}, ["x", "y"])
+    first, second = slices(scores)
+    assert (first.n, first.videos, first.few) == (1, 1, True)
+    assert first.figures["hand_iou"] == 0.6
+    assert first.difference["hand_iou"] == pytest.approx(0.6 - 0.45)
+    assert second.difference["hand_recall"] == pytest.approx(0.3 - 0.5)
+    assert np.isnan(first.p_value)  # too few to ask
+
+
+def population(seed, images, videos=0, drop=0.0, spread=0.1):
+    """Images whose attributes have nothing to do with their IoU but for `drop` where it is dark; videos differ by `spread`.
+
+    Brightness and place belong to the video, sharpness to the image.
+    """
+    rng = np.random.default_rng(seed)
+    video = np.arange(images) * videos // images if videos else np.arange(images)
+    of_video = lambda low, high: rng.uniform(low, high, max(videos, images))[video]  # noqa: E731
+    brightness = of_video(0, 1) + rng.uniform(0, 0.3, images)
+    dark = brightness < np.quantile(brightness, 1 / 3)
+    recall = np.clip(0.7 + of_video(-spread, spread) + rng.uniform(-0.2, 0.2, images) - drop * dark, 0, 1)
+    hands = rng.integers(300, 2000, images)
+    hits = (hands * recall).astype(int)
+    attributes = {
+        "hand_area": hands / 10_000,
+        "brightness": brightness,
+        "contrast": brightness + rng.uniform(0, 0.1, images),
+        "sharpness": rng.uniform(0, 1, images),
+        "place": np.array(["office", "courtyard"])[(of_video(0, 1) > 0.5).astype(int)],
+    }
+    invented = (hands * rng.uniform(0, 0.2, images)).astype(int)  # in proportion: else small hands would truly be worse
+    return make(hits, hands - hits, invented, attributes, [f"v{v}" for v in video] if videos else None)
+
+
+@pytest.mark.parametrize(("images", "videos"), [(60, 0), (200, 8), (200, 5)])
+def test_noise_is_not_told_as_a_finding(images, videos):
+    """At a level of 5 %, the probability of a finding in more than 4 of 20 sets of noise is below 1 %."""
+    told = sum(bool(findings(slices(population(seed, images, videos)))) for seed in range(20))
+    assert told <= 4
+
+
+@pytest.mark.parametrize(("images", "videos"), [(120, 0), (480, 24)])
+def test_a_true_drop_is_told(images, videos):
+    told = findings(slices(population(1, images, videos, drop=0.4, spread=0.05)))
+    assert "where the image is dark" in told[0]
+    assert not any("sharp" in sentence for sentence in told)
+    assert sum("contrast" in sentence for sentence in told) == 0  # the same images: told once
+
+
+def test_the_sentence():
+    # 60 images of 6 videos of 100 hand pixels each: half of each video at IoU 0.8, half at 0.4, all by misses.
+    hits = np.tile([80, 40], 30)
+    videos = [f"v{i // 10}" for i in range(60)]
+    scores = make(hits, 100 - hits, [0] * 60, {"hand_area": np.tile([0.1, 0.005], 30)}, videos)
+    told = findings(slices(scores))
+    assert told == [
+        "Hand IoU falls from 0.60 to 0.40 where hands cover under 1 % of the image; 30 images of 6 videos."
+        " Above all, hands are missed: recall 0.40 instead of 0.60."
+    ]
+
+
+def test_the_sentence_where_precision_falls():
+    invented = np.tile([0, 100], 30)
+    scores = make([100] * 60, [0] * 60, invented, {"place": ["office", "courtyard"] * 30})
+    assert findings(slices(scores)) == [
+        "Hand IoU falls from 0.67 to 0.50 where the place is courtyard; 30 images."
+        " Above all, other things are taken for hands: precision 0.50 instead of 0.67."
+    ]
+
+
+def test_the_probability_with_few_videos_is_exact():
+    """The same drop in all v videos: of 2^v patterns of sign only it, and its reverse in the other slice, are as clear."""
+    for count in (4, 6):
+        hits = np.tile([80, 40], 10 * count)
+        videos = [f"v{i // 20}" for i in range(20 * count)]
+        scores = make(hits, 100 - hits, [0] * len(hits), {"place": ["office", "courtyard"] * (10 * count)}, videos)
+        worse, better = slices(scores)
+        assert worse.p_value == 2 / 2**count
+        assert better.p_value == 1
+        assert bool(findings([worse, better])) == (count == 6)
+
+
+def test_a_video_is_one_sample():
+    """However bad one of four videos is, and however many frames it has, nothing is said of its place."""
+    hits = np.repeat([80, 80, 80, 5], 50)
+    place = np.repeat(["office", "office", "courtyard", "garden"], 50)
+    videos = np.repeat(["a", "b", "c", "d"], 50).tolist()
+    found = slices(make(hits, 100 - hits, [0] * 200, {"place": place, "video": videos}, videos))
+    assert findings(found) == []
+    assert all(np.isnan(s.p_value) == (s.attribute == "video") for s in found)
+
+
+def test_images_without_hands_and_too_few_images_are_not_tested():
+    hits = [80] * 60 + [1] * 9 + [0] * 20
+    missed = [20] * 60 + [99] * 9 + [0] * 20
+    hands = [1.0] * 60 + [2.0] * 9 + [0.0] * 20
+    found = {s.label: s for s in slices(make(hits, missed, [5] * 89, {"hands": hands}))}
+    assert np.isnan(found["hands 0"].p_value)
+    assert np.isnan(found["hands 2"].p_value)
+    assert (found["hands 0"].few, found["hands 2"].few) == (False, True)
+    assert findings(list(found.values())) == []
+
+
+def test_a_drop_too_small_to_matter_is_not_told():
+    hits = np.tile([800, 790], 300)
+    found = slices(make(hits, 1000 - hits, [0] * 600, {"place": ["office", "courtyard"] * 300}))
+    assert min(s.p_value for s in found) < slicing.LEVEL
+    assert findings(found) == []
+
+
+def test_a_set_without_any_hand():
+    scores = make([0] * 30, [0] * 30, [0] * 30, {"place": ["office", "courtyard"] * 15, "hand_area": [0.0] * 30})
+    assert findings(slices(scores)) == []

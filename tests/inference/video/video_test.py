@@ -1,0 +1,342 @@
+"""Videos: every frame at its own time, once, whatever the file is like; and the same after a killed run."""
+
+import argparse
+import csv
+import gc
+import math
+import signal
+import weakref
+from fractions import Fraction
+
+import av
+import clips
+import cv2
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from refinenet_jax.data.examples import DataError
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.segmentation import Segmentation
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.video import camera as video_camera
+from refinenet_jax.inference.video import predict as video
+from refinenet_jax.inference.video import writer as video_writer
+from refinenet_jax.inference.video.predict import VideoOptions, predict_camera, predict_video
+from refinenet_jax.inference.video.reader import VideoReader
+
+NAMES = ("background", "left", "right")
+
+
+class Bright(Segmenter):
+    """The right hand is where it is red, the left one where it is grey and dark, surer where brighter: nothing to compile."""
+
+    def __init__(self):
+        super().__init__(tiny.Tiny(3), tiny.variables(), NAMES)
+
+    def stream(self, images, batch_size=8):
+        for image in images:
+            red, green = image[..., 0] / np.float32(255), image[..., 1] / np.float32(255)
+            right = np.where(red > 2 * green, red, 0.05)
+            left = np.where((red < 0.28) & (right < 0.1), 0.7, 0.02)
+            yield Segmentation(image, np.stack([1 - left - right, left, right], -1).astype(np.float32), NAMES)
+
+
+@pytest.fixture
+def segmenter():
+    return Bright()
+
+
+def read(path, **options):
+    with VideoReader(path) as reader:
+        return list(reader.frames(**options)), reader
+
+
+def predict(segmenter, path, out, resume=False, **options):
+    item = Item(str(path), path.name, "video")
+    return predict_video(segmenter, item, out, VideoOptions(**options), {"weights": "x"}, resume)
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_times_size_and_sound_are_the_sources(segmenter, tmp_path):
+    pts = [0, 3000, 4000, 9001, 20000, 20001, 45000]
+    pictures = clips.pictures(7, (33, 47))
+    source = clips.write(
+        tmp_path / "clip.mp4", pictures, pts=pts, time_base=Fraction(1, 90000), pixels="yuv444p", sound="aac"
+    )
+    count = predict(segmenter, source, tmp_path, kinds=("masks", "overlays", "contours", "side-by-side", "frames"))
+    assert count == {"videos": 1, "frames": 7, "failed": 0}
+    for kind, width in (("overlay", 47), ("contours", 47), ("side", 94)):
+        found = tmp_path / f"clip_{kind}.mp4"
+        assert clips.times(found) == [Fraction(time, 90000) for time in pts]
+        assert {frame.shape for frame in clips.frames(found)} == {(33, width, 3)}
+        assert clips.sound_packets(found) == clips.sound_packets(source)
+    frames, _ = read(source)
+    assert [frame.pts * Fraction(1, 90000) for frame in frames] == clips.times(source)
+    masks = clips.frames(tmp_path / "clip_mask.mkv", "gray")
+    rows = table(tmp_path / "clip_frames.csv")
+    assert [float(row["time"]) for row in rows] == pytest.approx([time / 90000 for time in pts], abs=1e-6)
+    for frame, mask, row in zip(frames, masks, rows, strict=True):
+        (expected,) = segmenter.stream([frame.image])
+        np.testing.assert_array_equal(mask, expected.mask)
+        assert int(row["right_area"]) == (expected.mask == 2).sum() > 200
+        regions = [region for region in expected.regions() if region.class_id == 2]
+        assert row["right_boxes"] == "; ".join(" ".join(map(str, region.box)) for region in regions)
+        assert row["right_scores"].split("; ") == [f"{region.score:.3f}" for region in regions]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_colours_stay(segmenter, tmp_path):
+    for size, pixels in (((48, 64), "yuv420p"), ((720, 64), "yuv420p"), ((48, 64), "yuvj420p")):
+        flat = [np.full((*size, 3), (180, 120, 100), np.uint8)] * 2
+        source = clips.write(tmp_path / "clip.mp4", flat, pixels=pixels, options={"crf": "1"})
+        predict(segmenter, source, tmp_path, kinds=("contours",))
+        assert clips.frames(source)[1].mean((0, 1)) == pytest.approx((180, 120, 100), abs=5)
+        assert clips.frames(tmp_path / "clip_contours.mp4")[1].mean((0, 1)) == pytest.approx((180, 120, 100), abs=5)
+
+
+@pytest.mark.parametrize(("turned", "mirrored"), [(0, True), (90, False), (180, False), (-90, False), (-90, True)])
+def test_turned_videos_are_read_and_written_upright(segmenter, turned, mirrored, tmp_path):
+    """Only the upper left quarter is white: where it goes tells the turn."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255
+    source = clips.write(tmp_path / "clip.mp4", [picture] * 2, turned=turned, mirrored=mirrored)
+    expected = np.rot90(picture, turned // 90)
+    expected = expected[:, ::-1] if mirrored else expected
+    predict(segmenter, source, tmp_path, kinds=("contours",))
+    for found in (read(source)[0][1].image, clips.frames(tmp_path / "clip_contours.mp4")[1]):
+        assert found.shape == expected.shape
+        assert np.abs(found.astype(int) - expected).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ten_bits.mp4", {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=none"}}),
+        ("b_frames.mkv", {"options": {"bf": "3"}}),
+        ("transport.ts", {"sound": "aac"}),
+        ("old.avi", {"codec": "mpeg4", "sound": "libmp3lame"}),
+        ("vp9.webm", {"codec": "libvpx-vp9", "sound": "libopus"}),
+        ("raw.mov", {"codec": "mjpeg", "pixels": "yuvj420p", "sound": "pcm_s16le"}),
+    ],
+)
+def test_formats(segmenter, name, options, tmp_path):
+    pictures = clips.pictures(12)
+    source = clips.write(tmp_path / name, pictures, **options)
+    assert predict(segmenter, source, tmp_path, kinds=("overlays", "masks"))["frames"] == 12
+    ending = "mkv" if options.get("sound") == "pcm_s16le" else "mp4"
+    (found,) = tmp_path.glob("*_overlay.*")
+    assert found.name == f"{source.stem}_overlay.{ending}"
+    times = np.array([[float(time) for time in clips.times(path)] for path in (source, found)])
+    assert times[1] - times[1, 0] == pytest.approx(times[0] - times[0, 0], abs=1.1e-3)
+    assert times[1, 0] < 0.1  # streams begin at 1.4 s
+    if "sound" in options:
+        data = [packet for packet, _ in clips.sound_packets(found)]
+        sources = [packet for packet, _ in clips.sound_packets(source)]
+        assert [p[-20:] for p in data] == [p[-20:] for p in sources]  # MP4 takes the headers of a stream off
+    for frame, picture in zip(read(source)[0], pictures, strict=True):
+        assert np.abs(frame.image.astype(int) - picture).mean() < 8
+
+
+def test_interlaced_frames_have_no_comb(tmp_path):
+    """A square that moves by 12 pixels between the fields of a frame."""
+    fields = clips.pictures(1)[0]
+    moved = np.roll(fields, 12, axis=1)
+    fields[1::2] = moved[1::2]
+    options = {"codec": "mpeg2video", "interlaced": True, "options": {"b": "4M"}}
+    frames, _ = read(clips.write(tmp_path / "a.mpg", [fields] * 6, **options))
+    assert len(frames) == 6
+
+    def comb(image):
+        return np.abs(np.diff(image[..., 0].astype(int), axis=0))[:20].mean()
+
+    assert comb(frames[3].image) < comb(fields) / 2
+
+
+def test_damage_in_the_middle_costs_frames_and_is_told(segmenter, tmp_path, capsys):
+    source = clips.write(tmp_path / "clip.mkv", clips.pictures(60), options={"g": "10", "bf": "0"})
+    content = bytearray(source.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    source.write_bytes(content)
+    count = predict(segmenter, source, tmp_path)
+    assert count["failed"] == 1
+    assert "are damaged; " in capsys.readouterr().err
+    assert 20 < count["frames"] < 60
+    assert (
+        len(clips.frames(tmp_path / "clip_overlay.mp4")) == len(table(tmp_path / "clip_frames.csv")) == count["frames"]
+    )
+
+
+def test_cut_short_file_gives_what_it_has(segmenter, tmp_path):
+    source = clips.write(tmp_path / "clip.ts", clips.pictures(60), sound="aac")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+    count = predict(segmenter, source, tmp_path, kinds=("overlays",))
+    assert 20 < count["frames"] < 60
+    assert len(clips.frames(tmp_path / "clip_overlay.mp4")) == count["frames"]
+
+
+def test_what_is_no_video_is_told(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.mp4", format="PNG")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("no video at all")
+    whole = clips.write(tmp_path / "whole.mp4", clips.pictures(5), sound="aac")
+    (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[:2000])
+    with_sound = clips.write(tmp_path / "both.mkv", clips.pictures(5), sound="aac")
+    with av.open(str(with_sound)) as container, av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as out:
+        track = out.add_stream_from_template(container.streams.audio[0])
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = track
+                out.mux(packet)
+    # Playlists that make FFmpeg open other files.
+    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{with_sound}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "concat.mp4").write_text("ffconcat version 1.0\nfile both.mkv\n")
+    for name, says in (
+        ("picture.mp4", "cannot be opened as a video"),
+        ("zero.mp4", "is empty"),
+        ("text.mp4", "cannot be opened as a video"),
+        ("cut.mp4", "cannot be opened as a video"),
+        ("sound.m4a", "has no video, only sound"),
+        ("list.mp4", "cannot be opened as a video"),
+        ("concat.mp4", "cannot be opened as a video"),
+        ("none.mp4", "does not exist"),
+        (".", "is no ordinary file"),
+    ):
+        with pytest.raises(DataError, match=says):
+            VideoReader(tmp_path / name)
+
+
+def test_frames_with_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("refinenet_jax.inference.video.reader.MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(DataError, match="64 x 48"):
+        VideoReader(clips.write(tmp_path / "clip.mp4", clips.pictures(2)))
+
+
+class Killed(BaseException):
+    pass
+
+
+def die_after(segmenter, count):
+    def stream(images, batch_size):
+        for number, result in enumerate(Bright.stream(segmenter, images)):
+            if number == count:
+                raise Killed
+            yield result
+
+    object.__setattr__(segmenter, "stream", stream)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_killed_run_goes_on_to_the_same_result(segmenter, smoothing, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 12)
+    source = clips.write(tmp_path / "clip.mp4", clips.pictures(50), sound="aac")
+    options = {"kinds": ("masks", "overlays", "frames"), "batch_size": 4, "smoothing": smoothing}
+    predict(segmenter, source, tmp_path / "whole", **options)
+
+    for stop in (5, 30, 3):
+        die_after(segmenter, stop)
+        with pytest.raises(Killed):
+            predict(segmenter, source, tmp_path / "killed", resume=True, **options)
+        assert not list((tmp_path / "killed").glob("*.*4"))
+    object.__delattr__(segmenter, "stream")
+    with pytest.raises(UsageError, match="other settings"):
+        predict(segmenter, source, tmp_path / "killed", resume=True, **{**options, "smoothing": 0.3})
+    count = predict(segmenter, source, tmp_path / "killed", resume=True, **options)
+    assert count["frames"] == 50 - 24  # the second run wrote 24 before it died
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "killed").iterdir())
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+
+
+def test_another_file_of_that_name_is_not_gone_on_with(segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 8)
+    source = clips.write(tmp_path / "clip.mp4", clips.pictures(20))
+
+    die_after(segmenter, 12)
+    with pytest.raises(Killed):
+        predict(segmenter, source, tmp_path / "out")
+    clips.write(source, clips.pictures(21))
+    object.__delattr__(segmenter, "stream")
+    with pytest.raises(UsageError, match="source"):
+        predict(segmenter, source, tmp_path / "out", resume=True)
+    assert predict(segmenter, source, tmp_path / "out")["frames"] == 21  # begins anew
+
+
+def test_smoothing_goes_by_time(tmp_path):
+    """Two frames 0.1 s apart, then one after 0.4 s, with a time constant of 0.2 s."""
+    scores = [np.full((2, 2, 2), value, np.float32) for value in (0.0, 1.0, 0.5)]
+    results = [
+        (i, pts, Segmentation(np.zeros((2, 2, 3), np.uint8), score, ("background", "hand")))
+        for i, (pts, score) in enumerate(zip((0, 1, 5), scores, strict=True))
+    ]
+    fresh = argparse.Namespace(scores=None, last_pts=None)
+    found = [result.scores[0, 0, 0] for _, _, result in video._smooth(results, 0.2, Fraction(1, 10), fresh)]
+    second = 1 - math.exp(-0.5)
+    assert found == pytest.approx([0, second, second * math.exp(-2) + 0.5 * (1 - math.exp(-2))], abs=1e-6)
+    untouched = [result for _, _, result in video._smooth(results, 0.0, Fraction(1, 10), fresh)]
+    assert all(a is b[2] for a, b in zip(untouched, results, strict=True))
+
+
+@pytest.mark.parametrize(("options", "frames"), [({"max_frames": 7}, 7), ({"max_seconds": 0.4}, 10)])
+def test_limits_cut_pictures_and_sound(segmenter, options, frames, tmp_path):
+    source = clips.write(tmp_path / "clip.mp4", clips.pictures(50), sound="aac")
+    assert predict(segmenter, source, tmp_path, kinds=("overlays",), **options)["frames"] == frames
+    found = tmp_path / "clip_overlay.mp4"
+    assert len(clips.times(found)) == frames
+    assert frames / 25 - 0.05 < clips.sound_packets(found)[-1][1] <= frames / 25 + 0.01
+
+
+def test_memory_does_not_grow_with_the_length(segmenter, tmp_path):
+    """Of 200 frames only a few are alive at a time."""
+    alive, most = weakref.WeakSet(), 0
+
+    class Counted(Segmentation):
+        __hash__ = object.__hash__
+
+    def counted(images, batch_size):
+        nonlocal most
+        for result in Bright.stream(segmenter, images):
+            result = Counted(result.image, result.scores, result.class_names)
+            alive.add(result)
+            if len(alive) > 20:
+                gc.collect()
+            most = max(most, len(alive))
+            yield result
+
+    object.__setattr__(segmenter, "stream", counted)
+    source = clips.write(tmp_path / "clip.mp4", clips.pictures(200))
+    predict(segmenter, source, tmp_path, smoothing=0.1)
+    assert 1 <= most <= 12
+
+
+def test_absent_camera_is_a_sentence(segmenter, tmp_path, capfd):
+    with pytest.raises(UsageError, match="There is no camera 97"):
+        predict_camera(segmenter, Item("97", "camera97", "camera"), tmp_path, VideoOptions())
+    assert "WARN" not in capfd.readouterr().err
+
+
+def test_camera_ends_at_ctrl_c_with_whole_files(segmenter, tmp_path, monkeypatch):
+    """A file in the place of the camera: OpenCV reads both the same way."""
+    clip = clips.write(tmp_path / "clip.mp4", clips.pictures(40))
+    monkeypatch.setattr(video_camera, "_open", lambda source: cv2.VideoCapture(str(clip)))
+
+    def interrupted(images, batch_size):
+        for number, result in enumerate(Bright.stream(segmenter, images)):
+            if number == 9:
+                signal.raise_signal(signal.SIGINT)
+            yield result
+
+    object.__setattr__(segmenter, "stream", interrupted)
+    count = predict_camera(segmenter, Item("0", "camera0", "camera"), tmp_path / "out", VideoOptions())
+    assert 10 <= count["frames"] <= 11
+    times = clips.times(tmp_path / "out" / "camera0_overlay.mp4")
+    assert len(times) == count["frames"] == len(table(tmp_path / "out" / "camera0_frames.csv"))
+    assert all(np.diff([float(time) for time in times]) > 0)
