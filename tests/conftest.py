@@ -1,7 +1,8 @@
-"""Every test sees eight virtual CPU devices; real data and golden values live beside the checkout, or the test skips."""
+"""Every test sees eight virtual CPU devices; tests of real data skip where it is absent."""
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Before JAX starts its CPU backend.
@@ -26,10 +27,13 @@ def verbosity():
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """Folder of the published networks' outputs."""
-    folder = SHARED / "golden"
-    if not folder.is_dir():
-        pytest.skip("the golden values (../shared/golden) are not on this machine")
-    sys.path.insert(0, str(folder))  # weights_rule.py
-    return folder
+def golden() -> Callable[[str], Path]:
+    """Returns the path of a file with outputs of the published networks; skips the test if this machine lacks it."""
+
+    def find(name: str) -> Path:
+        for folder in (ROOT / "tests" / "golden", SHARED / "golden"):
+            if (folder / name).exists():
+                return folder / name
+        pytest.skip(f"the golden values ({name} in ../shared/golden) are not on this machine")
+
+    return find

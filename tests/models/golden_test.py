@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden.weights_rule import state_dict
 
 from refinenet_jax import models, weights
 from refinenet_jax.models.resize import half_pixel
@@ -26,11 +27,9 @@ def assert_close(ours, theirs):
 
 @pytest.mark.parametrize("file", NETWORKS)
 def test_network_computes_what_the_published_one_computes(golden, file):
-    from weights_rule import state_dict
-
-    expected = np.load(golden / f"{file}.npz")
+    expected = np.load(golden(f"{file}.npz"))
     model = models.create_model(NETWORKS[file], expected["logits"].shape[-1], batch_norm="local", dropout=0.0)
-    variables = weights.load_weights(state_dict(golden / f"{file}.json"), model)
+    variables = weights.load_weights(state_dict(golden(f"{file}.json")), model)
     image, label = models.normalise(expected["image"]), jnp.asarray(expected["label"])
 
     @jax.jit

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden.weights_rule import state_dict
 
 from refinenet_jax import models, weights
 
@@ -17,14 +18,12 @@ NETWORKS = {
 
 @pytest.mark.parametrize("file", NETWORKS)
 def test_twin_computes_what_the_published_network_computes(golden, file):
-    from weights_rule import state_dict
-
     from benchmarks import torch_twin
 
-    expected = np.load(golden / f"{file}.npz")
+    expected = np.load(golden(f"{file}.npz"))
     classes = expected["logits"].shape[-1]
     model = models.create_model(NETWORKS[file], classes)
-    variables = weights.load_weights(state_dict(golden / f"{file}.json"), model)
+    variables = weights.load_weights(state_dict(golden(f"{file}.json")), model)
     twin = torch_twin.load(torch_twin.Twin(NETWORKS[file], classes), variables).eval()
     image = torch.tensor(np.array(models.normalise(expected["image"]))).permute(0, 3, 1, 2)
     label = torch.tensor(expected["label"].astype(np.int64))

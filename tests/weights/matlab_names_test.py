@@ -62,7 +62,7 @@ def matlab_file(arrays, **facts):
 
 @pytest.mark.parametrize("order", ["conv_pool", "pool_conv"])
 def test_network_computes_what_matlab_computes(golden, order):
-    sys.path.insert(0, str(golden / "matconvnet"))
+    sys.path.insert(0, str(golden("matconvnet")))
     from fill import value
 
     rule_names = {"filters": "classifier_filter", "biases": "classifier_bias"}
@@ -72,7 +72,7 @@ def test_network_computes_what_matlab_computes(golden, order):
     assert (network.variant, network.num_classes, network.class_names) == ("rf101", 3, ("background", "hand"))
     model = models.create_model(network.variant, network.num_classes, **network.options)
     variables = loading._fill(model, network, "the golden file")
-    expected = np.load(golden / "matconvnet" / f"reference_{order}.npz")
+    expected = np.load(golden(f"matconvnet/reference_{order}.npz"))
 
     @jax.jit
     def compute(image):
