@@ -6,7 +6,7 @@
 #   TPU    name of the slice          ZONE    where it is
 #   DIR    this checkout on every host, refinenet_jax in the home folder by default; once before:
 #            gcloud compute tpus tpu-vm ssh $TPU --zone=$ZONE --worker=all \
-#              --command='git clone URL refinenet_jax && cd refinenet_jax && python3 -m venv .venv && .venv/bin/pip install -e .[tpu,data]'
+#              --command='git clone URL refinenet_jax && cd refinenet_jax && python3 -m venv .venv && .venv/bin/pip install -e .[train,tpu]'
 #
 # JAX finds the other hosts by itself. --workdir and the dataset (TFDS_DATA_DIR) must lie on a file system that all hosts
 # mount, such as Filestore; gs:// is not one. Started again after an interruption, the same command goes on.
