@@ -1,4 +1,4 @@
-"""The pieces of an HTML page that needs no other file, no script and no network. All text is escaped here, once."""
+"""Building blocks of a self-contained HTML page without scripts. All text is escaped here."""
 
 import base64
 import json
@@ -68,12 +68,12 @@ td { vertical-align: top; overflow-wrap: anywhere; }
 
 
 def page(title: str, note: str, sections: Iterable[tuple[str, str]]) -> str:
-    """A whole page.
+    """Returns a whole page.
 
     Args:
-      title: text.
-      note: text below it.
-      sections: heading (text) and content (HTML) of each; those without content are left out.
+      title: heading (text).
+      note: text below the heading.
+      sections: heading (text) and content (HTML) of each section; sections without content are skipped.
     """
     body = [f"<section>\n<h2>{escape(name)}</h2>\n{content}</section>" for name, content in sections if content]
     lines = [
@@ -81,12 +81,12 @@ def page(title: str, note: str, sections: Iterable[tuple[str, str]]) -> str:
         '<html lang="en">',
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # Names in it come from files: should one get past the escaping, nothing is run and nothing is fetched.
+        # Names come from files: if one gets past the escaping, nothing is run and nothing is fetched.
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
         f"<main>\n<header><h1>{escape(title)}</h1>{paragraph(note)}</header>",
-        *(body or [paragraph("There is nothing in this folder yet that a report could show.")]),
+        *(body or [paragraph("There is nothing to show yet.")]),
         "</main>\n</html>\n",
     ]
     return "\n".join(lines)
@@ -97,31 +97,31 @@ def paragraph(text: str) -> str:
 
 
 def points(texts: Iterable[str]) -> str:
-    """A list of sentences."""
+    """Returns a list of sentences."""
     items = "".join(f"<li>{escape(text)}</li>\n" for text in texts)
     return f"<ul class=points>\n{items}</ul>\n" if items else ""
 
 
 def figure(title: str, content: str, legend: str = "", kind: str = "") -> str:
-    """A picture below its title; `content` and `legend` are HTML, `kind` is a class of the style, such as picture or case."""
+    """Returns a picture below its title; `content` and `legend` are HTML, `kind` is a CSS class such as picture or case."""
     kind = f" class={kind}" if kind else ""
     return f"<figure{kind}><figcaption><b>{escape(title)}</b> {legend}</figcaption>\n{content}</figure>\n"
 
 
 def panels(figures: Sequence[str], kind: str = "panels") -> str:
-    """Figures beside each other, as many as there is room for."""
+    """Returns figures in columns, as many as fit."""
     return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
 
 
 def picture(pixels: np.ndarray, alt: str, quality: int = 88) -> str:
-    """An image uint8 [h, w, 3] RGB within the page, as a JPEG."""
+    """Returns an image, uint8 [h, w, 3] RGB, embedded as JPEG."""
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
     source = f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
     return f'<img src="{source}" width={pixels.shape[1]} height={pixels.shape[0]} alt="{escape(alt)}">'
 
 
 def descriptions(kind: str, entries: Iterable[Sequence[str]]) -> str:
-    """A list of names, each with one text or more; `kind` is a class of the style, tiles or facts."""
+    """Returns a list of names, each with one or more texts; `kind` is a CSS class, tiles or facts."""
     groups = [
         f"<div><dt>{escape(name)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in texts)}</div>\n"
         for name, *texts in entries
@@ -130,7 +130,7 @@ def descriptions(kind: str, entries: Iterable[Sequence[str]]) -> str:
 
 
 def table(kind: str, header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """A table of texts, nothing without rows; `kind` is a class of the style, such as scores; row `best` stands out."""
+    """Returns a table of texts, '' without rows; `kind` is a CSS class such as scores; row `best` is highlighted."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
         return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
@@ -142,16 +142,16 @@ def table(kind: str, header: Sequence[str], rows: Sequence[Sequence[str]], best:
     return f"<div class=scroll><table class={kind}>{head}\n<tbody>\n{''.join(body)}</tbody></table></div>\n"
 
 
-def swatches(colours: Iterable[str], texts: Iterable[str]) -> str:
-    """What the colours of a picture mean."""
+def swatches(colors: Iterable[str], texts: Iterable[str]) -> str:
+    """Returns a legend of colors."""
     return "".join(
-        f"<span><i class=swatch style='background:{colour}'></i>{escape(text)}</span> "
-        for colour, text in zip(colours, texts, strict=False)
+        f"<span><i class=swatch style='background:{color}'></i>{escape(text)}</span> "
+        for color, text in zip(colors, texts, strict=False)
     )
 
 
 def text(value: Any, form: str = ".6g") -> str:
-    """A value of JSON for a reader, floats in the given form, '-' for None and NaN."""
+    """Formats a JSON value for a reader: floats in the given form, '-' for None and NaN."""
     if isinstance(value, dict):
         value = [f"{name} {_inner(part, form)}" for name, part in value.items()]
     if isinstance(value, list):
@@ -166,17 +166,17 @@ def text(value: Any, form: str = ".6g") -> str:
 
 
 def fraction(value: float | None) -> str:
-    """A number between 0 and 1."""
+    """Formats a number in [0, 1]."""
     return text(value, ".3f")
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """Two numbers and what is between them, '-' for None."""
+    """Formats an interval, '-' for None."""
     return "-" if ends is None else f"{ends[0]:.3f} - {ends[1]:.3f}"
 
 
 def label(key: str) -> str:
-    """The name of a figure for a reader: 'mean_iou' is 'mean IoU'."""
+    """Returns the name of a figure for a reader: 'mean IoU' for 'mean_iou'."""
     return " ".join("IoU" if word == "iou" else word for word in key.split("_"))
 
 

@@ -1,4 +1,4 @@
-"""One style for all figures, and their way into pages and files. matplotlib is loaded only where something is drawn."""
+"""The style of all figures, and their output as files and SVG elements. matplotlib is imported only when drawing."""
 
 import io
 import re
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Told apart by colour-blind readers and in grey: blue, orange, green, violet, grey.
-COLOURS = ("#1f5f99", "#d0722a", "#2f8f6b", "#8c5aa8", "#8a8f98")
+# Distinguishable for color-blind readers and in gray: blue, orange, green, violet, gray.
+COLORS = ("#1f5f99", "#d0722a", "#2f8f6b", "#8c5aa8", "#8a8f98")
 INK, QUIET, LINE = "#1c2430", "#5b6472", "#c3c8d0"
 _STYLE = {
     "svg.fonttype": "none",  # text stays text, in the page's font
@@ -35,18 +35,18 @@ _UNDATED = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def style(salt: str | None = None) -> AbstractContextManager:
-    """The style, for as long as a figure is made; names within an SVG are made from the salt, so that pages have each once."""
+    """Returns a context with the style; ids within an SVG are derived from the salt, so that they are unique on a page."""
     import matplotlib
 
     return matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt})
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """A figure as an svg element to be put into a page; the same figure and name give the same text.
+    """Returns a figure as an svg element for a page; the same figure and name give the same text.
 
     Args:
-      figure: made in `style`.
-      name: another one for each figure on a page.
+      figure: figure made in `style`.
+      name: unique name on the page.
     """
     file = io.StringIO()
     with style(name):
@@ -54,12 +54,12 @@ def svg(figure: "Figure", name: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     used = set(re.findall(r"#([\w-]+)", text))
-    # Other names would be there once for every figure on the page.
+    # Unused ids would be repeated by every figure on the page.
     return re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
 
 
 def write(figure: "Figure", folder: Path, name: str) -> str:
-    """Writes NAME.png, 200 dots an inch, and NAME.svg; returns the svg element.
+    """Writes NAME.png (200 dots per inch) and NAME.svg; returns the svg element.
 
     Raises:
       OSError: they cannot be written.

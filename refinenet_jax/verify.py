@@ -1,4 +1,4 @@
-"""`refinenet-jax verify`: whether the checkpoints of a folder are what was written."""
+"""`refinenet-jax verify`: compares the files of checkpoints with their checksums."""
 
 import argparse
 import textwrap
@@ -15,22 +15,20 @@ _DESCRIPTION_LIMIT = 2**20  # bytes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `refinenet-jax verify`."""
-    parser.add_argument(
-        "folder", metavar="DIR", help="folder of a training run (its --workdir), or one that convert wrote"
-    )
+    parser.add_argument("folder", metavar="DIR", help="run folder (its --workdir), or a folder written by convert")
 
 
 def run(args: argparse.Namespace) -> int:
     """Checks model.json and every checkpoint, prints a table; returns the exit status, 1 if anything is damaged.
 
     Raises:
-      UsageError: no folder, or one without checkpoints.
+      UsageError: there is no folder, or it has no checkpoints.
     """
     folder = Path(args.folder)
     steps = integrity.steps(folder)
     if not steps:
         raise UsageError(
-            f"{folder} {'holds no checkpoint' if folder.is_dir() else 'is no folder'}. Give the --workdir of a training run, "
+            f"{folder} {'has no checkpoint' if folder.is_dir() else 'is not a folder'}. Give the --workdir of a training run, "
             f"or a folder that `refinenet-jax convert` wrote: the one with {checkpoint.DESCRIPTION} in it."
         )
     problem = description_fault(folder)
@@ -44,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
             faults = integrity.check(folder, step)
             bar.update()
             if not (folder / "checkpoints" / str(step)).exists():
-                continue  # a training that runs here has just removed it
+                continue  # removed meanwhile by a running training
             (damaged if faults else whole).append(step)
             proven = faults or integrity.read_manifest(folder, step)
-            verdict = "damaged" if faults else "whole" if proven else "no manifest: nothing to hold it against"
+            verdict = "damaged" if faults else "whole" if proven else "no manifest: cannot be checked"
             size = sum(max(size, 0) for size in sizes) / 1e6
             rows.append(f"{step:>10} {len(sizes):>7,} {size:>10,.1f}  {verdict}")
             rows += _indented(faults)
@@ -57,28 +55,28 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         print(textwrap.fill(problem, _WIDTH, break_long_words=False, break_on_hyphens=False))
     if damaged:
-        print(textwrap.fill(_cure(folder, damaged, whole), _WIDTH, break_long_words=False, break_on_hyphens=False))
+        print(textwrap.fill(_fix(folder, damaged, whole), _WIDTH, break_long_words=False, break_on_hyphens=False))
     if not problem and not damaged:
         print("Nothing is damaged.")
     return 1 if problem or damaged else 0
 
 
 def description_fault(folder: Path) -> str:
-    """What is wrong with model.json, '' if nothing."""
+    """Returns what is wrong with model.json, '' if nothing."""
     path = folder / checkpoint.DESCRIPTION
-    cure = "Restore it from a copy: it says which network the weights are."
+    fix = "Restore it from a copy: it describes the network."
     if not path.is_file():
-        return f"{path} is missing. {cure}"
+        return f"{path} is missing. {fix}"
     if path.stat().st_size > _DESCRIPTION_LIMIT:
-        return f"{path} is far too large. {cure}"
+        return f"{path} is far too large. {fix}"
     try:
         description = checkpoint.read_description(folder)
-        told = isinstance(description["variant"], str) and bool(list(description["class_names"]))
+        complete = isinstance(description["variant"], str) and bool(list(description["class_names"]))
     except UsageError as error:
         return str(error)
     except (OSError, LookupError, TypeError, RecursionError):
-        told = False
-    return "" if told else f"{path} does not tell variant and class_names. {cure}"
+        complete = False
+    return "" if complete else f"{path} does not contain variant and class_names. {fix}"
 
 
 def _indented(faults: list[str]) -> list[str]:
@@ -98,10 +96,12 @@ def _indented(faults: list[str]) -> list[str]:
     ]
 
 
-def _cure(folder: Path, damaged: list[int], whole: list[int]) -> str:
+def _fix(folder: Path, damaged: list[int], whole: list[int]) -> str:
     count = f"{len(damaged)} of {len(damaged) + len(whole)} checkpoints"
     which = ", ".join(f"{folder / 'checkpoints' / str(step)}" for step in damaged)
     further = (
-        f"Training goes on from step {whole[-1]}." if whole else "None is left to go on from: train in another folder."
+        f"Training resumes from step {whole[-1]}."
+        if whole
+        else "No checkpoint is left to resume from: train in another folder."
     )
     return f"Damaged: {count}. Restore from a copy, or delete {which}. {further}"

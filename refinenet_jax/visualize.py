@@ -1,4 +1,4 @@
-"""Pictures of images and masks: overlays, contours, galleries. All images are uint8 [h, w, 3] RGB."""
+"""Draws overlays, contours and galleries. All images are uint8 [h, w, 3] RGB."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ import numpy as np
 
 from refinenet_jax.errors import UsageError
 
-# Colour of class 1, 2, ...: distinct to colour-blind readers, and unlike skin (after Okabe and Ito).
-COLOURS = ((0, 200, 120), (60, 130, 255), (255, 190, 0), (230, 80, 200), (120, 220, 255), (255, 110, 60))
-VOID_COLOUR = (128, 128, 128)
+# Colors of class 1, 2, ...: distinguishable for color-blind readers, and unlike skin (after Okabe and Ito).
+COLORS = ((0, 200, 120), (60, 130, 255), (255, 190, 0), (230, 80, 200), (120, 220, 255), (255, 110, 60))
+VOID_COLOR = (128, 128, 128)
 _BACKGROUND = 255
 _INK = (40, 40, 40)
 
 
 def palette() -> np.ndarray:
-    """Colour of every value a mask can have, uint8 [256, 3]: 0 black, 255 (void) grey."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[1:255] = [COLOURS[i % len(COLOURS)] for i in range(254)]
-    colours[255] = VOID_COLOUR
-    return colours
+    """Returns the color of every mask value, uint8 [256, 3]: 0 is black, 255 (void) is gray."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[1:255] = [COLORS[i % len(COLORS)] for i in range(254)]
+    colors[255] = VOID_COLOR
+    return colors
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.ndarray:
@@ -30,16 +30,16 @@ def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.nd
       mask: uint8 [h, w] class ids, 255 = void.
       opacity: of the tint, 0 to 1.
     """
-    colours = palette()[mask]
-    tinted = (image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    colors = palette()[mask]
+    tinted = (image * (1 - opacity) + colors * opacity).astype(np.uint8)
     return outlines(np.where((mask > 0)[..., None], tinted, image), mask)
 
 
 def outlines(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Draws the outline of every class but background, each in its colour; void has none.
+    """Draws the outline of every class but background, each in its color; void has no outline.
 
     Args:
-      image: uint8 [h, w, 3] RGB; it stays as it is.
+      image: uint8 [h, w, 3] RGB; not modified.
       mask: uint8 [h, w] class ids, 255 = void.
     """
     thickness = max(1, round(min(mask.shape) / 240))
@@ -49,22 +49,22 @@ def outlines(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return result
 
 
-def contours(image: np.ndarray, region: np.ndarray, colour: Sequence[int], thickness: int = 1) -> np.ndarray:
+def contours(image: np.ndarray, region: np.ndarray, color: Sequence[int], thickness: int = 1) -> np.ndarray:
     """Draws the outline of a region, bool [h, w]."""
     lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(image), lines, -1, tuple(colour), thickness, cv2.LINE_AA)
+    return cv2.drawContours(np.ascontiguousarray(image), lines, -1, tuple(color), thickness, cv2.LINE_AA)
 
 
 def gallery(
     rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], titles: Sequence[str] = (), width: int = 320
 ) -> np.ndarray:
-    """A table of images.
+    """Draws a table of images.
 
     Args:
-      rows: each a sequence of images, all rows equally long.
+      rows: sequences of images, all of the same length.
       captions: one line of text above each row.
-      titles: one above each column.
-      width: of a cell in pixels; images keep their shape.
+      titles: one line of text above each column.
+      width: width of a cell in pixels; images keep their aspect ratio.
     """
     gap = 8
     columns = max(len(row) for row in rows)
@@ -81,16 +81,16 @@ def gallery(
 
 
 def read(path: str) -> np.ndarray:
-    """An image file as uint8 [h, w, 3] RGB, turned as its EXIF data says.
+    """Reads an image file as uint8 [h, w, 3] RGB, upright by its EXIF data.
 
     Raises:
-      OSError: no file there.
-      UsageError: no image in it.
+      OSError: the file cannot be read.
+      UsageError: the file is not an image.
     """
     encoded = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
     if pixels is None:
-        raise UsageError(f"{path} cannot be decoded as an image ({encoded.size} bytes); it is damaged or no image.")
+        raise UsageError(f"{path} cannot be decoded as an image ({encoded.size} bytes); it is damaged or not an image.")
     return pixels
 
 

@@ -26,10 +26,10 @@ def test_overlay_tints_classes_and_leaves_background(noise):
     np.testing.assert_array_equal(result[~near], noise[~near])
     for class_id in (1, 2):
         inside = cv2.erode((mask == class_id).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-        expected = (noise[inside] + np.array(visualize.COLOURS[class_id - 1], float)) / 2
+        expected = (noise[inside] + np.array(visualize.COLORS[class_id - 1], float)) / 2
         assert np.abs(result[inside] - expected).max() <= 1
     on_outline = result[10, 20:30].astype(int)
-    assert np.abs(on_outline - visualize.COLOURS[0]).max() < 40  # nearly the full colour; the line is anti-aliased
+    assert np.abs(on_outline - visualize.COLORS[0]).max() < 40  # nearly the full colour; the line is anti-aliased
 
 
 def test_overlay_of_background_only_is_the_image(noise):
@@ -66,9 +66,9 @@ def test_palette():
     assert palette.dtype == np.uint8
     assert palette[0].tolist() == [0, 0, 0]
     assert palette[255].tolist() == [128, 128, 128]
-    assert [tuple(colour) for colour in palette[1:7].tolist()] == list(visualize.COLOURS)
+    assert [tuple(colour) for colour in palette[1:7].tolist()] == list(visualize.COLORS)
     assert palette[7].tolist() == palette[1].tolist()
-    assert len(set(visualize.COLOURS) | {visualize.VOID_COLOUR, (0, 0, 0)}) == len(visualize.COLOURS) + 2
+    assert len(set(visualize.COLORS) | {visualize.VOID_COLOR, (0, 0, 0)}) == len(visualize.COLORS) + 2
 
 
 @pytest.mark.parametrize(("ending", "exact"), [("png", True), ("PNG", True), ("jpg", False), ("webp", False)])

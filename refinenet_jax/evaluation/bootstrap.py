@@ -1,11 +1,11 @@
-"""How sure the figures of a split are: percentile intervals by the bootstrap.
+"""Bootstrap percentile intervals of the figures of a split.
 
-Frames of a video show the same hands, room and light, so that a hundred of them say little more than ten: what is drawn, with
-replacement, are whole videos (the cluster bootstrap; Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). An image that
-is of no video counts as one of its own; without videos, images are drawn. The intervals say how much the figures would move
-with other videos of the kind, not with another training. Few videos make them too narrow: in a simulation (20 frames a video,
-IoU varying by 0.12 from video to video, by 0.05 within) intervals of 95 % held the truth in 77 % of cases with 4 videos, 88 %
-with 8 and 93 % with 20; drawn by image, in about 30 %.
+Frames of a video show the same hands, room and light, so a hundred of them say little more than ten. Therefore whole videos are
+drawn with replacement (cluster bootstrap; Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). An image without a video
+is its own cluster. The intervals express how much the figures would change with other videos of the same kind, not with another
+training. With few videos they are too narrow: in a simulation (20 frames per video, IoU with a standard deviation of 0.12
+between videos and 0.05 within) 95 % intervals contained the truth in 77 % of cases with 4 videos, 88 % with 8 and 93 % with
+20; drawn by image, in about 30 %.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.scores import Scores
 
-# As `protocols.strict` calls and defines them: mean_iou and hand_* over all pixels of the set, the others means per image.
+# Names and definitions of `protocols.strict`: mean_iou and hand_* over all pixels of the set, the others means over images.
 _PER_IMAGE = ("per_image_iou", "per_image_precision", "per_image_recall")
 FIGURES = ("mean_iou", "hand_iou", "hand_precision", "hand_recall", *_PER_IMAGE, *boundary.SCORES)
 FEW = 20  # units, below which `describe` warns
@@ -22,17 +22,17 @@ FEW = 20  # units, below which `describe` warns
 def intervals(
     scores: Scores, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, tuple[float, float] | None]:
-    """Percentile intervals of all figures.
+    """Computes percentile intervals of all figures.
 
     Args:
-      scores: image by image.
-      resamples: how often as many videos (or images) as there are, are drawn from them.
-      seed: the same seed, the same intervals.
-      level: share of the resamples that each interval holds, between 0 and 1.
+      scores: per-image scores.
+      resamples: number of bootstrap resamples.
+      seed: seed of the resampling; intervals are deterministic.
+      level: coverage of the intervals, in (0, 1).
 
     Returns:
-      Name of FIGURES -> (low, high). None where nothing can be said: if all images are of one video, or there is but one, or
-      if a figure has no meaning in any resample (it is left out of those where it has none).
+      Name in FIGURES -> (low, high). None if all images are of one video, if there is only one image, or if a figure is
+      undefined in all resamples (resamples in which it is undefined are ignored).
     """
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"level={level} must lie between 0 and 1, resamples={resamples} must be at least 1")
@@ -53,7 +53,7 @@ def intervals(
 
 
 def describe(scores: Scores, resamples: int = 1000, level: float = 0.95) -> str:
-    """A line for below a table: what was drawn, or why there are no intervals."""
+    """Returns a note for below a table: what was resampled, or why there are no intervals."""
     count = int(_units(scores).max(initial=-1)) + 1
     videos = set(scores.videos) - {""}
     if count < 2:
@@ -64,21 +64,21 @@ def describe(scores: Scores, resamples: int = 1000, level: float = 0.95) -> str:
             if count
             else "no images"
         )
-        return f"No intervals: {what}{', which says nothing of others' if count else ''}."
+        return f"No intervals: {what}."
     what = "images" if not videos else "videos and single images" if "" in scores.videos else "videos"
     line = f"{100 * level:g} % intervals: bootstrap over {count} {what}, {resamples} resamples"
-    return f"{line}; too narrow, with so few." if count < FEW else f"{line}."
+    return f"{line}; too narrow because there are few." if count < FEW else f"{line}."
 
 
 def _units(scores: Scores) -> np.ndarray:
-    """What is drawn together: number of the unit of each image, int64 [n], from 0 on."""
+    """Returns the resampling unit of each image (its video, or itself), int64 [n], numbered from 0."""
     names = [("video", video) if video else ("image", str(i)) for i, video in enumerate(scores.videos)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], np.int64)
 
 
 def _sums_by_unit(scores: Scores, units: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """All that the figures are made of and that may be added up, float64 [count, ...]."""
+    """Returns the sums over each unit from which the figures follow, float64 [count, ...]."""
     per_image = [*metrics.hand_scores(scores.counts).values(), *boundary.scores(scores.boundary).values()]
     per_image = np.stack(per_image, -1)
     rows = {"counts": scores.counts, "per_image": np.nan_to_num(per_image), "known": ~np.isnan(per_image)}
@@ -89,7 +89,7 @@ def _sums_by_unit(scores: Scores, units: np.ndarray, count: int) -> dict[str, np
 
 
 def _figures(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Sums of `_sums_by_unit` over resamples [r, ...] -> each of FIGURES, float64 [r]; NaN where it has no meaning."""
+    """Computes FIGURES, float64 [r] each, from sums over r resamples; NaN if undefined."""
     by_class = metrics.iou(sums["counts"])
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_iou = np.nansum(by_class, -1) / (~np.isnan(by_class)).sum(-1)

@@ -1,8 +1,8 @@
-"""How well outlines agree: boundary F-score and boundary IoU of the foreground, from integer counts that add up.
+"""Boundary F-score and boundary IoU of the foreground, from integer counts that can be added over images.
 
-Foreground is every class but background, so that a left hand taken for a right one costs nothing here. Void (255, in either
-mask) is ignored: both masks are taken to be alike there, of the class that the other has, and no pixel there is counted. So
-nothing is lost where the outline lies in the void, and an outline beyond it is measured from the void's edge.
+Foreground is every class but background, so exchanging left and right hands costs nothing here. Void (255, in either mask) is
+ignored: both masks are assumed to be equal there, with the class of the other mask, and no pixel there is counted. An outline
+inside void costs nothing, and an outline that crosses it is measured from the edge of the void.
 """
 
 import math
@@ -12,8 +12,8 @@ import numpy as np
 
 from refinenet_jax.data.examples import VOID
 
-# What `counts` counts, in pixels: outline pixels of the prediction and those of them near the true outline; the same with
-# truth and prediction exchanged; and the bands along the inside of both outlines, what they share and what they cover.
+# Pixel counts: outline of the prediction and how much of it is near the true outline; the same with truth and prediction
+# exchanged; intersection and union of the bands along the inside of both outlines.
 COLUMNS = ("predicted", "predicted_hits", "true", "true_hits", "band_intersection", "band_union")
 SCORES = ("boundary_f", "boundary_precision", "boundary_recall", "boundary_iou")
 TOLERANCE = (
@@ -23,15 +23,15 @@ BAND = 0.02  # of the image's diagonal: width of the band in boundary IoU (Cheng
 
 
 def counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Outline counts of one image; those of several may be added.
+    """Returns the outline counts of one image.
 
     F-score (Martin et al., PAMI 2004; Csurka et al., BMVC 2013), as DAVIS computes it: outline pixels are those that differ
-    from their neighbour to the right, below or diagonally below; a pixel is a hit if the other mask has an outline pixel
-    within ceil(TOLERANCE x diagonal) pixels, as the crow flies. The border of the image is no outline.
+    from their neighbor to the right, below or diagonally below; a pixel is a hit if the other mask has an outline pixel
+    within ceil(TOLERANCE x diagonal) pixels (Euclidean). The border of the image is not an outline.
 
     Boundary IoU (Cheng et al., CVPR 2021): the bands are the foreground pixels with a pixel that is not foreground at most
     round(BAND x diagonal) away, at least 1, counted along rows, columns and diagonals alike. As in the authors' code nothing
-    beyond the image is foreground: where a hand is cut off by the border, the border is its boundary.
+    outside the image is foreground: if the border cuts off a hand, the border is its boundary.
 
     Args:
       truth: uint8 [h, w], class ids or 255 for void.
@@ -64,15 +64,15 @@ def counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """What counts are worth: of images one by one, or of a whole set whose counts were added.
+    """Computes the scores from counts, per image or of a whole set whose counts were added.
 
     Args:
       counts: integer [..., len(COLUMNS)].
 
     Returns:
-      boundary_f, boundary_precision, boundary_recall and boundary_iou, float64 [...]. NaN where there is nothing to measure:
-      precision without any predicted outline, recall without any true one, the other two without either. The F-score of an
-      outline against none is 0. (DAVIS gives 1 where both are empty; an image without hands would then count as found.)
+      boundary_f, boundary_precision, boundary_recall and boundary_iou, float64 [...]. NaN if undefined:
+      precision without a predicted outline, recall without a true one, the other two without both. The F-score of an outline
+      and no outline is 0. (DAVIS gives 1 if both are empty; an image without hands would then count as correct.)
     """
     predicted, predicted_hits, true, true_hits, intersection, union = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -83,7 +83,7 @@ def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask of 0 and 1 that differ from their neighbour to the right, below or diagonally below, uint8 [h, w]."""
+    """Pixels of a 0/1 mask that differ from their neighbor to the right, below or diagonally below, uint8 [h, w]."""
     outline = np.zeros_like(mask)
     outline[:, :-1] = mask[:, :-1] ^ mask[:, 1:]
     outline[:-1] |= mask[:-1] ^ mask[1:]
@@ -92,7 +92,7 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _near(outline: np.ndarray, other: np.ndarray, radius: int) -> np.ndarray:
-    """The pixels of an outline that have a pixel of the other at most `radius` away, uint8 [h, w]."""
+    """Pixels of an outline within `radius` pixels of the other outline, uint8 [h, w]."""
     near = np.zeros_like(outline)
     left, top, across, down = cv2.boundingRect(other)
     if down:
@@ -105,7 +105,7 @@ def _near(outline: np.ndarray, other: np.ndarray, radius: int) -> np.ndarray:
 
 def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
     """Pixels at most `radius` from one of the mask, uint8 [h, w]."""
-    # A disc is the union of the rectangles in it, and dilating by a rectangle takes the same time whatever its size.
+    # A disk is a union of rectangles, and the time of a dilation by a rectangle does not depend on its size.
     dilated = np.zeros_like(mask)
     half_widths = [math.isqrt(radius**2 - up**2) for up in range(radius + 1)]
     for up, half_width in enumerate(half_widths):

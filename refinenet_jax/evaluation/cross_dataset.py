@@ -1,6 +1,6 @@
-"""What networks are worth on each other's datasets: a matrix of checkpoints and datasets, beside the published one.
+"""Cross-dataset evaluation: a matrix of checkpoints and datasets, shown next to the published one.
 
-Every pair is scored once and kept in cross_dataset.json: a run that was stopped goes on with the next pair, and another
+Every pair is scored once and stored in cross_dataset.json: an interrupted run continues with the next pair, and an additional
 checkpoint or dataset costs only its own pairs.
 """
 
@@ -34,7 +34,7 @@ FILE = "cross_dataset.json"
 
 @dataclass(frozen=True)
 class _Network:
-    """A checkpoint before it is loaded: its classes, what it was trained on ('' if not told), and what tells it from others."""
+    """A checkpoint before it is loaded: its classes, training dataset ('' if unknown) and fingerprint."""
 
     path: str
     class_names: tuple[str, ...]
@@ -49,20 +49,20 @@ def cross_evaluate(
     datasets: Sequence[str],
     policy: str = "hands_only",
 ) -> list[Cell]:
-    """Scores every checkpoint on `config.evaluate.split` of every dataset, and prints and writes the matrix.
+    """Scores every checkpoint on `config.evaluate.split` of every dataset; prints and writes the matrix.
 
     Args:
-      config: its `evaluate` says how, `data.dir` where datasets are.
-      workdir: where cross_dataset.json, .csv and .html and the heat map go.
-      checkpoints: folders of runs, or files of weights.
-      datasets: names as in `config.data.name`.
+      config: uses its fields `evaluate` and `data.dir`.
+      workdir: folder for cross_dataset.json, .csv and .html and the heat map.
+      checkpoints: run folders or weight files.
+      datasets: dataset names as in `config.data.name`.
       policy: one of label_policies.POLICIES.
 
     Returns:
-      The pairs, checkpoint by checkpoint.
+      The scored pairs, checkpoint by checkpoint.
 
     Raises:
-      UsageError: a checkpoint, dataset or pair that cannot be scored; before any is.
+      UsageError: a checkpoint, dataset or pair cannot be scored; raised before anything is scored.
     """
     options = config.evaluate
     protocols.check(options.protocols)
@@ -79,7 +79,9 @@ def cross_evaluate(
     workdir = Path(workdir)
     read = [[repr(source), _files_of(source, workdir)] for source in sources.values()]
     keys = [[_key(network, dataset, options, policy) for dataset in read] for network in networks]
-    results, keys = parallel.gather_json([_read(workdir / FILE), keys])[0]  # the main process's, should they differ
+    results, keys = parallel.gather_json([_read(workdir / FILE), keys])[
+        0
+    ]  # those of the main process, in case they differ
     cells = []
     for network, its_keys in zip(networks, keys, strict=True):
         segmenter = None
@@ -116,7 +118,7 @@ def _score(segmenter: Segmenter, source: Source, mapping: label_policies.Mapping
 def _meet(
     networks: Sequence[_Network], sources: Mapping[str, Source], policy: str
 ) -> dict[tuple[str, str], label_policies.Mapping]:
-    """The classes of each pair; refuses all that cannot be at once."""
+    """Returns the class mapping of each pair; lists all pairs without one in a single error."""
     mappings, refused = {}, []
     for network in networks:
         for name, source in sources.items():
@@ -131,7 +133,7 @@ def _meet(
 
 def _network(path: str) -> _Network:
     if not Path(path).is_dir():
-        segmenter = Segmenter.from_checkpoint(path)  # tells what is wrong with it
+        segmenter = Segmenter.from_checkpoint(path)  # reports what is wrong with the file
         return _Network(path, segmenter.class_names, "", _fingerprint(Path(path).parent, [Path(path).name]))
     description = checkpoint.require_description(path)
     if checkpoint.latest_step(path) is None:
@@ -142,7 +144,7 @@ def _network(path: str) -> _Network:
 
 
 def _key(network: _Network, dataset: list[str], options: ConfigDict, policy: str) -> dict:
-    """What a result depends on; where all of it is as it was, so is the result."""
+    """Returns everything that a result depends on; a stored result is valid while its key is unchanged."""
     return {
         "checkpoint": network.fingerprint,
         "dataset": dataset,
@@ -156,20 +158,20 @@ def _key(network: _Network, dataset: list[str], options: ConfigDict, policy: str
 
 
 def _files_of(source: FolderSource | TfdsSource, workdir: Path) -> str:
-    """The fingerprint of a dataset, without what is written into it here."""
+    """Returns the fingerprint of a dataset, ignoring files below `workdir`."""
     folder, written = source.directory.absolute(), workdir.absolute()
     return _fingerprint(folder, [name for name in all_files(folder) if written not in (folder / name).parents])
 
 
 def _fingerprint(folder: Path, names: Sequence[str]) -> str:
-    """Of files below a folder: names, sizes and times, nothing is read."""
+    """Returns a hash of names, sizes and modification times of files; their content is not read."""
     files = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
     listing = [(name, about.st_size, about.st_mtime_ns) for name, about in sorted(files.items())]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict:
-    """What was scored before.
+    """Returns the stored results.
 
     Raises:
       UsageError: the file is damaged.

@@ -1,12 +1,12 @@
-"""The evaluation of "Analysis of Hand Segmentation in the Wild" (Urooj and Borji, CVPR 2018), as its published scripts do it.
+"""Predictions and counts as in the published scripts of "Analysis of Hand Segmentation in the Wild" (CVPR 2018).
 
-They are in github.com/aurooj/Hand-Segmentation-in-the-Wild, refinenet_files/, and stand on github.com/guosheng/refinenet,
-main/: `demo_refinenet_test_example_*.m` runs the network at three scales, `multiscale_evaluation.m` fuses what it saved,
-`computeAccuracy*.m`, one for each dataset, count, and `getIOU.m` makes figures of the counts. This file goes as far as the
-counts of an image; `protocols.cvpr18` has the rest.
+The scripts are in github.com/aurooj/Hand-Segmentation-in-the-Wild, refinenet_files/, and build on
+github.com/guosheng/refinenet, main/: `demo_refinenet_test_example_*.m` runs the network at three scales,
+`multiscale_evaluation.m` fuses the saved maps, and `computeAccuracy*.m` (one for each dataset) with `getIOU.m` computes
+figures. This module computes the counts of an image; `protocols.cvpr18` computes the figures.
 
-Where MATLAB's imresize was given a factor, it is given the size that follows from it here, which can move what is at the far
-edge by a fraction of a pixel. The enlarging of score maps is that of the scripts on a CPU.
+Where MATLAB's imresize was given a factor, the size that follows from it is used here, which can shift the far edge by a
+fraction of a pixel. Score maps are upsampled as the scripts do on a CPU.
 """
 
 import functools
@@ -26,30 +26,30 @@ from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.models import resize
 
 SCALES = (0.6, 0.8, 1.0)
-SHORT_EDGE = (450, 600)  # pixels: bounds in front of the scales
-FLOOR = -20.0  # of the logarithm of a score
+SHORT_EDGE = (450, 600)  # pixels: bounds before the scales
+FLOOR = -20.0  # lower bound of the logarithm of a score
 
-# Height and width of the fused maps, as `multiscale_evaluation.m` has them. The other pictures are of 216x384 themselves.
+# Height and width of the fused maps in `multiscale_evaluation.m`. The pictures of the other datasets have 216x384 pixels.
 SIZES = {"egohands": (216, 384), "gtea": (405, 720)}
-RESIZED_TRUTH = ("egohands", "gtea")  # is resized to the prediction, in the other datasets the prediction to the truth
+RESIZED_TRUTH = ("egohands", "gtea")  # truth is resized to the prediction; elsewhere the prediction to the truth
 
 
 def dataset_of(name: str) -> str:
-    """The dataset whose script counts: 'egohands' of 'egohands/left_right:1.0.0'."""
+    """Returns the dataset whose script applies: 'egohands' for 'egohands/left_right:1.0.0'."""
     return name.partition("/")[0].partition(":")[0].lower()
 
 
 def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """What `demo_refinenet_test_example_*.m` and `multiscale_evaluation.m` find.
+    """Predicts hands as `demo_refinenet_test_example_*.m` and `multiscale_evaluation.m` do.
 
-    The network's softmax maps at each of SCALES, kept as bytes, are resized in the logarithm, with a floor, and averaged; of
-    the highest mean all is hand that is not background, a void channel too (`logical(predict_mask_data)`).
+    The softmax maps at each of SCALES, rounded to bytes, are resized in the logarithm, with a floor, and averaged. Pixels whose
+    most probable class is not background are hands, including a void channel (`logical(predict_mask_data)`).
 
     Args:
-      model: its input_scale and normalisation count; the authors' networks have 1.2 and 'minus_128'.
-      variables: of it.
+      model: network; the authors' networks have an input_scale of 1.2 and the normalization 'minus_128'.
+      variables: variables of the network.
       image: uint8 RGB [b, h, w, 3].
-      size: of the maps (h, w).
+      size: height and width of the maps.
 
     Returns:
       uint8 [b, *size], 1 where there is a hand.
@@ -66,10 +66,10 @@ def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tupl
 
 
 def prepare(model: models.RefineNet, image: jax.Array, scale: float) -> jax.Array:
-    """A picture as the scripts give it to the network: its short edge within SHORT_EDGE, then scaled, then enlarged.
+    """Resizes a picture as the scripts do: short edge within SHORT_EDGE, then the scale, then the network's input scale.
 
     Args:
-      model: its input_scale and normalisation count.
+      model: network with its input_scale and normalization.
       image: uint8 RGB [b, h, w, 3].
       scale: one of SCALES.
 
@@ -85,14 +85,14 @@ def prepare(model: models.RefineNet, image: jax.Array, scale: float) -> jax.Arra
 
 
 def imresize(image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """MATLAB's `imresize` of bytes: bicubic, smoothed where it shrinks, rounded after each direction, the smaller factor first.
+    """Resizes bytes as MATLAB's `imresize`: bicubic, antialiased, rounded after each direction, the smaller factor first.
 
     Args:
-      image: whole numbers from 0 to 255, [b, h, w, c].
-      size: h and w to be.
+      image: integers from 0 to 255, [b, h, w, c].
+      size: new height and width.
 
     Returns:
-      The same, float32 [b, *size, c].
+      Integers as float32 [b, *size, c].
     """
     image = image.astype(jnp.float32)
     for axis in sorted((0, 1), key=lambda axis: size[axis] / image.shape[1 + axis]):
@@ -104,9 +104,9 @@ def imresize(image: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def imbinarize(image: np.ndarray) -> np.ndarray:
-    """MATLAB's `imbinarize`: bool [h, w], above the threshold of Otsu (1979), from uint8 [h, w].
+    """Thresholds uint8 [h, w] at Otsu's threshold (1979) as MATLAB's `imbinarize`; returns bool [h, w].
 
-    Where several thresholds are equally good it is their mean; where there is but one value, all above 0 is true.
+    If several thresholds are equally good, their mean is used; if there is only one value, everything above 0 is true.
     """
     shares = np.bincount(image.ravel(), minlength=256) / image.size
     below, moments = np.cumsum(shares), np.cumsum(shares * np.arange(1, 257))
@@ -118,17 +118,17 @@ def imbinarize(image: np.ndarray) -> np.ndarray:
 
 
 def compare(truth: np.ndarray, prediction: np.ndarray, dataset: str) -> np.ndarray:
-    """Counts of one image as the dataset's script makes them.
+    """Returns the counts of one image as the dataset's script computes them.
 
-    `computeAccuracyEgoHands.m` and `computeAccuracyGTEA.m` resize the truth to the prediction and cut it at the threshold of
-    Otsu; `computeAccuracyEYTH.m` resizes the prediction to the truth. That of HOF leaves both as they are, which have one
-    size there; here it is as in EYTH, as in all other datasets. The truth of GTEA was read from JPEG, which was cut at 128
-    when the dataset was built: of its 204 test masks Otsu's threshold makes the same, pixel for pixel.
+    `computeAccuracyEgoHands.m` and `computeAccuracyGTEA.m` resize the truth to the prediction and threshold it
+    with Otsu's method; `computeAccuracyEYTH.m` resizes the prediction to the truth. In HOF both have the same size; all other
+    datasets are treated as EYTH. The truth of GTEA was read from JPEG and is thresholded at 128 when the dataset is built;
+    Otsu's threshold gives the same 204 test masks, pixel for pixel.
 
     Args:
-      truth: uint8 [h, w], class ids; all but background is hand. Void is not counted, except where the truth is resized: it
-        is then background, and these datasets have none.
-      prediction: uint8 [h', w'], class ids likewise.
+      truth: uint8 [h, w], class ids; everything but background is hand. Void is not counted; if the truth is resized, void
+        is background (these datasets have none).
+      prediction: uint8 [h', w'], class ids.
       dataset: see `dataset_of`.
 
     Returns:
@@ -141,7 +141,7 @@ def compare(truth: np.ndarray, prediction: np.ndarray, dataset: str) -> np.ndarr
             hand = imbinarize(_resized(hand, prediction.shape))
             counted = np.ones(hand.shape, bool)
         else:
-            found = _resized(found, truth.shape) > 128  # as imresize does it with what is true or false
+            found = _resized(found, truth.shape) > 128  # as imresize of a logical array
     pairs = (2 * hand + found)[counted]
     return np.bincount(pairs, minlength=4).reshape(2, 2)
 
@@ -153,22 +153,22 @@ def count(
     progress: Callable[[int], object] = lambda done: None,
     save: Callable[[str, np.ndarray], object] = lambda name, mask: None,
 ) -> np.ndarray:
-    """Counts of every image of a source; several processes share the images, and all get all counts.
+    """Returns the counts of every image of a source. Several processes share the work, and each returns all counts.
 
-    Pictures are not padded, so every size is compiled for.
+    Pictures are not padded, so every size is compiled separately.
 
     Args:
-      segmenter: of which only the network and its variables count.
+      segmenter: only its network and variables are used.
       source: pictures and truth.
-      batch_size: pictures of one size at a time; 0 for one on each device.
+      batch_size: number of pictures of one size per batch; 0 for one on each device.
       progress: called with the number of pictures done since the last call.
-      save: called with the id and the mask, uint8 [h, w], of each.
+      save: called with the id and the mask, uint8 [h, w], of each picture.
 
     Returns:
       int64 [n, 2, 2], in the source's order.
 
     Raises:
-      UsageError: a picture cannot be read, or a mask not be saved; on all processes.
+      UsageError: a picture cannot be read or a mask cannot be saved; raised on all processes.
     """
     dataset = dataset_of(source.info.name)
     mine = parallel.share(len(source))
@@ -196,7 +196,7 @@ def count(
 
 
 def _batches(examples: Iterable[dict], batch_size: int) -> Iterator[list[dict]]:
-    """Neighbors whose images have one size; fewer than `batch_size` come one for each device: two programs serve all."""
+    """Yields batches of neighboring images of one size; remainders have one image per device, so two programs are enough."""
     for _, group in itertools.groupby(examples, key=lambda example: example["image"].shape):
         while batch := list(itertools.islice(group, batch_size)):
             length = batch_size if len(batch) == batch_size else jax.local_device_count()

@@ -1,4 +1,4 @@
-"""A dataset -> a table of scores, and from it the figures and pictures of a checkpoint or of masks in a folder."""
+"""Evaluates a checkpoint, or masks in a folder, on a dataset."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -26,13 +26,13 @@ from refinenet_jax.progress import progress_bar
 def count(
     segmenter: Segmenter, source: Source, batch_size: int, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Confusion matrices of a source's images, each at its own size: what training needs; `score` measures more.
+    """Returns the confusion matrix of every image of a source, at its own size. Training uses it; `score` measures more.
 
     Args:
       segmenter: with the classes of the source.
-      source: pictures and truth. Several processes share them, and all get all counts.
-      batch_size: pictures of one canvas at a time; 0 for as many as suit the device.
-      progress: called with the number done and the total of this process after every picture.
+      source: pictures and truth. Several processes share the work, and each returns all counts.
+      batch_size: number of pictures of one canvas per batch; 0 for the default of the device.
+      progress: called after every picture with the number done and the total of this process.
 
     Returns:
       int64 [n, c, c], in the source's order.
@@ -50,7 +50,7 @@ def count(
 def _segment(
     segmenter: Segmenter, source: Source, indices: Iterable[int], batch_size: int
 ) -> Iterator[tuple[tuple[int, dict], Segmentation]]:
-    """Yields ((index, example), result) of the examples at `indices`, in the order in which batches fill."""
+    """Yields ((index, example), result) for the examples at `indices`, in the order in which batches are completed."""
 
     def read(index: int) -> tuple[tuple[int, dict], Prepared]:
         example = source[index]
@@ -66,21 +66,21 @@ def score(
     folder: Path | None = None,
     store: MaskStore | None = None,
 ) -> Scores:
-    """Segments every image of a source once and measures it at its own size.
+    """Segments every image of a source once and measures the masks at the images' own size.
 
-    Masks and scores come to the host, where threads measure them while the network computes the next ones: the same counts
-    as of masks that were written and read again. Several processes share the images, and all get the whole table. The
-    protocol cvpr18 takes a second pass, for it has predictions of its own.
+    Threads on the host measure the masks while the network computes the next ones. The counts are those of masks that were
+    written and read again. Several processes share the images, and each returns the whole table. The protocol cvpr18 needs a
+    second pass, because its predictions differ.
 
     Args:
       segmenter: with the classes of the source.
       source: pictures and truth.
-      options: `config.evaluate`, of which only `protocols` and `batch_size` count.
-      folder: where the masks are written as strict/ID.png, and those of the second pass as cvpr18/ID.png; None for nowhere.
-      store: where this process's masks are kept, too.
+      options: `config.evaluate`; only `protocols` and `batch_size` are used.
+      folder: masks are written there as strict/ID.png, and those of the second pass as cvpr18/ID.png; None writes nothing.
+      store: also keeps this process's masks in memory.
 
     Raises:
-      UsageError: a picture cannot be read, or a mask not be written; on all processes.
+      UsageError: a picture cannot be read or a mask cannot be written; raised on all processes.
     """
     protocols.check(options.protocols)
     refused, published = None, None
@@ -103,7 +103,7 @@ def score(
             refused = error
         parallel.agree(refused)
         if "cvpr18" in options.protocols:
-            with progress_bar("evaluating after cvpr18", len(mine)) as bar:
+            with progress_bar("evaluating, cvpr18", len(mine)) as bar:
                 published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
         return collector.scores(published)
 
@@ -119,17 +119,17 @@ def evaluate_checkpoint(
     """Scores a checkpoint on `config.evaluate.split`, prints the figures and writes them into `workdir`.
 
     Args:
-      config: its `data` and `evaluate` say on what and how.
-      workdir: where metrics.json, the table of all images, the page and the pictures go.
-      directory: training folder that holds the checkpoint.
-      save_predictions: whether the masks are written there, too.
-      corrupted: whether it is scored under all `corruptions`, too, which takes 30 times as long.
+      config: uses its fields `data` and `evaluate`.
+      workdir: folder for metrics.json, the table of all images, the page and the pictures.
+      directory: run folder with the checkpoint.
+      save_predictions: whether to write the masks as well.
+      corrupted: whether to score under all `corruptions` as well, which takes 30 times as long.
 
     Returns:
       The figures by protocol (`protocols.figures`).
 
     Raises:
-      UsageError: no checkpoint, no dataset, or one with other classes than the model's.
+      UsageError: there is no checkpoint or dataset, or the dataset has other classes than the model.
     """
     options = config.evaluate
     protocols.check(options.protocols)
@@ -155,12 +155,12 @@ def evaluate_checkpoint(
     facts = {
         "network": description.get("variant", ""),
         "trained on": description.get("dataset", ""),
-        "longest side": f"brought to {options.longest_side} pixels" if options.longest_side else "as it is",
-        "scales": f"{scales}, on top of the network's {segmenter.model.input_scale}",
+        "longest side": f"resized to {options.longest_side} pixels" if options.longest_side else "as it is",
+        "scales": f"{scales}, times the network's input scale of {segmenter.model.input_scale}",
         "mirrored": "averaged with the mirrored image" if options.flip else "no",
         "dense CRF": options.crf or "no",
     }
-    figures = results.tell(scores, source, options, workdir, title, about, store.mask, facts, worse)
+    figures = results.write(scores, source, options, workdir, title, about, store.mask, facts, worse)
     if folder and parallel.is_main_process():
         print(f"Masks: {folder}")
     return figures
@@ -169,19 +169,19 @@ def evaluate_checkpoint(
 def evaluate_predictions(
     config: ConfigDict, workdir: str | os.PathLike, folder: str | os.PathLike, *, resize: bool = False
 ) -> dict:
-    """Scores the masks in a folder, whoever made them, as `evaluate_checkpoint` those of a network.
+    """Scores masks in a folder, made by any program, as `evaluate_checkpoint` scores a network.
 
     Args:
-      config: its `data` and `evaluate` say on what and how.
-      workdir: where the figures and pictures go.
-      folder: of the masks; see `predictions`.
-      resize: whether masks of another size than their picture are resized by nearest neighbour, instead of refused.
+      config: uses its fields `data` and `evaluate`.
+      workdir: folder for the figures and pictures.
+      folder: folder of masks; see `predictions`.
+      resize: whether masks of another size than their picture are resized by nearest neighbor instead of refused.
 
     Returns:
       The figures by protocol (`protocols.figures`).
 
     Raises:
-      UsageError: no dataset, no masks, or wrong ones.
+      UsageError: there is no dataset, or masks are missing or wrong.
     """
     options = config.evaluate
     protocols.check(options.protocols)
@@ -196,11 +196,11 @@ def evaluate_predictions(
         pair = masks.read(example)
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
-    return results.tell(scores, source, options, Path(workdir), title, about, predict)
+    return results.write(scores, source, options, Path(workdir), title, about, predict)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:
-    """Raises UsageError where a model, of this folder, cannot be scored on a dataset because of its classes."""
+    """Raises UsageError if the classes of the model in `directory` do not fit those of the dataset."""
     ours, theirs = segmenter.class_names, source.info.class_names
     if len(ours) != len(theirs):
         raise UsageError(
@@ -215,6 +215,6 @@ def check_classes(segmenter: Segmenter, source: Source, directory: str | os.Path
 
 
 def _corruptions(segmenter: Segmenter, source: Source, options: ConfigDict, clean: Scores) -> dict[str, dict]:
-    """What `corruptions.curves` tells; all processes must call it."""
+    """Scores under all corruptions (`corruptions.curves`); all processes must call it."""
     strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
     return corruptions.curves(source, lambda worse: clean if worse is source else score(segmenter, worse, strict))

@@ -1,9 +1,8 @@
-"""Which classes of one dataset are those of another: what makes a network of one fit to be scored on the other.
+"""Maps the classes of a network to those of a dataset with other classes, so that it can be scored there.
 
-By their names classes are hands ("hand", "left hand", "own right hand", ...), arms with the hands at their ends ("hand and
-arm", "lower arms": what the authors of GTEA and Person-Part drew), or something else. Hands of all kinds are merged without
-asking, for the hand is the same. An arm is no hand: it has several times the pixels, and a network that found every hand and
-no arm would be called bad. So a pair in which one side has hands and the other arms is refused unless somebody asks for it.
+By their names, classes are hands ("hand", "left hand", "own right hand", ...), arms that include the hand ("hand and arm",
+"lower arms", as drawn by the authors of GTEA and Person-Part), or something else. All kinds of hands are merged. An arm has
+several times the pixels of a hand, so a pair with hands on one side and arms on the other is refused unless it is asked for.
 """
 
 import re
@@ -21,8 +20,8 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 
 HANDS = ("background", "hand")
-# hands_only: left and right hands, one's own and others', are merged to one class; all else must have equal classes.
-# merge_to_hand: arms count as hands as well, and what is neither as background.
+# hands_only: left, right, own and other hands are merged into one class; other classes must be equal.
+# merge_to_hand: arms count as hands as well, and everything else as background.
 POLICIES = ("hands_only", "merge_to_hand")
 
 _OF_HANDS = {"hand", "left", "right", "own", "my", "other", "your", "person"}
@@ -30,12 +29,12 @@ _OF_HANDS = {"hand", "left", "right", "own", "my", "other", "your", "person"}
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a network's classes and a dataset's meet.
+    """The common classes of a network and a dataset.
 
     Attributes:
-      class_names: in which both are scored.
-      of_model: the class of each of the network's classes.
-      of_dataset: the class of each of the dataset's.
+      class_names: the classes in which both are scored.
+      of_model: index into class_names for each class of the network.
+      of_dataset: index into class_names for each class of the dataset.
     """
 
     class_names: tuple[str, ...]
@@ -44,18 +43,18 @@ class Mapping:
 
 
 def meet(model: Sequence[str], dataset: Sequence[str], policy: str) -> Mapping:
-    """Finds the classes in which a network can be scored on a dataset.
+    """Returns the classes in which a network can be scored on a dataset.
 
     Args:
       model: class names of the network, background first.
-      dataset: of the dataset.
+      dataset: class names of the dataset, background first.
       policy: one of POLICIES.
 
     Returns:
-      The classes both have, where they are equal and are hands or arms alone; else background and hand.
+      The classes of both if they are equal and consist of hands or of arms only; otherwise background and hand.
 
     Raises:
-      UsageError: nothing they have in common is a hand; says why and what to do.
+      UsageError: they have no kind of hand in common.
     """
     require(policy, POLICIES, "policy")
     model, dataset = tuple(model), tuple(dataset)
@@ -69,17 +68,17 @@ def meet(model: Sequence[str], dataset: Sequence[str], policy: str) -> Mapping:
     for what, names, ids in zip(("the network", "the dataset"), (model, dataset), sides, strict=True):
         if not any(ids):
             raise UsageError(
-                f"{what} has no class that is a hand or ends in one, only {', '.join(names)}: there is nothing to compare."
+                f"{what} has no class that is or includes a hand, only {', '.join(names)}: there is nothing to compare."
             )
     return Mapping(HANDS, *sides)
 
 
 def merged_segmenter(segmenter: Segmenter, mapping: Mapping) -> Segmenter:
-    """The same network, whose probabilities of classes that become one are added before the decision."""
+    """Returns a segmenter that adds the probabilities of merged classes before the decision."""
     if mapping.of_model == tuple(range(len(segmenter.class_names))):
         return segmenter
     channels = mapping.of_model
-    if segmenter.model.num_classes > len(channels):  # void, which comes last and stays
+    if segmenter.model.num_classes > len(channels):  # the last channel is void
         channels += (len(mapping.class_names),)
     return MergedSegmenter(
         **{field.name: getattr(segmenter, field.name) for field in fields(Segmenter)}
@@ -91,11 +90,11 @@ def merged_segmenter(segmenter: Segmenter, mapping: Mapping) -> Segmenter:
 
 @dataclass(frozen=True, eq=False)
 class MergedSegmenter(Segmenter):
-    """A segmenter of fewer classes; see `merged_segmenter`.
+    """A segmenter with merged classes; see `merged_segmenter`.
 
     Attributes:
-      original: that of all classes. Its logits are enlarged, and only then do they become probabilities that may be added.
-      of_model: the class here of each of its classes.
+      original: the segmenter with all classes. Its logits are upsampled before they become probabilities, which are added.
+      of_model: index of the merged class for each of its classes.
     """
 
     original: Segmenter | None = None
@@ -111,7 +110,7 @@ class MergedSegmenter(Segmenter):
 
 
 class RelabelledSource:
-    """A source whose masks have other classes; void stays."""
+    """A source with mapped class ids; void is unchanged."""
 
     def __init__(self, source: Source, mapping: Mapping):
         self.info = DatasetInfo(source.info.name, mapping.class_names)
@@ -134,11 +133,11 @@ class RelabelledSource:
 
 @dataclass(frozen=True)
 class MergedModel:
-    """A network whose probabilities are added where channels become one; for protocol cvpr18, which enlarges probabilities.
+    """A network that adds the probabilities of merged channels, for protocol cvpr18, which upsamples probabilities.
 
     Attributes:
       model: the network.
-      channels: for each of its channels, that of this one.
+      channels: merged channel for each channel of the network.
     """
 
     model: models.RefineNet
@@ -157,18 +156,18 @@ class MergedModel:
         return self.model.normalisation
 
     def apply(self, variables: dict, x: jax.Array) -> jax.Array:
-        """As the network's: float32 [b, h, w, 3] -> logarithms of probabilities [b, h/4, w/4, num_classes]."""
+        """Maps float32 [b, h, w, 3] to log-probabilities [b, h/4, w/4, num_classes]."""
         return jnp.log(_added(jax.nn.softmax(self.model.apply(variables, x)), self.channels))
 
 
 def _added(probabilities: jax.Array, classes: Sequence[int]) -> jax.Array:
-    """Probabilities [..., n], the class of each -> [..., classes]."""
+    """Sums probabilities [..., n] by class into [..., classes]."""
     parts = [np.flatnonzero(np.array(classes) == i) for i in range(max(classes) + 1)]
     return jnp.stack([probabilities[..., part].sum(-1) for part in parts], -1)
 
 
 def _kind(name: str) -> str:
-    """'hand', 'arm' for one with a hand at its end, 'other'."""
+    """Returns 'hand', 'arm' (including the hand) or 'other'."""
     words = [word.removesuffix("s") for word in re.findall(r"[a-z]+", name.lower())]
     if set(words) & {"hand", "left", "right"} and set(words) <= _OF_HANDS:
         return "hand"
@@ -184,8 +183,8 @@ def _refusal(strange: Sequence[str], kinds: dict[str, str]) -> str:
     if arms:
         reasons.append(f"{' and '.join(map(repr, arms))} is more than a hand")
     if others:
-        reasons.append(f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} no hand")
-    cure = "choose builds of hands alone (gtea/wrist, person_parts/hands)"
+        reasons.append(f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} not a hand")
+    fix = "choose builds of hands alone (gtea/wrist, person_parts/hands)"
     if arms:
-        cure += ", or pass --policy=merge_to_hand to count arms as hands and all else as background"
-    return f"{'; '.join(reasons)}: {cure}."
+        fix += ", or pass --policy=merge_to_hand to count arms as hands and all else as background"
+    return f"{'; '.join(reasons)}: {fix}."

@@ -1,6 +1,6 @@
-"""Counts on the device, one division on the host.
+"""IoU, precision and recall from integer confusion counts.
 
-A confusion matrix has the truth in its rows and the prediction in its columns; void pixels are in neither.
+A confusion matrix has truth in the rows and prediction in the columns; void pixels are not counted.
 """
 
 import jax
@@ -9,30 +9,30 @@ import numpy as np
 
 
 def confusion(truth: jax.Array, prediction: jax.Array, num_classes: int) -> jax.Array:
-    """Confusion matrix of every image, on the device.
+    """Computes the confusion matrix of every image on the device.
 
     Args:
       truth: integer [b, h, w], class ids or 255 for void.
       prediction: integer [b, h, w], class ids.
-      num_classes: c.
+      num_classes: number of classes c.
 
     Returns:
-      int32 [b, c, c], exact for images of fewer than 2^31 pixels. Add them up in int64 (`np.sum` of NumPy integers does).
+      int32 [b, c, c], exact for images of fewer than 2^31 pixels. Add them in int64 (`np.sum` of NumPy integers does).
     """
     classes = jnp.arange(num_classes)
     truth, prediction = ((ids[..., None] == classes).astype(jnp.float32) for ids in (truth, prediction))
-    # As a product of one-hots, row by row: a float32 sum over one row is exact, the rows are added as integers.
+    # Products of one-hot rows: a float32 sum over one row is exact, and the rows are added as integers.
     rows = jnp.einsum("bhwi,bhwj->bhij", truth, prediction)
     return rows.astype(jnp.int32).sum(1)
 
 
 def count(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """The same for one image, on the host.
+    """Computes the confusion matrix of one image on the host.
 
     Args:
       truth: uint8 [h, w], class ids or 255 for void.
       prediction: uint8 [h, w], class ids.
-      num_classes: c.
+      num_classes: number of classes c.
 
     Returns:
       int64 [c, c].
@@ -42,7 +42,7 @@ def count(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.nda
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """IoU of every class, float64 [..., c], from confusion [..., c, c]; NaN for a class in neither truth nor prediction."""
+    """Returns the IoU of every class, float64 [..., c], from confusion [..., c, c]; NaN for absent classes."""
     counts = counts.astype(np.int64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     union = counts.sum(-1) + counts.sum(-2) - hits
@@ -50,7 +50,7 @@ def iou(counts: np.ndarray) -> np.ndarray:
 
 
 def foreground(counts: np.ndarray) -> np.ndarray:
-    """Confusion [..., c, c] -> [..., 2, 2]: background against all other classes together."""
+    """Reduces confusion [..., c, c] to [..., 2, 2]: background and all other classes together."""
     counts = counts.astype(np.int64)
     from_background, all_true = counts[..., 0, :], counts.sum(-2)
     true_negative = counts[..., 0, 0]
@@ -62,31 +62,31 @@ def foreground(counts: np.ndarray) -> np.ndarray:
 
 
 def hand_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """IoU, precision and recall of the foreground, float64 [...], from confusion [..., c, c].
+    """Returns IoU, precision and recall of the foreground, float64 [...], from confusion [..., c, c].
 
-    NaN where the measure has no meaning: precision where nothing is predicted, recall where nothing is there, IoU where both.
+    NaN if undefined: precision if nothing is predicted, recall if there is no foreground, IoU if both.
     """
     binary = foreground(counts)
-    hits, predicted, there = binary[..., 1, 1], binary[..., :, 1].sum(-1), binary[..., 1, :].sum(-1)
+    hits, predicted, true = binary[..., 1, 1], binary[..., :, 1].sum(-1), binary[..., 1, :].sum(-1)
     return {
-        "iou": _divide(hits, predicted + there - hits),
+        "iou": _divide(hits, predicted + true - hits),
         "precision": _divide(hits, predicted),
-        "recall": _divide(hits, there),
+        "recall": _divide(hits, true),
     }
 
 
-def summarise(counts: np.ndarray, class_names: tuple[str, ...]) -> dict:
-    """All figures of a dataset.
+def summarize(counts: np.ndarray, class_names: tuple[str, ...]) -> dict:
+    """Returns all figures of a dataset.
 
     Args:
-      counts: integer [n, c, c], the confusion of each of its images.
+      counts: integer [n, c, c], confusion of each image.
       class_names: c names, background first.
 
     Returns:
-      images; mean_iou (over the classes that occur, counted over all pixels of the set); iou by class name (None for an
-      absent class) with its absent_classes; pixel_accuracy; hand_iou, hand_precision and hand_recall over all pixels;
-      and per_image_iou, per_image_precision and per_image_recall of the hand: means over the images where the measure has
-      a meaning, with empty_images, the number of those without any hand in truth and prediction.
+      images; mean_iou (over the classes that occur, from all pixels of the set); iou by class name (None for an absent
+      class); absent_classes; pixel_accuracy; hand_iou, hand_precision and hand_recall over all pixels; per_image_iou,
+      per_image_precision and per_image_recall of the hand, means over the images in which they are defined; empty_images,
+      the number of images without hands in truth and prediction.
     """
     total = counts.astype(np.int64).sum(0)
     by_class, per_image, overall = iou(total), hand_scores(counts), hand_scores(total)
@@ -108,11 +108,11 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the numbers that are not NaN; NaN if there are none."""
+    """Returns the mean of the values that are not NaN; NaN if there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
 def number(value: np.ndarray | float) -> float | None:
-    """For JSON, which has no NaN."""
+    """Returns a float, or None for NaN, which JSON does not have."""
     return None if np.isnan(value) else float(value)

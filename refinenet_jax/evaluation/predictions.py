@@ -1,8 +1,8 @@
-"""Masks in a folder: those of any other program, to be scored without a network, and ours, written to be scored again.
+"""Reads and writes folders of predicted masks, so that masks of any program can be scored without a network.
 
-A mask is an 8-bit image of class ids, grey or with a palette, or, of two classes, black and white: 0 and 255. Its name is the
-id of its picture, in the folders that the id says (`video/frame.png`), or all in one folder: `video_frame.png`, or `frame.png`
-where no other picture ends so. `_mask` may stand behind the name, as in what `refinenet-jax predict` writes.
+A mask is an 8-bit image of class ids, gray or with a palette; for two classes also black and white (0 and 255). It is named by
+the id of its picture: `video/frame.png`, or in a single folder `video_frame.png`, or `frame.png` if that is unambiguous. The
+name may end in `_mask`, as in the output of `refinenet-jax predict`.
 """
 
 import os
@@ -30,19 +30,18 @@ _SUFFIX = "_mask"
 
 
 class Predictions:
-    """The masks in a folder, by the ids of their pictures."""
+    """The masks in a folder by picture id."""
 
     def __init__(self, folder: str | os.PathLike, info: DatasetInfo, resize: bool = False):
         """Lists the folder.
 
         Args:
-          folder: of the masks.
-          info: of the dataset that they are for.
-          resize: whether a mask of another size than its picture is resized, each pixel getting the class of the one that lies
-            under its centre; it is refused otherwise.
+          folder: folder of masks.
+          info: dataset that the masks belong to.
+          resize: whether a mask of another size than its picture is resized by nearest neighbor; otherwise it is refused.
 
         Raises:
-          UsageError: there is no such folder, no mask in it, or two of one name.
+          UsageError: the folder does not exist, has no masks, or has two masks of one name.
         """
         self.folder = Path(folder)
         self._info = info
@@ -60,17 +59,18 @@ class Predictions:
             raise UsageError(f"{self.folder} has no masks; looked for {' '.join(ENDINGS)}.")
 
     def path(self, name: str) -> str | None:
-        """Path of the mask, relative to the folder, of the picture with this id; None where there is none."""
+        """Returns the path of a picture's mask relative to the folder, or None if it has no mask."""
         last = name.rpartition("/")[2]
         choices = dict.fromkeys((name, name.replace("/", "_"), last))
         found = (self._paths.get(choice + suffix) for choice in choices for suffix in ("", _SUFFIX))
         return next((path for path in found if path), None)
 
     def read(self, example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-        """The mask of an example, uint8 [h, w] of class ids, as it is in the file and of the example's size; None for none.
+        """Returns the mask of an example as it is in the file and at the example's size, each uint8 [h, w]; None without a
+        mask.
 
         Raises:
-          UsageError: it cannot be read, holds something else than classes, or is of another size.
+          UsageError: the mask cannot be read, has values that are not classes, or is of another size.
         """
         path = self.path(example["id"])
         if path is None:
@@ -88,7 +88,7 @@ class Predictions:
         return mask, cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
     def unused(self, used: set[str]) -> list[str]:
-        """The paths that are not among `used`, sorted."""
+        """Returns the paths that are not in `used`, sorted."""
         return sorted(set(self._paths.values()) - used)
 
 
@@ -99,7 +99,7 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
       uint8 [h, w] of class ids.
 
     Raises:
-      UsageError: it cannot be decoded, is in colours or JPEG, or has values that are no classes.
+      UsageError: the file cannot be decoded, is in color or JPEG, or has values that are not classes.
     """
     encoded = files.read(path)
     what = f"The prediction {path}"
@@ -108,7 +108,7 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
         raise UsageError(f"{what} is a {found} file, which changes the values; write PNG.")
     mask = files.decode_mask(encoded, what, "Write it again.")
     if mask.ndim == 3:
-        raise UsageError(f"{what} is in colours; write class ids in one channel, or with a palette.")
+        raise UsageError(f"{what} is in color; write class ids in one channel, or with a palette.")
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     if info.num_classes == 2 and VOID in values and set(values) <= {0, VOID} and not files.has_palette(encoded):
         return (mask != 0).astype(np.uint8)  # black and white
@@ -122,19 +122,19 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
 
 
 def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scores:
-    """Scores masks without a network; several processes share them, and all get all scores.
+    """Scores masks without a network. Several processes share the work, and each returns all scores.
 
     Args:
-      predictions: of the pictures in `source`.
+      predictions: masks of the pictures in `source`.
       source: pictures and truth.
-      options: `config.evaluate`, of which only `protocols` counts.
+      options: `config.evaluate`; only `protocols` is used.
 
     Returns:
-      The table. Where a picture has no prediction its row says so, and counts as all background; all of that and masks that
-      fit no picture are told on standard error.
+      The table. A picture without a prediction is marked in it and counts as background. Such pictures, and masks without a
+      picture, are listed on standard error.
 
     Raises:
-      UsageError: a mask cannot be used; one serves two pictures; or not one picture has a mask.
+      UsageError: a mask cannot be used, belongs to two pictures, or no picture has a mask.
     """
     mine = parallel.share(len(source))
     published = np.zeros((len(mine), 2, 2), np.int64)
@@ -161,42 +161,42 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
         parallel.agree(refused)
         published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
         scores = collector.scores(cvpr18=published if "cvpr18" in options.protocols else None)
-    _tell(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])
+    _report_mismatches(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])
     return scores
 
 
-def _tell(predictions: Predictions, scores: Scores, used: list[tuple[str, str]]) -> None:
-    """Says which pictures have no mask and which masks no picture; refuses masks that have several."""
+def _report_mismatches(predictions: Predictions, scores: Scores, used: list[tuple[str, str]]) -> None:
+    """Lists pictures without a mask and masks without a picture; refuses masks that belong to several pictures."""
     picture: dict[str, str] = {}
     for path, name in used:
         if picture.setdefault(path, name) != name:
             raise UsageError(
-                f"{predictions.folder / path} would serve the pictures {picture[path]!r} and {name!r}; put masks into folders "
-                f"as the ids say: {name}.png"
+                f"{predictions.folder / path} belongs to two pictures, {picture[path]!r} and {name!r}. Put masks into folders "
+                f"by picture id: {name}.png"
             )
     missing = [name for name, found in zip(scores.ids, scores.found, strict=True) if not found]
     unused = predictions.unused(set(picture))
     if not picture:
         raise UsageError(
-            f"{predictions.folder} has no mask for any of the {len(scores)} pictures; the first should be {missing[0]}.png, "
-            f"but there are {first_few(unused, 3)}."
+            f"{predictions.folder} has no mask for any of the {len(scores)} pictures; expected {missing[0]}.png, "
+            f"found {first_few(unused, 3)}."
         )
     if missing:
         say(f"No prediction in {predictions.folder} for {len(missing)} of {len(scores)} pictures: {first_few(missing)}")
     if unused:
-        say(f"Left out in {predictions.folder}, of no picture of this split ({len(unused)}): {first_few(unused)}")
+        say(f"Skipped {len(unused)} masks in {predictions.folder} without a picture in this split: {first_few(unused)}")
 
 
 def write(folder: Path, name: str, mask: np.ndarray) -> None:
-    """Writes FOLDER/NAME.png: class ids with the colours of the overlays as palette, for programs and people.
+    """Writes FOLDER/NAME.png: class ids, with the colors of the overlays as palette.
 
     Args:
-      folder: made if need be.
-      name: id of the picture; its slashes are folders.
+      folder: created if necessary.
+      name: picture id; slashes become folders.
       mask: uint8 [h, w].
 
     Raises:
-      UsageError: the name leads out of the folder, or the file cannot be written.
+      UsageError: the name points outside the folder, or the file cannot be written.
     """
     relative = PurePosixPath(name)
     stays_inside = name.isprintable() and not set(name) & set(":\\") and ".." not in relative.parts

@@ -1,7 +1,7 @@
-"""What a table of scores comes to, after the rules of three kinds of papers: strict, cvpr18 and seed.
+"""Three evaluation protocols, from scores to figures: strict, cvpr18 and seed.
 
-All three are pure functions of `Scores`. They differ in what is averaged, over which images, and in what an image without hands
-counts; that alone can move a figure by several points, so figures of two protocols are not to be compared.
+All are pure functions of `Scores`. They differ in what is averaged, over which images, and in the value of an image without
+hands. This alone can change a figure by several points, so figures of different protocols must not be compared.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ PROTOCOLS = ("strict", "cvpr18", "seed")
 
 @dataclass(frozen=True)
 class Script:
-    """How a `computeAccuracy*.m` divides; see `cvpr18`.
+    """The divisor of a `computeAccuracy*.m`; see `cvpr18`.
 
     Attributes:
-      images: it divides by this number, whatever is there; None for the number of predictions.
-      drops_zeros: images with IoU 0 are taken from that number.
+      images: fixed number to divide by; None for the number of predictions.
+      drops_zeros: whether images with IoU 0 are subtracted from that number.
     """
 
     images: int | None
@@ -41,16 +41,16 @@ SCRIPTS = {
 
 
 def figures(scores: Scores, dataset: str, protocols: Sequence[str]) -> dict[str, dict]:
-    """All that is told of a set, ready for JSON.
+    """Returns all figures of a set, ready for JSON.
 
     Args:
-      scores: image by image.
-      dataset: its name, such as 'egohands/hands'.
-      protocols: of PROTOCOLS.
+      scores: per-image scores.
+      dataset: dataset name, such as 'egohands/hands'.
+      protocols: names from PROTOCOLS.
 
     Returns:
-      The figures of each protocol by its name; with 'strict' also `intervals`, [low, high] or None for its figures and `about`,
-      a line on how they came about; and `calibration` where it is known (`calibration.figures`).
+      The figures by protocol. With 'strict' also `intervals`: [low, high] or None for each figure, and `about`, a line on how
+      they were computed. `calibration` (`calibration.figures`) if it is known.
     """
     check(protocols)
     make = {"strict": strict, "cvpr18": lambda scores: cvpr18(scores, dataset), "seed": seed}
@@ -64,7 +64,7 @@ def figures(scores: Scores, dataset: str, protocols: Sequence[str]) -> dict[str,
 
 
 def check(protocols: Sequence[str]) -> None:
-    """Raises UsageError where one of `config.evaluate.protocols` is unknown, or none is given."""
+    """Raises UsageError if one of `config.evaluate.protocols` is unknown or none is given."""
     if isinstance(protocols, str) or not protocols:
         raise UsageError(
             f"config.evaluate.protocols is {protocols!r}; name one or more of {', '.join(PROTOCOLS)}, for instance "
@@ -75,43 +75,43 @@ def check(protocols: Sequence[str]) -> None:
 
 
 def strict(scores: Scores) -> dict:
-    """Every image counts once, at the size of its mask, in whole numbers; nothing is dropped.
+    """Counts every image once, at the size of its mask, in integers; no image is dropped.
 
-    An image without hands in truth and prediction has no hand IoU: it is counted apart, and the means are over the others. A
-    class that neither truth nor prediction has is absent, not found. A missing prediction counts as all background.
+    An image without hands in truth and prediction has no hand IoU: such images are counted separately and excluded from the
+    means. A class in neither truth nor prediction is absent, not correct. A missing prediction counts as background.
 
     Returns:
-      What `metrics.summarise` returns; boundary_f, boundary_precision, boundary_recall, boundary_iou, means per image where
-      there is an outline; missing_predictions.
+      The figures of `metrics.summarize`; boundary_f, boundary_precision, boundary_recall and boundary_iou, means over the
+      images with an outline; missing_predictions.
     """
     outlines = boundary.scores(scores.boundary)
     return {
-        **metrics.summarise(scores.counts, scores.class_names),
+        **metrics.summarize(scores.counts, scores.class_names),
         **{name: number(mean(values)) for name, values in outlines.items()},
         "missing_predictions": _missing(scores),
     }
 
 
 def cvpr18(scores: Scores, dataset: str) -> dict:
-    """Urooj and Borji (CVPR 2018), as the scripts they published count, in refinenet_files/ of their repository.
+    """Computes figures as the published scripts of Urooj and Borji (CVPR 2018) do (refinenet_files/ in their repository).
 
-    Of each image: IoU, precision and recall of the hand, which is all that is not background; all three are 0 where not one
-    pixel is right, also where there is no hand and none was found (`getIOU.m`). Then the sum over the images is divided by
+    For each image: IoU, precision and recall of the hand, which is everything but background. All three are 0 if no pixel is
+    right, also if there is no hand and none was found (`getIOU.m`). The sum over the images is divided by
 
       800 in EgoHands (`computeAccuracyEgoHands.m`), at 384x216 pixels, the truth resized and cut at Otsu's threshold;
-      258 in EYTH, less the number of images with IoU 0 (`computeAccuracyEYTH.m`), though not less those of missing predictions;
+      258 in EYTH, minus the number of images with IoU 0 (`computeAccuracyEYTH.m`), missing predictions not subtracted;
       the number of predictions that exist in GTEA, at 720x405 pixels (`computeAccuracyGTEA.m`), and HOF
       (`computeAccuracyHoF.m`);
       the number of images in all other datasets.
 
-    EgoHands' script stops at a missing prediction; here it counts 0.
+    The script of EgoHands stops at a missing prediction; here a missing prediction counts 0.
 
     Args:
-      scores: with what `cvpr18.compare` counted; where nothing was, masks of the truth's size serve.
-      dataset: its name, such as 'egohands/hands'.
+      scores: per-image scores; without counts of `cvpr18.compare`, those at the truth's size are used.
+      dataset: dataset name, such as 'egohands/hands'.
 
     Returns:
-      per_image_iou, per_image_precision, per_image_recall (None where it is divided by 0); images, divided_by.
+      per_image_iou, per_image_precision, per_image_recall (None if the divisor is 0); images, divided_by.
     """
     counts = metrics.foreground(scores.counts) if scores.cvpr18 is None else scores.cvpr18
     found = np.ones(len(scores), bool) if scores.found is None else scores.found
@@ -128,12 +128,12 @@ def cvpr18(scores: Scores, dataset: str) -> dict:
 
 
 def seed(scores: Scores) -> dict:
-    """The project this one began with: over all pixels of the set, the mean of the IoU of background and that of the hand.
+    """Computes the mean IoU of background and hand over all pixels of the set, as adarsh1001/Hand_Segmentation_RefineNet does.
 
-    Its log of 0.937 and 0.437 gives 0.687. The hand is all that is not background.
+    The log of that project has 0.937 and 0.437, hence 0.687. The hand is everything but background.
 
     Returns:
-      mean_iou, background_iou, hand_iou; None where the set has neither truth nor prediction of it.
+      mean_iou, background_iou, hand_iou; None if neither truth nor prediction has the class.
     """
     background, hand = metrics.iou(metrics.foreground(scores.counts.sum(0, dtype=np.int64)))
     return {"mean_iou": number((background + hand) / 2), "background_iou": number(background), "hand_iou": number(hand)}

@@ -1,4 +1,4 @@
-"""What masks are worth, image by image: the one table from which all figures, slices, intervals and pictures are made."""
+"""Per-image scores of predicted masks: the table from which all figures, slices, intervals and pictures are computed."""
 
 import os
 from collections import deque
@@ -17,20 +17,20 @@ from refinenet_jax.evaluation.analysis import attributes, calibration
 
 @dataclass(frozen=True)
 class Scores:
-    """One row for each image of a split, in the split's order.
+    """Scores with one row per image of a split, in the split's order.
 
     Attributes:
       class_names: c names, background first.
-      ids: of the images, n of them.
-      videos: of each image, '' where it is of none.
-      counts: int64 [n, c, c], confusion, truth in the rows; void is in none.
+      ids: n image ids.
+      videos: video of each image, '' for images without one.
+      counts: int64 [n, c, c], confusion matrices with truth in the rows; void is not counted.
       boundary: int64 [n, k], counts along the outlines; see `boundary.COLUMNS`.
-      calibration: int64 [bins, k], over the whole set; see `calibration.COLUMNS`. None where only masks are known.
-      attributes: name -> [n], numbers (NaN where there is none) or strings: what the slices are cut by.
-      cvpr18: int64 [n, 2, 2], confusion of background and hand as the scripts of the CVPR 2018 paper see the images, from
-        predictions of their own; see `cvpr18.compare`. None where nobody asked for it.
-      found: bool [n], whether there was a prediction. Where there was none, all of it counts as background. None: all.
-      frames: int64 [n], the number of each image in its video, -1 where it has none. None: nobody has.
+      calibration: int64 [bins, k], over the whole set; see `calibration.COLUMNS`. None if only masks are known.
+      attributes: name -> [n], numbers (NaN if undefined) or strings, by which slices are formed.
+      cvpr18: int64 [n, 2, 2], confusion of background and hand in the protocol cvpr18, which has predictions of its own; see
+        `cvpr18.compare`. None if it was not requested.
+      found: bool [n], whether there was a prediction; a missing one counts as background. None means all were found.
+      frames: int64 [n], frame number of each image in its video, -1 if it has none. None if no image has one.
     """
 
     class_names: tuple[str, ...]
@@ -48,7 +48,7 @@ class Scores:
         return len(self.ids)
 
     def subset(self, indices: Sequence[int]) -> "Scores":
-        """The rows at `indices`; the calibration, which is of the whole set, is left out."""
+        """Returns the rows at `indices`, without the calibration, which belongs to the whole set."""
         indices = np.asarray(indices, np.int64)
         return replace(
             self,
@@ -65,18 +65,18 @@ class Scores:
 
     @property
     def hand_iou(self) -> np.ndarray:
-        """Of all classes but background together, float64 [n]; NaN where neither truth nor prediction has any."""
+        """IoU of all foreground classes together, float64 [n]; NaN where neither truth nor prediction has any."""
         return metrics.hand_scores(self.counts)["iou"]
 
 
 class Collector:
-    """Measures predictions on the host, in threads beside the network, and makes the table of them.
+    """Context manager that measures predictions in threads on the host and collects them into `Scores`.
 
-    Several processes measure a share each, and all get the whole table. To be used as a context.
+    Each of several processes measures its share, and all receive the whole table.
     """
 
     def __init__(self, info: DatasetInfo, total: int):
-        """For the `total` images of a split."""
+        """Prepares for the `total` images of a split."""
         self._class_names = info.class_names
         self._total = total
         self._threads = min(os.cpu_count() or 1, 8)
@@ -101,21 +101,21 @@ class Collector:
         """Measures a prediction.
 
         Args:
-          index: of the example in the split.
-          example: as a source gives it.
+          index: position of the example in the split.
+          example: example of a source.
           prediction: uint8 [h, w], class ids, of the size of the example's mask.
-          found: whether there was one; if not, it is all background.
-          probabilities: float32 [h, w, c] that it was made of, where they are known.
+          found: whether there was a prediction; if not, `prediction` is all background.
+          probabilities: float32 [h, w, c] from which the prediction follows, if known.
         """
         self._waiting.append(self._pool.submit(self._measure, index, example, prediction, found, probabilities))
         while len(self._waiting) > 2 * self._threads:  # each holds an image
             self._rows.append(self._waiting.popleft().result())
 
     def scores(self, cvpr18: np.ndarray | None = None) -> Scores:
-        """The table, when all is added; all processes must call it.
+        """Returns the table after all predictions were added; all processes must call it.
 
         Args:
-          cvpr18: int64 [total, 2, 2], of all processes' images, where it was asked for.
+          cvpr18: int64 [total, 2, 2], counts of that protocol for the images of all processes, if requested.
         """
         self._rows += [waiting.result() for waiting in self._waiting]
         self._waiting.clear()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import plots
-from refinenet_jax.plots import COLOURS
+from refinenet_jax.plots import COLORS
 
 Curve = Mapping[float, float]  # value by step, NaN where there is none
 
@@ -46,7 +46,7 @@ def draw(
 
     Args:
       name: of the picture, another one for each picture on a page.
-      curves: drawable ones, in the order of `COLOURS`.
+      curves: drawable ones, in the order of `COLORS`.
       axis: the y axis begins at 'zero'; or fits the 'values'; or is 'log', where the values spread widely.
       span: the first and the last step to show.
       resumed: steps to mark with a dotted line.
@@ -62,7 +62,7 @@ def draw(
         figure = Figure(figsize=(4.6, 2.5), layout="constrained")
         axes = figure.add_subplot(xlabel="step")
         values = []
-        for points, colour in zip(curves, COLOURS, strict=False):
+        for points, colour in zip(curves, COLORS, strict=False):
             x, y = _thin(points)
             values.append(y[np.isfinite(y)])
             axes.plot(x, y, color=colour, marker="o" if len(x) <= 30 else "", markersize=2.5)

@@ -33,7 +33,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
       workdir: folder of the run: checkpoints, model.json, log.jsonl, TensorBoard events, report.html.
 
     Returns:
-      The summary of the last evaluation (`metrics.summarise`); empty if the run was complete already.
+      The summary of the last evaluation (`metrics.summarize`); empty if the run was complete already.
 
     Raises:
       UsageError: anything wrong with the config, the data or the folder, before anything is compiled or written; later,
@@ -125,7 +125,7 @@ def _run(
         with shown.paused():
             trained = segmenter.with_variables(state.variables)
             counts = evaluate.count(trained, setup.eval_source, config.evaluate.batch_size)
-            summary = metrics.summarise(counts, info.class_names)
+            summary = metrics.summarize(counts, info.class_names)
             pictures = _pictures(trained, setup.eval_source)
         history["scores"].append(summary["mean_iou"])
         history["evaluated"] = number

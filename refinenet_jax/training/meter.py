@@ -76,7 +76,7 @@ class Meter:
         now = time.perf_counter()
         window, self._window = self._window, _Window(len(self._class_names))
         self._skipped += window.skipped
-        mean_iou = metrics.summarise(window.confusion[None], self._class_names)["mean_iou"]
+        mean_iou = metrics.summarize(window.confusion[None], self._class_names)["mean_iou"]
         scalars = {
             **window.means(),
             "mean_iou": math.nan if mean_iou is None else mean_iou,
@@ -109,7 +109,7 @@ class Meter:
             self._since += time.perf_counter() - began
 
     def evaluated(self, step: int, summary: Mapping[str, Any]) -> None:
-        """Shows and writes the figures of an evaluation, `metrics.summarise`."""
+        """Shows and writes the figures of an evaluation, `metrics.summarize`."""
         hand, mean = (f"{math.nan if summary[key] is None else summary[key]:.4f}" for key in ("hand_iou", "mean_iou"))
         say(f"step {step}/{self._num_steps}  evaluation: hand IoU {hand}  mean IoU {mean}")
         self._log.write(step, "evaluation", summary)

@@ -19,7 +19,7 @@ from refinenet_jax.checkpoint import BEST, DESCRIPTION
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.page import descriptions, figure, label, page, panels, paragraph, picture, swatches, table, text
-from refinenet_jax.plots import COLOURS
+from refinenet_jax.plots import COLORS
 from refinenet_jax.training import log
 from refinenet_jax.training.curves import LEFT_OUT, RESUMED, curve, draw, is_drawable, number
 
@@ -120,7 +120,7 @@ def _curves(training: Sequence[dict], evaluations: Sequence[dict], events: Seque
     for name, axis, curves in charts:
         curves = {legend: points for legend, points in curves.items() if is_drawable(points)}
         if curves:
-            legend = swatches(COLOURS, curves) if len(curves) > 1 else ""
+            legend = swatches(COLORS, curves) if len(curves) > 1 else ""
             svg = draw(name, list(curves.values()), axis=axis, **marks)
             figures.append(figure(name, svg, legend))
     key = swatches([RESUMED], ["dotted line: resumed"]) if resumed else ""

@@ -88,12 +88,9 @@ def test_intervals_narrow_with_the_level_and_hold_the_figure():
 def test_one_video_or_one_image_has_no_intervals():
     scores = population(1, 9, 0)
     assert set(bootstrap.intervals(scores).values()) == {None}
-    assert (
-        bootstrap.describe(scores)
-        == "No intervals: all images are of one video (video0), which says nothing of others."
-    )
+    assert "one video (video0)" in bootstrap.describe(scores)
     assert set(bootstrap.intervals(scores.subset([])).values()) == {None}
-    assert bootstrap.describe(scores.subset([])) == "No intervals: no images."
+    assert "no images" in bootstrap.describe(scores.subset([]))
     assert "there is one image" in bootstrap.describe(without_videos(scores.subset([0]), range(1)))
 
 
@@ -120,9 +117,7 @@ def test_describe_says_what_was_drawn():
     )
     # Three images without a video: both of the first and one of the second, of which the other remains.
     assert "over 26 videos and single images" in bootstrap.describe(without_videos(scores, range(3)))
-    assert bootstrap.describe(population(8, 2, 0)).endswith(
-        "bootstrap over 8 videos, 1000 resamples; too narrow, with so few."
-    )
+    assert "too narrow" in bootstrap.describe(population(8, 2, 0))
 
 
 @pytest.mark.parametrize("wrong", [{"level": 0.0}, {"level": 95.0}, {"resamples": 0}])

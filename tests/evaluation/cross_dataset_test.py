@@ -106,7 +106,7 @@ def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypa
         metrics.count(np.where(e["mask"] == 2, 1, e["mask"]), segmenter(e["image"]).mask, 2)
         for e in sources["gtea/left_right"]
     ]
-    expected = metrics.summarise(np.array(counts), ("background", "hand"))
+    expected = metrics.summarize(np.array(counts), ("background", "hand"))
     assert cells[1].entry["strict"]["hand_iou"] == expected["hand_iou"]
     printed = capsys.readouterr().out
     assert f"{expected['per_image_iou']:.3f}" in printed

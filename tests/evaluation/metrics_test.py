@@ -101,7 +101,7 @@ def test_summary_by_hand():
         "per_image_recall": 5 / 6,  # only the first has hands
         "empty_images": 1,
     }
-    summary = metrics.summarise(COUNTS, NAMES)
+    summary = metrics.summarize(COUNTS, NAMES)
     by_class, absent = summary.pop("iou"), summary.pop("absent_classes")
     assert by_class == pytest.approx({"background": 45 / 53, "left": 3 / 13, "right": 0.0})
     assert absent == []
@@ -109,14 +109,14 @@ def test_summary_by_hand():
 
 
 def test_absent_class_is_none_and_out_of_the_mean():
-    summary = metrics.summarise(np.array([[[6, 2, 0], [0, 2, 0], [0, 0, 0]]]), NAMES)
+    summary = metrics.summarize(np.array([[[6, 2, 0], [0, 2, 0], [0, 0, 0]]]), NAMES)
     assert summary["iou"] == {"background": 0.75, "left": 0.5, "right": None}
     assert summary["absent_classes"] == ["right"]
     assert summary["mean_iou"] == 0.625
 
 
 def test_nothing_but_void_has_no_figures():
-    summary = metrics.summarise(np.zeros((2, 2, 2), np.int64), ("background", "hand"))
+    summary = metrics.summarize(np.zeros((2, 2, 2), np.int64), ("background", "hand"))
     assert summary["empty_images"] == 2
     assert all(summary[key] is None for key in ("mean_iou", "pixel_accuracy", "hand_iou", "per_image_iou"))
 

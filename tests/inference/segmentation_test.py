@@ -120,7 +120,7 @@ def test_contours_change_nothing_but_the_outline():
     assert changed[10, 20:60].all()
     assert not changed[14:46, 24:56].any()
     assert not changed[:7].any()
-    assert np.abs(drawn[30, 20].astype(int) - visualize.COLOURS[1]).max() < 40
+    assert np.abs(drawn[30, 20].astype(int) - visualize.COLORS[1]).max() < 40
 
 
 def test_cutout_is_written_with_its_transparency(tmp_path):

@@ -1,4 +1,4 @@
-"""What an image is like, from the image and its truth alone: the reasons that slices look for."""
+"""Attributes of an image and its truth (size, blur, light, skin tone, ...), by which slices are formed."""
 
 import re
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from refinenet_jax.data.examples import VOID
 
 
 class Attribute(NamedTuple):
-    """For a report: what an attribute is called, what it says, and its unit ('' for words and numbers without one)."""
+    """Title, description and unit ('' if none) of an attribute, for reports."""
 
     title: str
     description: str
@@ -21,11 +21,11 @@ SMALLEST_HAND = 0.001  # share of the image: a smaller region is a fragment, not
 SKIN_DISTANCE = 2.0  # Mahalanobis: 86 % of the pixels of a normal distribution in two dimensions are nearer
 
 ATTRIBUTES: dict[str, Attribute] = {
-    "hand_area": Attribute("hand area", "share of the labelled pixels that are hand", "share"),
+    "hand_area": Attribute("hand area", "share of the labeled pixels that are hand", "share"),
     "hands": Attribute("hands", "connected regions of one class that cover at least 0.1 % of the image"),
     "largest_hand": Attribute("largest hand", "share of the image that the largest such region covers", "share"),
     "border_contact": Attribute(
-        "border contact", "share of the outline of the hands that is cut off by the image", "share"
+        "border contact", "share of the outline of the hands that is cut off by the border", "share"
     ),
     "sharpness": Attribute(
         "sharpness", "variance of the Laplacian over the variance of the brightness, 320 pixels wide"
@@ -36,22 +36,22 @@ ATTRIBUTES: dict[str, Attribute] = {
     "brightness": Attribute("brightness", "mean luma, from 0 (black) to 1 (white)"),
     "contrast": Attribute("contrast", "standard deviation of the luma, which runs from 0 to 1"),
     "skin_background": Attribute(
-        "skin-like background", "share of the background with a colour as the hands have", "share"
+        "skin-like background", "share of the background with a color like the hands", "share"
     ),
     "skin_angle": Attribute(
         "skin angle", "individual typology angle (ITA) of the hands as pictured, light included", "degrees"
     ),
     "skin_tone": Attribute("skin tone", "the usual group of that angle"),
-    "video": Attribute("video", "that the image is a frame of"),
-    "activity": Attribute("activity", "of a video of EgoHands or GTEA, by its name"),
-    "place": Attribute("place", "of a video of EgoHands, by its name"),
+    "video": Attribute("video", "the video that the image is a frame of"),
+    "activity": Attribute("activity", "activity in the name of an EgoHands or GTEA video"),
+    "place": Attribute("place", "place in the name of an EgoHands video"),
 }
 
-# Chardon, Cretois and Hourseau (1991) in the grouping of Del Bino et al. (2006): the least angle of each group.
+# Smallest angle of each group: Chardon, Cretois and Hourseau (1991), grouped as in Del Bino et al. (2006).
 SKIN_TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}
 
-_LONG_SIDE = 320  # all but the hand area is measured at this size: fast, and alike for small and large images
-_LEAST_PIXELS = 32  # of hand at that size, to tell its colour or sharpness
+_LONG_SIDE = 320  # pixels; everything but the hand area is measured at this size
+_LEAST_PIXELS = 32  # hand pixels at that size needed to measure color or sharpness
 _VIDEOS = (
     re.compile(r"(?P<activity>CARDS|CHESS|JENGA|PUZZLE)_(?P<place>COURTYARD|LIVINGROOM|OFFICE)_[BHST]_[BHST]"),
     re.compile(r"s[1-4]_(?P<activity>cheese|coffee|cofhoney|hotdog|pealate|peanut|tea)"),
@@ -59,16 +59,15 @@ _VIDEOS = (
 
 
 def of(example: dict[str, Any]) -> dict[str, float | str]:
-    """All ATTRIBUTES of one example, which every example has in the same order.
+    """Returns all ATTRIBUTES of an example, in the same order for every example.
 
     Args:
-      example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (0 background, 255 void), `video` if it is of one.
+      example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (0 background, 255 void), `video` if it has one.
 
     Returns:
-      Numbers as float, NaN where there is none; words as str, '' where there is none. What is told of hands needs hands,
-      all of it but `hands` and `hand_area`, which are 0 without. In a mask that does not tell hands apart, hands that touch
-      are one region, and a hand behind an object may be two: `hands` is a count of regions. For the same reason nothing here
-      claims to measure occlusion.
+      Numbers as float (NaN if undefined) and words as str ('' if undefined). Without hands, `hands` and `hand_area` are 0 and
+      the other attributes of hands are undefined. `hands` counts regions: in a mask that does not distinguish hands, hands
+      that touch are one region, and a partly hidden hand may be two. For the same reason occlusion is not measured.
     """
     image, mask = _reduce(example["image"], example["mask"])
     hand, background = (mask > 0) & (mask != VOID), mask == 0
@@ -93,18 +92,18 @@ def of(example: dict[str, Any]) -> dict[str, float | str]:
 
 
 def skin_angle(pixels: np.ndarray) -> float:
-    """Individual typology angle, atan((L* - 50) / b*) in degrees, of the median L* and b* (CIELAB, D65).
+    """Returns the individual typology angle, atan((L* - 50) / b*) in degrees, of the median L* and b* (CIELAB, D65).
 
-    It is NOT the tone of a person's skin. Chardon et al. (1991) measured skin in contact with an instrument under its own
-    light; here are the light of the scene, shadow, the camera's exposure and white balance, gloves and sleeves as well.
-    It says how light the hands look in a picture, may group pictures to see whether a network is worse on some of them, and
-    must not be used to say anything about people.
+    It is NOT the tone of a person's skin. Chardon et al. (1991) measured skin with an instrument under its own light; a picture
+    also contains the light of the scene, shadow, exposure, white balance, gloves and sleeves. The angle says how light the
+    hands look in a picture. It may group pictures to see whether a network is worse on some of them; it must not be used to
+    say anything about people.
 
     Args:
       pixels: uint8 [n, 3] RGB (sRGB), n > 0.
 
     Returns:
-      From -90 (dark) to 90 (light); NaN where b* is not above 0, under bluish light, where the angle has no meaning.
+      From -90 (dark) to 90 (light); NaN where b* is not above 0 (bluish light), where the angle has no meaning.
     """
     lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     lightness, _, yellow = np.median(lab, axis=0)
@@ -112,7 +111,7 @@ def skin_angle(pixels: np.ndarray) -> float:
 
 
 def _reduce(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with the longer side of _LONG_SIDE pixels. A smaller image is enlarged: it shows no more than that."""
+    """Resizes both to a longer side of _LONG_SIDE pixels; smaller images are enlarged."""
     scale = _LONG_SIDE / max(mask.shape)
     size = tuple(max(1, round(n * scale)) for n in mask.shape[::-1])
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -120,12 +119,12 @@ def _reduce(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _hand_area(mask: np.ndarray) -> float:
-    labelled = np.count_nonzero(mask != VOID)
-    return (np.count_nonzero(mask) - (mask.size - labelled)) / labelled if labelled else np.nan
+    labeled = np.count_nonzero(mask != VOID)
+    return (np.count_nonzero(mask) - (mask.size - labeled)) / labeled if labeled else np.nan
 
 
 def _region_sizes(mask: np.ndarray) -> list[float]:
-    """Share of the image of each connected region of one class, those below SMALLEST_HAND left out."""
+    """Share of the image of each connected region of one class, without those below SMALLEST_HAND."""
     sizes = []
     for class_id in np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID)[1:VOID]) + 1:
         _, _, regions, _ = cv2.connectedComponentsWithStats((mask == class_id).astype(np.uint8), connectivity=8)
@@ -152,8 +151,8 @@ def _surroundings(hand: np.ndarray) -> np.ndarray:
 
 
 def _sharpness(luma: np.ndarray, region: np.ndarray) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over that of the luma itself, which cancels exposure and
-    contrast. Noise and JPEG blocks count as sharp. NaN where the region is all of one brightness."""
+    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) divided by that of the luma, which cancels exposure and
+    contrast. Noise and JPEG blocks count as sharp. NaN where the region has a single brightness."""
     variance = luma[region].var()
     return float(cv2.Laplacian(luma, cv2.CV_32F)[region].var() / variance) if variance > 1e-6 else np.nan
 
@@ -162,7 +161,7 @@ def _skin_likeness(image: np.ndarray, hand: np.ndarray, background: np.ndarray) 
     """Share of the background within SKIN_DISTANCE of the hands' normal distribution of (Cr, Cb); NaN without background.
 
     Chrominance only, which shading moves less than it does brightness. The variance of rounding (1/12) and of a little sensor
-    noise (1) is added, so that hands of a single colour have a distribution, too.
+    noise (1) is added, so that hands of a single color have a distribution as well.
     """
     if not background.any():
         return np.nan
@@ -175,7 +174,7 @@ def _skin_likeness(image: np.ndarray, hand: np.ndarray, background: np.ndarray) 
 
 
 def _about_video(video: str) -> dict[str, str]:
-    """What the name of a video tells, where it is one that is known."""
+    """Returns the video, and the activity and place in its name if the naming scheme is known."""
     match = next(filter(None, (pattern.fullmatch(video) for pattern in _VIDEOS)), None)
     words = match.groupdict() if match else {}
     return {"video": video, "activity": words.get("activity", "").lower(), "place": words.get("place", "").lower()}

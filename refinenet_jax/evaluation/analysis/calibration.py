@@ -1,21 +1,21 @@
-"""Whether a network is right as often as it is confident: reliability of the most probable class."""
+"""Calibration of the most probable class: compares confidence with accuracy."""
 
 import numpy as np
 
 from refinenet_jax.data.examples import VOID
 
-BINS = 15  # as Guo et al., ICML 2017: equally wide, bin i holds the confidences in (i / BINS, (i + 1) / BINS]
-# What `histogram` counts in each bin: pixels, those of the true class, and the sum of their confidences, each rounded to
-# 1 / 65536. Integers all: exact, and the same however they are added up.
+BINS = 15  # as Guo et al., ICML 2017: of equal width; bin i has the confidences in (i / BINS, (i + 1) / BINS]
+# Counts per bin: pixels, correct pixels, and the sum of their confidences in units of 1 / 65536. As integers they are exact in
+# any order of addition.
 COLUMNS = ("count", "correct", "confidence")
 _STEPS = 65536
 
 
 def histogram(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Counts of one image.
+    """Returns the counts of one image.
 
     Args:
-      probabilities: float32 [h, w, c], which sum to 1 over c.
+      probabilities: float32 [h, w, c] that sum to 1 over c.
       truth: integer [h, w], class ids or 255 for void, which is not counted.
 
     Returns:
@@ -31,12 +31,12 @@ def histogram(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def figures(histogram: np.ndarray) -> dict[str, float]:
-    """What the counts of a whole set, integer [BINS, len(COLUMNS)], say; NaN without pixels.
+    """Computes calibration figures from the counts of a set, integer [BINS, len(COLUMNS)]; NaN without pixels.
 
     Returns:
-      ece: expected calibration error, the mean over all pixels of how far confidence and accuracy of their bin are apart
-        (Naeini et al., AAAI 2015); mce: the same of the worst bin that holds pixels; accuracy; confidence: its mean. More
-        confidence than accuracy is overconfidence.
+      ece: expected calibration error, the mean over all pixels of the difference between confidence and accuracy of their
+        bin (Naeini et al., AAAI 2015); mce: that difference in the worst non-empty bin; accuracy; confidence: mean confidence.
+        A network with more confidence than accuracy is overconfident.
     """
     count, correct, confidence = _columns(histogram)
     used = count > 0
@@ -52,10 +52,10 @@ def figures(histogram: np.ndarray) -> dict[str, float]:
 
 
 def curve(histogram: np.ndarray) -> dict[str, np.ndarray]:
-    """The reliability diagram of counts [BINS, len(COLUMNS)], float64 [BINS] each.
+    """Computes a reliability diagram from counts [BINS, len(COLUMNS)]; each curve is float64 [BINS].
 
     Returns:
-      low and high: the bin's edges; confidence and accuracy: means in the bin, NaN where it is empty; share: of all pixels.
+      low and high: edges of the bins; confidence and accuracy: means in the bin, NaN if empty; share: share of all pixels.
     """
     count, correct, confidence = _columns(histogram)
     edges = np.arange(BINS + 1) / BINS
@@ -70,6 +70,6 @@ def curve(histogram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _columns(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """count, correct and the sum of the confidences, float64 [BINS] each."""
+    """Returns count, correct and the sum of the confidences, float64 [BINS] each."""
     count, correct, steps = np.asarray(histogram, np.float64).T
     return count, correct, steps / _STEPS

@@ -1,10 +1,10 @@
-"""Images made worse on purpose, kind by kind and step by step: how fast does the network lose the hands?
+"""Corruptions of images (blur, low light, noise, JPEG, occlusion), to measure robustness.
 
 After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions" (ICLR 2019): the kinds that
-egocentric video has, five strengths each, plus objects in front of the hands. Lengths of blur are in units of 1/480 of the
-image's shorter side, and grain and JPEG blocks are those of an image of at most 480 lines, so that a strength means the same to
-a small image and to a large one. What is random (direction, grain, shape) depends on the kind and the example's id alone: each
-strength is the one before, only more of it, and all is the same every time.
+occur in egocentric video, in five strengths, and objects in front of the hands. Lengths of blur are in units of 1/480 of the
+image's shorter side, and grain and JPEG blocks are those of an image of at most 480 lines, so that a strength means the same
+for small and large images. The random part (direction, grain, shape) depends only on the kind and the example's id: results
+are reproducible, and strengths of one example differ only in their amount.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _LEVELS = 1 << 14
 
 
 def corrupt(example: dict[str, Any], kind: str, strength: int) -> dict[str, Any]:
-    """An example with its image made worse; what else it holds stays.
+    """Corrupts the image of an example; other entries stay unchanged.
 
     Args:
       example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (255 void), `id`.
@@ -39,10 +39,10 @@ def corrupt(example: dict[str, Any], kind: str, strength: int) -> dict[str, Any]
       strength: one of STRENGTHS.
 
     Returns:
-      Of the same sizes and types. The mask is the same but for `occlusion`: what an object hides is background.
+      An example of the same sizes and types. Only `occlusion` changes the mask: what the object hides is background.
 
     Raises:
-      UsageError: there is no such kind or strength.
+      UsageError: unknown kind or strength.
     """
     _check(kind, strength)
     digest = hashlib.sha256(f"{kind}/{example['id']}".encode()).digest()
@@ -52,7 +52,7 @@ def corrupt(example: dict[str, Any], kind: str, strength: int) -> dict[str, Any]
 
 
 class Corrupted:
-    """A source whose images are made worse as they are read, to be evaluated like any other; ids and videos stay."""
+    """A source that corrupts images as they are read; ids and videos stay."""
 
     def __init__(self, source: Source, kind: str, strength: int):
         """See `corrupt` for `kind`, `strength` and errors."""
@@ -67,7 +67,7 @@ class Corrupted:
         return corrupt(self._source[index], self._kind, self._strength)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The image as a PNG file, and the id of the example."""
+        """Returns the corrupted image as a PNG file, and the id of the example."""
         example = self[index]
         return cv2.imencode(".png", example["image"][..., ::-1])[1].tobytes(), example["id"]
 
@@ -78,25 +78,24 @@ def curves(
     kinds: Sequence[str] | None = None,
     strengths: Sequence[int] = STRENGTHS,
 ) -> dict[str, dict[int, dict[str, float]]]:
-    """Evaluates a source as it is and under every kind and strength.
+    """Evaluates a source without corruption and under every kind and strength.
 
     Args:
       source: images and truth.
       score: evaluates a source; called once for the clean one, and once for each kind and strength.
-      kinds: of CORRUPTIONS; all by default.
-      strengths: of STRENGTHS.
+      kinds: names from CORRUPTIONS; all by default.
+      strengths: values from STRENGTHS.
 
     Returns:
-      kind -> strength -> slices.FIGURES, strength 0 being the clean source; and last, as the kind 'mean', the means of the
-      kinds at each strength.
+      kind -> strength -> slices.FIGURES; strength 0 is the clean source. The last kind, 'mean', has the means over the kinds.
 
     Raises:
-      UsageError: there is no such kind or strength; before anything is evaluated.
+      UsageError: unknown kind or strength; raised before anything is evaluated.
     """
     kinds = tuple(CORRUPTIONS if kinds is None else kinds)
-    worse = {(kind, strength): Corrupted(source, kind, strength) for kind in kinds for strength in strengths}
+    corrupted = {(kind, strength): Corrupted(source, kind, strength) for kind in kinds for strength in strengths}
     clean = figures(score(source))
-    table = {kind: {0: clean, **{s: figures(score(worse[kind, s])) for s in strengths}} for kind in kinds}
+    table = {kind: {0: clean, **{s: figures(score(corrupted[kind, s])) for s in strengths}} for kind in kinds}
     rows = {s: [table[kind][s] for kind in kinds] for s in (0, *strengths)}
     mean = {s: {key: float(np.mean([row[key] for row in rows[s]])) for key in FIGURES} for s in rows}
     return {**table, "mean": mean}
@@ -109,7 +108,7 @@ def _check(kind: str, strength: int) -> None:
 
 
 def _motion_blur(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:
-    """The camera turns during the exposure: light summed along a straight line, which the true outline is the middle of."""
+    """Camera motion during the exposure: light summed along a line centered on the true position."""
     length = (6, 12, 20, 30, 42)[strength - 1] * _unit(image)
     angle = rng.uniform(0, np.pi)
     radius = int(np.ceil(length / 2)) + 1
@@ -124,7 +123,7 @@ def _motion_blur(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.ran
 
 
 def _defocus(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:
-    """The lens is set to another distance: every point becomes a disc."""
+    """A lens focused at another distance: every point becomes a disk."""
     reach = (1.5, 3, 5, 7.5, 10.5)[strength - 1] * _unit(image)
     radius = int(np.ceil(reach)) + 1
     away = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1])
@@ -132,7 +131,7 @@ def _defocus(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.
 
 
 def _low_light(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:
-    """Less light, half of which the camera makes up for by gain: darker, and the sensor's noise is seen.
+    """Less light, half of it compensated by gain: a darker image with visible sensor noise.
 
     Shot noise of a full well of 2,000 electrons and read noise of 3, of a small sensor.
     """
@@ -144,13 +143,13 @@ def _low_light(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.rando
 
 
 def _noise(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:
-    """Additive Gaussian noise, each colour for itself."""
+    """Additive Gaussian noise, independent for each color channel."""
     deviation = (10, 20, 32, 46, 64)[strength - 1]
     return np.clip(np.rint(image + deviation * _grain(image.shape, rng)), 0, 255).astype(np.uint8), mask
 
 
 def _jpeg(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:
-    """Compressed at no more than 480 lines, as video is that is sent over a thin line; the blocks are 1/60 of the height."""
+    """Compression at no more than 480 lines, as in low-bandwidth video; blocks are 1/60 of the height."""
     quality = (28, 17, 12, 8, 6)[strength - 1]
     size = image.shape[1::-1]
     reduced = cv2.resize(image, _at_most_480(image.shape), interpolation=cv2.INTER_AREA)
@@ -162,16 +161,16 @@ def _occlusion(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.rando
     """An object over every hand, which hides at least 10, 20, 30, 40 or 50 % of it. All that it covers is background.
 
     Hands are the connected regions of one class that cover at least SMALLEST_HAND of the image. The object is a rounded shape
-    about a random pixel of the hand, of one colour, shaded from a random side. Without hands the image stays.
+    about a random pixel of the hand, of one color, shaded from a random side. Without hands the image stays.
     """
     image, hidden = image.copy(), np.zeros(mask.shape, bool)
     for hand in _hands(mask):
         rows, columns = np.nonzero(hand)
-        centre = rng.integers(len(rows))
-        row, column = int(rows[centre]), int(columns[centre])
+        center = rng.integers(len(rows))
+        row, column = int(rows[center]), int(columns[center])
         waves, phases = rng.uniform(0, (0.25, 0.12, 0.06)), rng.uniform(0, 2 * np.pi, 3)
-        colour, side = rng.integers(30, 226, 3).astype(np.float32), rng.uniform(0, 2 * np.pi)
-        # From the centre to the farthest pixel hidden; other strengths differ in that alone.
+        color, side = rng.integers(30, 226, 3).astype(np.float32), rng.uniform(0, 2 * np.pi)
+        # From the center to the farthest pixel hidden; other strengths differ in that alone.
         radii = _radii(rows - row, columns - column, waves, phases)
         reach = max(np.quantile(radii, strength / 10, method="higher"), 1)
         radius = int(reach * (1 + waves.sum())) + 1
@@ -181,7 +180,7 @@ def _occlusion(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.rando
         distance = _radii(y, x, waves, phases) / reach
         inside = distance <= 1
         shade = 1 + 0.35 * (x * np.cos(side) + y * np.sin(side)) / reach - 0.25 * distance**2
-        image[window][inside] = np.clip(colour * shade[inside, None], 0, 255).astype(np.uint8)
+        image[window][inside] = np.clip(color * shade[inside, None], 0, 255).astype(np.uint8)
         hidden[window] |= inside
     return image, np.where(hidden, 0, mask).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The flicker of a whole split: of the predicted masks, and of the true ones, which are not steady either."""
+"""Flicker of a whole split, for the predicted and for the true masks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from refinenet_jax.progress import progress_bar, say
 
 @dataclass(frozen=True, eq=False)
 class Flicker:
-    """Curves by video as `temporal.by_video` gives them, of the same pairs of frames.
+    """Curves by video (`temporal.by_video`) for the same pairs of frames.
 
     Attributes:
-      predicted: of the predicted masks.
-      true: of the true ones: what labelling by hand, frame by frame, makes of it.
+      predicted: flicker of the predicted masks.
+      true: flicker of the true masks, which are labeled frame by frame and therefore not steady either.
     """
 
     predicted: dict[str, dict]
     true: dict[str, dict]
 
     def figures(self) -> dict[str, float | int | None]:
-        """Means over the videos of both (None where no pair could be compared), and how many videos and pairs there are."""
+        """Returns the means over the videos (None if no pair could be compared) and the numbers of videos and pairs."""
         means = {
             name: number(mean(np.array([curve["mean"] for curve in curves.values()])))
             for name, curves in (("predicted", self.predicted), ("true", self.true))
@@ -40,17 +40,17 @@ class Flicker:
 
 
 def measure(scores: Scores, source: Source, predict: Callable[[dict], np.ndarray]) -> Flicker | None:
-    """Compares neighbouring frames of the videos of a split, in the order of their numbers, whatever that of the split is.
+    """Compares neighboring frames of the videos of a split, in the order of their frame numbers.
 
     Args:
-      scores: say which images are frames of which videos.
-      source: the images, and the true masks.
-      predict: gives the scored mask of an example.
+      scores: videos and frame numbers of the images.
+      source: images and true masks.
+      predict: returns the scored mask of an example.
 
     Returns:
-      None where no two frames of a video are near enough to each other, or frames of a video differ in size, which is told.
+      None if no two frames of a video are close enough, or if frames of a video differ in size, which is logged.
     """
-    order = neighbours(scores)
+    order = neighbors(scores)
     if not order:
         return None
     with progress_bar("measuring flicker", len(order)) as bar:
@@ -70,8 +70,8 @@ def measure(scores: Scores, source: Source, predict: Callable[[dict], np.ndarray
     return Flicker(*(temporal.by_video(rows) for rows in zip(*pairs, strict=True)))
 
 
-def neighbours(scores: Scores) -> list[int]:
-    """The frames that have another at most `temporal.MAX_GAP` away, video by video, in order; of one number the first."""
+def neighbors(scores: Scores) -> list[int]:
+    """Returns indices of frames with another frame within `temporal.MAX_GAP`, by video and frame number."""
     if scores.frames is None:
         return []
     videos, frames = np.array(scores.videos), scores.frames

@@ -1,8 +1,8 @@
-"""Which images are worse than others, and whether chance would explain it.
+"""Slices of a set of images with a common attribute, and which of them have clearly lower scores than the whole set.
 
-A slice is the images that have something in common: small hands, little light, one place. Each is compared with the whole
-set. With fifty slices some look bad by chance, and the frames of a video are alike, so a difference is called a finding only
-if it stands a test that knows both (`_chance`).
+A slice is the images with something in common: small hands, low light, one place. Among fifty slices some look bad by chance,
+and the frames of a video are alike, so a difference is reported as a finding only if it passes a test that accounts for both
+(`_p_values`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from refinenet_jax.evaluation.analysis.attributes import ATTRIBUTES, SKIN_TONES
 from refinenet_jax.evaluation.scores import Scores
 
 FIGURES = ("hand_iou", "per_image_iou", "hand_precision", "hand_recall", "boundary_f")
-MIN_IMAGES = 10  # fewer are shown with a caution, and nothing is concluded from them
-LEVEL = 0.05  # how likely chance alone may make any finding at all
-MIN_DROP = 0.02  # of the hand IoU: less is not worth a sentence
+MIN_IMAGES = 10  # smaller slices are marked, and nothing is concluded from them
+LEVEL = 0.05  # probability of any false finding
+MIN_DROP = 0.02  # of hand IoU; smaller drops are not reported
 TEST = (
-    f"A drop is told if it is {MIN_DROP} of hand IoU or more, in {MIN_IMAGES} or more images with hands, and if chance makes"
-    f" any slice look as bad with a probability below {LEVEL} (sign-flip test over the videos, or over the images where there"
-    " are no videos, corrected for the number of slices). From fewer than five videos nothing can be told."
+    f"A drop is reported if it is at least {MIN_DROP} of hand IoU in at least {MIN_IMAGES} images with hands, and if the"
+    f" probability that chance makes any slice look as bad is below {LEVEL} (sign-flip test over the videos, or over the images"
+    " if there are no videos, corrected for the number of slices). With fewer than five videos nothing can be reported."
 )
 
 Cut = tuple[str, str, np.ndarray]  # label, where, bool [n]
@@ -31,14 +31,14 @@ _ABOVE_0 = 1e-12
 
 
 def _shares(edges: Sequence[float], where: str) -> tuple[tuple[float, str, str], ...]:
-    """Bins of a share between 0 and 1: from where each begins, its name, and as part of a sentence."""
+    """Returns bins of a share in [0, 1]: lower edge, name, and wording for a sentence."""
     percent = [f"{100 * edge:g}" for edge in edges]
     between = [f"{low}-{high} %" for low, high in pairwise(percent)]
     names = [f"under {percent[0]} %", *between, f"over {percent[-1]} %"]
     return tuple((least, name, where.format(name)) for least, name in zip((_ABOVE_0, *edges), names, strict=True))
 
 
-# Where it is known what is much and what is little. Values below the first bin, and NaN, are in none.
+# Attributes with fixed bins. Values below the first bin, and NaN, are in none.
 _BINS = {
     "hand_area": _shares((0.01, 0.03, 0.06, 0.12, 0.25), "hands cover {} of the image"),
     "largest_hand": _shares((0.01, 0.02, 0.04, 0.08), "the largest hand covers {} of the image"),
@@ -55,12 +55,12 @@ _BINS = {
         (0.1, "over 10 %", "hands are cut off by the border, over 10 % of their outline"),
     ),
 }
-# Where it is not: three equal parts of the set, from the lowest.
+# Attributes without a natural scale: three equal parts of the set, from the lowest.
 _THIRDS = {
     "sharpness": ("the image is blurred", "the image is fairly sharp", "the image is sharp"),
     "hand_sharpness": ("hands are blurred", "hands are fairly sharp", "hands are sharp"),
-    "brightness": ("the image is dark", "the image is of middling brightness", "the image is bright"),
-    "contrast": ("contrast is low", "contrast is middling", "contrast is high"),
+    "brightness": ("the image is dark", "the image is of medium brightness", "the image is bright"),
+    "contrast": ("contrast is low", "contrast is medium", "contrast is high"),
     "skin_background": tuple(f"{much} of the background looks like skin" for much in ("little", "some", "much")),
 }
 _WORDS = {
@@ -73,19 +73,19 @@ _WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The images of a set that have something in common.
+    """The images of a set with a common attribute.
 
     Attributes:
-      attribute: by which they were chosen: one of attributes.ATTRIBUTES, or 'size', the halves of small and big hands.
-      label: such as 'hand area 1-3 %'.
-      where: the same as part of a sentence, 'hands cover 1-3 % of the image'.
-      indices: int64 [n], their rows in the scores.
-      videos: of how many they are; 0 where there are none.
-      figures: of FIGURES, each from 0 to 1, or NaN where it has no meaning.
-      difference: the same less that of the whole set.
-      p_value: the probability that chance makes any slice of the set fall as clearly; NaN where that was not asked, in slices
-        with fewer than MIN_IMAGES images with hands, and of single videos, which are one sample each.
-      few: they are fewer than MIN_IMAGES: not to be relied on.
+      attribute: one of attributes.ATTRIBUTES, or 'size' for the halves with small and big hands.
+      label: name, such as 'hand area 1-3 %'.
+      where: wording for a sentence, such as 'hands cover 1-3 % of the image'.
+      indices: int64 [n], rows in the scores.
+      videos: number of videos; 0 if there are none.
+      figures: FIGURES in [0, 1], NaN if undefined.
+      difference: figures minus those of the whole set.
+      p_value: probability that chance makes any slice of the set drop as clearly; NaN if not tested: in slices with fewer than
+        MIN_IMAGES images with hands, and for single videos, which are one sample each.
+      few: whether the slice has fewer than MIN_IMAGES images.
     """
 
     attribute: str
@@ -104,15 +104,15 @@ class Slice:
 
 
 def slices(scores: Scores) -> list[Slice]:
-    """Cuts a set by each attribute it has.
+    """Forms the slices of a set by each of its attributes.
 
-    Hand area, size of the largest hand, number of hands and contact with the border have fixed bins, a value at an edge
-    belonging to the upper one; sharpness, brightness, contrast and skin-like background are cut into thirds of this set; words
-    are groups. The pair 'size' stands for the small and big hands of Urooj and Borji (CVPR 2018), who give figures for both
-    but, as far as could be found, not the line between them. Ours: images whose hand area is below the median of the images
-    with hands are small, all others with hands big; compare `per_image_iou`.
+    Hand area, size of the largest hand, number of hands and contact with the border have fixed bins (a value at an edge
+    belongs to the upper bin); sharpness, brightness, contrast and skin-like background are divided into thirds of this set;
+    words form groups. The pair 'size' corresponds to the small and big hands of Urooj and Borji (CVPR 2018), who publish
+    figures for both but not the threshold. Here images with a hand area below the median of the images with hands are small,
+    all others with hands are big; compare `per_image_iou`.
 
-    An attribute in which all images agree gives no slices, nor does the angle behind the skin tone.
+    An attribute with the same value in all images gives no slices, nor does the skin angle.
     """
     cuts = [(name, *cut) for name, cut in _cuts(scores)]
     if not cuts:
@@ -123,7 +123,7 @@ def slices(scores: Scores) -> list[Slice]:
     tested = (with_hands @ members.astype(np.int64) >= MIN_IMAGES) & np.array([name != "video" for name, *_ in cuts])
     p_values = np.full(len(cuts), np.nan)
     if tested.any():
-        p_values[tested] = _chance(scores, members[:, tested])
+        p_values[tested] = _p_values(scores, members[:, tested])
     result = []
     for (name, label, where, member), p_value in zip(cuts, p_values, strict=True):
         indices = np.flatnonzero(member)
@@ -145,20 +145,20 @@ def slices(scores: Scores) -> list[Slice]:
 
 
 def findings(slices: Sequence[Slice], limit: int = 5) -> list[str]:
-    """The largest drops of the hand IoU in plain sentences, the largest first; none where chance explains all (see TEST).
+    """Describes the largest drops of hand IoU in sentences, largest first; none if chance explains them (see TEST).
 
-    Of two slices that share more than half of the smaller one's images only the worse is told.
+    Of two slices that share more than half of the smaller one's images, only the worse is reported.
     """
-    told: list[Slice] = []
+    reported: list[Slice] = []
     clear = [s for s in slices if s.p_value < LEVEL and s.difference["hand_iou"] <= -MIN_DROP]
     for candidate in sorted(clear, key=lambda s: s.difference["hand_iou"]):
-        if len(told) < limit and not any(_overlap(candidate, other) > 0.5 for other in told):
-            told.append(candidate)
-    return [_sentence(s) for s in told]
+        if len(reported) < limit and not any(_overlap(candidate, other) > 0.5 for other in reported):
+            reported.append(candidate)
+    return [_sentence(s) for s in reported]
 
 
 def figures(scores: Scores) -> dict[str, float]:
-    """The FIGURES of a set: `per_image_iou` and `boundary_f` are means over images, the others of all pixels together."""
+    """Computes FIGURES of a set: `per_image_iou` and `boundary_f` are means over images, the others are over all pixels."""
     total = metrics.hand_scores(scores.counts.astype(np.int64).sum(0))
     return {
         "hand_iou": float(total["iou"]),
@@ -170,7 +170,7 @@ def figures(scores: Scores) -> dict[str, float]:
 
 
 def _cuts(scores: Scores) -> Iterator[tuple[str, Cut]]:
-    """Attribute and cut; nothing of an attribute in which fewer than two groups have images."""
+    """Yields attribute and cut, for attributes in which at least two groups have images."""
     for name, values in scores.attributes.items():
         if name in _BINS:
             groups = _by_bins(name, values)
@@ -221,32 +221,32 @@ def _by_size(areas: np.ndarray) -> Iterator[Cut]:
 
 
 def _short(value: float) -> str:
-    """Two digits, and never as 1e+02."""
+    """Formats with two digits, without an exponent."""
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
-def _chance(scores: Scores, members: np.ndarray, resamples: int = 10_000) -> np.ndarray:
-    """How likely chance makes any of the slices fall as clearly as each does.
+def _p_values(scores: Scores, members: np.ndarray, resamples: int = 10_000) -> np.ndarray:
+    """Computes the probability that chance makes any of the slices drop as clearly as each of them does.
 
-    Were an attribute of no matter, what each video adds to the difference between a slice and the whole would as well have
-    the other sign. So the signs are flipped, of a whole video at once, and the greatest of all slices' statistics is
-    compared with each: a score-based wild cluster test (Kline and Santos, J. Econometric Methods 2012) with the max-T
-    correction for many comparisons (Westfall and Young, 1993; Romano and Wolf, Econometrica 2005). An image of no video counts
-    as its own. All patterns of sign are tried up to 12 videos, beyond that `resamples` drawn from a fixed seed. With v videos
-    no value is below 2^-v.
+    If an attribute does not matter, the contribution of each video to the difference between slice and whole is as likely to
+    have the other sign. The signs of whole videos are flipped, and the largest statistic of all slices is compared with each
+    observed one: a score-based wild cluster test (Kline and Santos, J. Econometric Methods 2012) with the max-T correction for
+    multiple comparisons (Westfall and Young, 1993; Romano and Wolf, Econometrica 2005). An image without a video is its own
+    cluster. Up to 12 videos all sign patterns are tried, beyond that `resamples` patterns from a fixed seed. With v videos no
+    value is below 2^-v.
 
     Args:
-      scores: n images.
-      members: bool [n, s].
+      scores: scores of n images.
+      members: bool [n, s], membership in s slices.
 
     Returns:
-      float64 [s], one-sided and corrected for the s slices.
+      float64 [s], one-sided p-values corrected for the s slices.
     """
     binary = metrics.foreground(scores.counts).astype(np.float64)
     hits, union = binary[:, 1, 1], binary.sum((-2, -1)) - binary[:, 0, 0]
     if not union.any():
         return np.ones(members.shape[1])
-    # Of the ratio hits / union, to first order: what each image adds to IoU(slice) - IoU(whole), but for a factor of the slice.
+    # Linearization of hits / union: contribution of each image to IoU(slice) - IoU(whole), up to a factor per slice.
     residual = hits - hits.sum() / union.sum() * union
     added = residual[:, None] * (members - union @ members / union.sum())
     names = [video or f"\0{i}" for i, video in enumerate(scores.videos)]
@@ -262,25 +262,25 @@ def _chance(scores: Scores, members: np.ndarray, resamples: int = 10_000) -> np.
     else:
         rng = np.random.default_rng(0)
         signs = [rng.integers(0, 2, (1000, count), np.int8) * 2 - 1 for _ in range(resamples // 1000)]
-        signs.append(np.ones((1, count)))  # as it is: no value is 0
+        signs.append(np.ones((1, count)))  # the observed pattern, so that no value is 0
     largest = np.concatenate([(block.astype(np.float32) @ drop).max(1) for block in signs])
     return (largest[:, None] >= observed - 1e-4).mean(0)
 
 
 def _overlap(a: Slice, b: Slice) -> float:
-    """Share of the smaller one's images that are in both."""
+    """Returns the share of the smaller slice's images that are in both."""
     return len(np.intersect1d(a.indices, b.indices)) / min(a.n, b.n)
 
 
 def _sentence(s: Slice) -> str:
-    """The drop, where, and which of precision and recall made more of it."""
+    """Describes the drop, where it occurs, and whether precision or recall contributes more."""
     before = {key: s.figures[key] - s.difference[key] for key in FIGURES}
     images = f"{s.n} images" + (f" of {s.videos} videos" if s.videos > 1 else " of one video" if s.videos else "")
     if s.difference["hand_precision"] < s.difference["hand_recall"]:
-        cause, key = "other things are taken for hands", "precision"
-    else:  # also where nothing is predicted, and precision is NaN
+        cause, key = "other things are mistaken for hands", "precision"
+    else:  # also if nothing is predicted and precision is NaN
         cause, key = "hands are missed", "recall"
     return (
         f"Hand IoU falls from {before['hand_iou']:.2f} to {s.figures['hand_iou']:.2f} where {s.where}; {images}."
-        f" Above all, {cause}: {key} {s.figures[f'hand_{key}']:.2f} instead of {before[f'hand_{key}']:.2f}."
+        f" Main reason: {cause}; {key} {s.figures[f'hand_{key}']:.2f} instead of {before[f'hand_{key}']:.2f}."
     )

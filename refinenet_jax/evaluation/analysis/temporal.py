@@ -1,12 +1,11 @@
-"""Flicker: how much the hands of neighbouring frames of a video differ beyond what moved.
+"""Flicker: how much the masks of neighboring frames of a video differ beyond what optical flow explains.
 
-A mask that is right moves with the picture. So the mask of one frame is carried along the optical flow (DIS, Kroeger et al.,
-ECCV 2016) to the next, and flicker is 1 - IoU of what arrives and what was predicted there: temporal consistency as in Liu et
-al., ECCV 2020, for the hands and turned around. Pixels whose flow there and back does not return to where it began (covered,
-uncovered, out of the picture, or moved too fast: Sundaram et al., ECCV 2010) are left out; so a mask that lags by a few pixels
-flickers by less than it lags. It needs no truth and says nothing about being right: a mask that is always empty is steady. Nor
-is 0 within reach where masks are drawn by hand, frame by frame: between neighbouring frames of three EgoHands videos the true
-masks flicker by 0.13, so measure those of a dataset, too.
+The mask of a frame is warped along the optical flow (DIS, Kroeger et al., ECCV 2016) to the next frame; flicker is 1 - IoU of
+the warped mask and the mask predicted there (temporal consistency as in Liu et al., ECCV 2020, for hands, and inverted).
+Pixels whose forward and backward flow do not match (occluded, disoccluded, outside the picture, or too fast: Sundaram et al.,
+ECCV 2010) are excluded. Flicker needs no truth and says nothing about correctness: a mask that is always empty is steady.
+Masks labeled frame by frame flicker as well: between neighboring frames of three EgoHands videos the true masks have a
+flicker of 0.13, so compare with that of the true masks.
 """
 
 import math
@@ -18,22 +17,22 @@ import numpy as np
 
 from refinenet_jax.data.examples import VOID
 
-# In frames, a third of a second. In EgoHands' videos flow finds 95 % of the hands again one frame later, 76 % after six to ten
-# (where the true masks flicker by 0.15: hardly more), 56 % after twenty.
+# In frames, a third of a second. In EgoHands videos flow matches 95 % of the hands one frame later, 76 % after six to ten
+# frames (where the true masks have a flicker of 0.15, hardly more), and 56 % after twenty.
 MAX_GAP = 10
-LONG_EDGE = 640  # to which larger frames are reduced, in pixels
-MIN_COMPARED = 0.5  # of the hands' pixels
-_LEAST_FLOW = 64
+LONG_EDGE = 640  # pixels; larger frames are reduced to this
+MIN_COMPARED = 0.5  # share of the hand pixels
+_LEAST_FLOW = 64  # pixels
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two neighbouring frames.
+    """Two neighboring frames.
 
     Attributes:
-      video: of both.
-      previous_frame, frame: their numbers.
-      flicker: in [0, 1]; NaN where there is no hand in either, or too little of them could be compared.
+      video: video of both.
+      previous_frame, frame: frame numbers.
+      flicker: in [0, 1]; NaN if neither has a hand or too little could be compared.
       compared: share of the hands' pixels that could be compared, in [0, 1]; NaN without hands.
     """
 
@@ -47,11 +46,11 @@ class Pair:
 def flicker(
     previous_image: np.ndarray, image: np.ndarray, previous_mask: np.ndarray, mask: np.ndarray
 ) -> tuple[float, float]:
-    """Flicker of the foreground from one frame to the next.
+    """Computes the flicker of the foreground from one frame to the next.
 
     Args:
       previous_image, image: uint8 [h, w, 3] RGB.
-      previous_mask, mask: uint8 [h, w], class ids; every class but background is a hand, 255 (void) is not compared.
+      previous_mask, mask: uint8 [h, w], class ids; every class but background is a hand; 255 (void) is not compared.
 
     Returns:
       (flicker, compared), as in `Pair`.
@@ -66,14 +65,14 @@ def flicker(
 
 
 def flickers(frames: Iterable[dict], max_gap: int = MAX_GAP) -> Iterator[Pair]:
-    """Flicker between neighbouring frames of videos of any length; two frames are held in memory.
+    """Yields the flicker between neighboring frames of videos of any length; two frames are kept in memory.
 
-    Neighbours whose numbers are more than `max_gap` apart are left out rather than told to be unsteady, so datasets that label
-    a frame now and then have few pairs: EgoHands' 100 labelled frames of a video some 30, GTEA's none.
+    Neighbors whose numbers differ by more than `max_gap` are skipped, so sparsely labeled datasets have few pairs: the 100
+    labeled frames of an EgoHands video some 30, those of GTEA none.
 
     Args:
-      frames: dicts with `video` str, `frame` int, `image` uint8 [h, w, 3] and `mask` uint8 [h, w], for instance the predicted
-        one; the frames of a video must come one after another, in order. `np.lexsort((frames, videos))` gives that order.
+      frames: dicts with `video` str, `frame` int, `image` uint8 [h, w, 3] and `mask` uint8 [h, w]; grouped by video and sorted
+        by frame number (`np.lexsort((frames, videos))`).
       max_gap: in frames, at least 1.
 
     Yields:
@@ -100,13 +99,13 @@ def flickers(frames: Iterable[dict], max_gap: int = MAX_GAP) -> Iterator[Pair]:
 
 
 def by_video(pairs: Iterable[Pair]) -> dict[str, dict]:
-    """The curve of every video.
+    """Collects the pairs into a curve for every video.
 
     Args:
-      pairs: of `flickers`.
+      pairs: result of `flickers`.
 
     Returns:
-      video -> mean (over its pairs that have a flicker; NaN if none has), frames int64 [m] and flicker float64 [m], to draw.
+      video -> mean (over its pairs with a flicker; NaN if there are none), frames int64 [m] and flicker float64 [m].
     """
     videos: dict[str, list[Pair]] = {}
     for pair in pairs:
@@ -124,28 +123,28 @@ def by_video(pairs: Iterable[Pair]) -> dict[str, dict]:
 
 
 def _reduce(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Grey values uint8 [h, w] and mask uint8 [h, w] of a frame, at most LONG_EDGE pixels long."""
+    """Returns gray values and mask of a frame, both uint8 [h, w], at most LONG_EDGE pixels long."""
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image {list(image.shape)} and mask {list(mask.shape)} must have one size")
     height, width = mask.shape
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = LONG_EDGE / max(height, width)
     if scale >= 1:
-        return grey, mask
+        return gray, mask
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA), cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
 
 def _compare(previous: tuple[np.ndarray, np.ndarray], present: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
-    (previous_grey, previous_mask), (grey, mask) = previous, present
-    if grey.shape != previous_grey.shape:
+    (previous_gray, previous_mask), (gray, mask) = previous, present
+    if gray.shape != previous_gray.shape:
         raise ValueError(
-            f"Frames of a video must have one size; these have {sorted({previous_grey.shape, grey.shape})}"
+            f"Frames of a video must have one size; these have {sorted({previous_gray.shape, gray.shape})}"
         )
     if not (_is_hand(previous_mask).any() or _is_hand(mask).any()):
         return math.nan, math.nan
-    x, y, returns = _origin(previous_grey, grey)
-    # Nearest: a class is never mixed with another. What comes from beyond the picture is void.
+    x, y, returns = _origin(previous_gray, gray)
+    # Nearest neighbor, because classes must not be mixed. What comes from outside the picture is void.
     came = cv2.remap(previous_mask, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=VOID)
     union = _is_hand(came) | _is_hand(mask)
     compared = union & returns & (came != VOID) & (mask != VOID)
@@ -161,15 +160,15 @@ def _is_hand(mask: np.ndarray) -> np.ndarray:
 
 
 def _origin(previous: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each pixel was in the frame before: x and y float32 [h, w], and bool [h, w], whether the flow there returns."""
+    """Returns where each pixel was in the previous frame (x, y float32 [h, w]) and whether its flow is consistent (bool)."""
     height, width = present.shape
     # OpenCV's flow refuses images of a few pixels, and crashes on some that are hardly larger.
     down, right = max(_LEAST_FLOW - height, 0), max(_LEAST_FLOW - width, 0)
-    frames = [cv2.copyMakeBorder(grey, 0, down, 0, right, cv2.BORDER_REPLICATE) for grey in (previous, present)]
+    frames = [cv2.copyMakeBorder(gray, 0, down, 0, right, cv2.BORDER_REPLICATE) for gray in (previous, present)]
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     forward, backward = (dis.calc(*pair, None)[:height, :width] for pair in (frames, frames[::-1]))
     rows, columns = np.indices(present.shape, np.float32)
     x, y = columns + backward[..., 0], rows + backward[..., 1]
-    there = cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    squares = (there**2).sum(-1) + (backward**2).sum(-1)
-    return x, y, ((there + backward) ** 2).sum(-1) <= 0.01 * squares + 0.5  # the bounds of Sundaram et al.
+    forward_there = cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    squares = (forward_there**2).sum(-1) + (backward**2).sum(-1)
+    return x, y, ((forward_there + backward) ** 2).sum(-1) <= 0.01 * squares + 0.5  # the bounds of Sundaram et al.

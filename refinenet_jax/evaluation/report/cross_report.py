@@ -1,4 +1,4 @@
-"""The matrix of checkpoints and datasets as a table for the terminal, CSV, heat maps and a page, beside the published one."""
+"""Writes the matrix of checkpoints and datasets as a table, CSV, heat maps and a page, next to the published matrix."""
 
 import csv
 import math
@@ -16,7 +16,7 @@ from refinenet_jax.evaluation.report import figures, published
 from refinenet_jax.evaluation.report.report import WIDTH
 
 NAME = "cross_dataset"
-# Protocol, figure, and how it is called.
+# Protocol, figure and title.
 MEASURES = (
     ("cvpr18", "per_image_iou", "cvpr18: hand IoU, mean per image"),
     ("strict", "per_image_iou", "strict: hand IoU, mean per image"),
@@ -24,17 +24,17 @@ MEASURES = (
     ("seed", "mean_iou", "seed: mean IoU"),
 )
 PUBLISHED = "published (Urooj and Borji, CVPR 2018; RefineNet-Res101; compare cvpr18)"
-_LABEL = 26  # characters of a row's name
+_LABEL = 26  # characters of a row label
 
 
 class Cell(NamedTuple):
-    """A network on a dataset.
+    """The scores of a checkpoint on a dataset.
 
     Attributes:
-      checkpoint: its path.
-      trained_on: the dataset, '' where it is not told.
-      dataset: that it was tested on.
-      entry: `protocols.figures`.
+      checkpoint: path.
+      trained_on: training dataset, '' if unknown.
+      dataset: test dataset.
+      entry: result of `protocols.figures`.
     """
 
     checkpoint: str
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
 
 
 def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
-    """A matrix for each of MEASURES that was asked for; second, beside the one to compare with, the published one."""
+    """Returns a matrix for each requested measure; the second one is the published matrix, after the one to compare with."""
     checkpoints, datasets = (list(dict.fromkeys(cell[i] for cell in cells)) for i in (0, 2))
     labels = _row_labels(cells)
     result = []
@@ -66,7 +66,7 @@ def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """The matrices, trained on down and tested on across, in lines of at most WIDTH columns."""
+    """Formats the matrices (rows: trained on, columns: tested on) in at most WIDTH columns."""
     return "\n".join(line for matrix in matrices(cells) for line in _lines(matrix)).rstrip()
 
 
@@ -88,19 +88,19 @@ def write(workdir: Path, cells: Sequence[Cell], split: str) -> list[Path]:
     for matrix in drawn:
         name = f"{NAME}_{re.sub('[^a-z0-9]+', '_', matrix.title.partition('(')[0].lower()).strip('_')}"
         maps.append(page.figure(matrix.title, plots.write(figures.matrix(matrix), workdir / "figures", name)))
-    told = [page.figure(matrix.title, _table(matrix)) for matrix in drawn]
-    about = "Down: the checkpoint, and what it was trained on. Across: the dataset it was tested on."
+    tables = [page.figure(matrix.title, _table(matrix)) for matrix in drawn]
+    about = "Rows: the checkpoint and its training dataset. Columns: the test dataset."
     sections = (
         ("Heat maps", page.paragraph(about) + page.panels(maps, "panels wide")),
-        ("Figures", "".join(told)),
+        ("Figures", "".join(tables)),
     )
-    note = f"split {split}; ~ marks published scores whose last digit is doubtful"
+    note = f"split {split}; ~ marks published scores with an uncertain last digit"
     paths[1].write_text(page.page("Across datasets", note, sections), encoding="utf-8")
     return paths
 
 
 def _rows(cells: Sequence[Cell]) -> Iterator[list]:
-    """Every figure in a row of its own, the published ones of the same datasets below."""
+    """Yields a row per figure, followed by the published figures of the same datasets."""
     for cell in cells:
         for protocol, key, title in MEASURES:
             if protocol in cell.entry:
@@ -122,7 +122,7 @@ def _rows(cells: Sequence[Cell]) -> Iterator[list]:
     for trained_on, scores in published.MATRIX.items():
         for dataset, score in scores.items():
             if dataset in known:
-                note = "last digit doubtful" if score.doubtful else ""
+                note = "last digit uncertain" if score.is_uncertain else ""
                 yield [PUBLISHED, "", trained_on, dataset, "", "hand IoU, mean per image", score.value, "", "", note]
 
 
@@ -132,8 +132,7 @@ def _matrix(title: str, rows: list[str], columns: list[str], values: list[list[f
 
 
 def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
-    """Checkpoint -> what it was trained on, else its last folder, else its path: the first that tells all apart; cut at the
-    front."""
+    """Returns a label per checkpoint: training dataset, folder name or path, the first unique one; shortened at the front."""
     choices = [
         {cell.checkpoint: cell.trained_on for cell in cells},
         {cell.checkpoint: Path(cell.checkpoint).name for cell in cells},
@@ -144,7 +143,7 @@ def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _lines(matrix: figures.Cells) -> Iterator[str]:
-    """A matrix in as many blocks of columns as it needs."""
+    """Yields the lines of a matrix, in several blocks of columns if necessary."""
     yield from textwrap.wrap(matrix.title, WIDTH)
     width = max(map(len, matrix.rows))
     across = [max(len(name), 6) + 2 for name in matrix.columns]

@@ -1,4 +1,4 @@
-"""evaluation_NAME.html: all that is known of one evaluation, on a page that needs no other file; figures/NAME/ has its figures.
+"""Writes evaluation_NAME.html, a self-contained page on one evaluation, and its figures into figures/NAME/.
 
 The same table of scores gives the same page.
 """
@@ -21,32 +21,32 @@ from refinenet_jax.evaluation.report.figures import Estimate
 from refinenet_jax.evaluation.scores import Scores
 
 PROTOCOL_NOTES = {
-    "strict": "every image counts once, at the size of its mask; an image without hands in truth and prediction has no hand "
-    "IoU and is counted apart; an absent class is not taken for found; void is not counted.",
-    "cvpr18": "as the scripts that Urooj and Borji (CVPR 2018) published count: hand IoU averaged over the images, 0 where not "
-    "one pixel is right; predictions are fused of three scales, size and divisor are those of each dataset's script.",
-    "seed": "over all pixels of the set, the mean of the IoU of background and that of the hand, which is all else.",
+    "strict": "every image counts once, at the size of its mask; images without hands in truth and prediction have no hand IoU "
+    "and are counted separately; absent classes do not count as correct; void is not counted.",
+    "cvpr18": "as the published scripts of Urooj and Borji (CVPR 2018): hand IoU averaged over the images, 0 if no pixel is "
+    "right; predictions are fused from three scales; size and divisor follow each dataset's script.",
+    "seed": "over all pixels of the set, the mean IoU of background and hand (everything else).",
 }
 _MAX_CASES = 10
 _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
 _CORRUPTION_NOTE = (
-    "Images made worse on purpose, after Hendrycks and Dietterich (ICLR 2019), five strengths of each kind; random parts are "
-    "the same every time. What an occluding object hides counts as background."
+    "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides "
+    "counts as background."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a page is made of.
+    """The content of a page.
 
     Attributes:
-      title: its heading.
-      dataset: name, such as 'egohands/hands'.
-      scores: image by image.
-      figures: of `protocols.figures`.
-      flicker: None where there are no neighbouring frames.
-      corruptions: of `corruptions.curves`, None where nobody asked for them.
-      facts: how it was made: name -> text.
+      title: heading.
+      dataset: dataset name, such as 'egohands/hands'.
+      scores: per-image scores.
+      figures: result of `protocols.figures`.
+      flicker: None if there are no neighboring frames.
+      corruptions: result of `corruptions.curves`; None if not requested.
+      facts: settings, name -> text.
     """
 
     title: str
@@ -62,17 +62,17 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
     """Writes the page and its figures.
 
     Args:
-      workdir: where evaluation_NAME.html and figures/NAME/ go.
-      name: part of their names.
-      evaluation: what is told.
-      source: the images, of which the worst are shown.
-      predict: gives the scored mask of an example.
+      workdir: folder for evaluation_NAME.html and figures/NAME/.
+      name: NAME in these.
+      evaluation: content of the page.
+      source: images of the split, of which the worst are shown.
+      predict: returns the scored mask of an example.
 
     Returns:
       The path of the page.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the page cannot be written.
     """
     folder = workdir / "figures" / name
     scores = evaluation.scores
@@ -82,8 +82,8 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
         ("Protocols side by side", _protocols(evaluation)),
         ("What makes it worse", slice_section.findings(cuts)),
         ("Slices", slice_section.section(cuts, scores, evaluation.dataset, _whole(evaluation), folder)),
-        ("Is it right as often as it is sure?", _calibration(evaluation, folder)),
-        ("Image by image, and along the outlines", _images(evaluation, folder)),
+        ("Calibration", _calibration(evaluation, folder)),
+        ("Images and outlines", _images(evaluation, folder)),
         ("Corruptions", _corruptions(evaluation, folder)),
         ("Videos", video_section.by_video(scores, folder)),
         ("Flicker", video_section.flicker(evaluation.flicker, folder) if evaluation.flicker else ""),
@@ -99,8 +99,8 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
 
 
 def _summary(evaluation: Evaluation) -> str:
-    """The few figures that are asked for first, with their intervals."""
-    told, scores = evaluation.figures, evaluation.scores
+    """Returns the main figures with their intervals."""
+    numbers, scores = evaluation.figures, evaluation.scores
     ranges = _ranges(evaluation)
     whole = slices.figures(scores)
     tiles = [
@@ -112,9 +112,10 @@ def _summary(evaluation: Evaluation) -> str:
         ),
         ("boundary F", page.fraction(whole["boundary_f"]), _range(ranges["boundary_f"], "mean of the images")),
     ]
-    if "calibration" in told:
-        right, sure = (page.fraction(told["calibration"][key]) for key in ("accuracy", "confidence"))
-        tiles.append(("calibration error", page.fraction(told["calibration"]["ece"]), f"right {right}, sure {sure}"))
+    if "calibration" in numbers:
+        right, sure = (page.fraction(numbers["calibration"][key]) for key in ("accuracy", "confidence"))
+        note = f"accuracy {right}, confidence {sure}"
+        tiles.append(("calibration error", page.fraction(numbers["calibration"]["ece"]), note))
     if evaluation.flicker:
         means = evaluation.flicker.figures()
         tiles.append(("flicker", page.fraction(means["predicted"]), f"true masks {page.fraction(means['true'])}"))
@@ -128,11 +129,11 @@ def _summary(evaluation: Evaluation) -> str:
 
 
 def _protocols(evaluation: Evaluation) -> str:
-    told = evaluation.figures
-    columns = [name for name in PROTOCOLS if name in told]
+    numbers = evaluation.figures
+    columns = [name for name in PROTOCOLS if name in numbers]
     header = ["", *(part for name in columns for part in ((name, "95 % interval") if name == "strict" else (name,)))]
     rows = []
-    for name, values, interval in report.rows(told):
+    for name, values, interval in report.rows(numbers):
         row = [name]
         for column in columns:
             value = values.get(column, math.nan)
@@ -140,7 +141,7 @@ def _protocols(evaluation: Evaluation) -> str:
             if column == "strict":
                 row.append(page.interval(interval) if interval else "")
         rows.append(row)
-    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(told)))
+    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(numbers)))
     if known := published.rows(evaluation.dataset):
         content += page.paragraph("Published for this dataset, on all of its test images:")
         content += page.table("sources", ["published by", "score", "measured as"], known)
@@ -148,14 +149,14 @@ def _protocols(evaluation: Evaluation) -> str:
 
 
 def _calibration(evaluation: Evaluation, folder: Path) -> str:
-    told = evaluation.figures.get("calibration")
-    if not told or told["ece"] is None:
+    numbers = evaluation.figures.get("calibration")
+    if not numbers or numbers["ece"] is None:
         return ""
-    more = "surer than right" if told["confidence"] > told["accuracy"] else "right more often than it is sure"
+    more = "overconfident" if numbers["confidence"] > numbers["accuracy"] else "underconfident"
     note = (
-        f"Of all pixels, {100 * told['accuracy']:.2f} % are right, at a mean confidence of {100 * told['confidence']:.2f} %:"
-        f" the network is {more}. Expected calibration error {told['ece']:.4f} (Naeini et al., AAAI 2015), at most"
-        f" {told['mce']:.3f} in a bin; {calibration.BINS} bins, most probable class."
+        f"{100 * numbers['accuracy']:.2f} % of the pixels are right, mean confidence {100 * numbers['confidence']:.2f} %:"
+        f" the network is {more}. Expected calibration error {numbers['ece']:.4f} (Naeini et al., AAAI 2015), at most"
+        f" {numbers['mce']:.3f} in a bin; {calibration.BINS} bins, most probable class."
     )
     svg = plots.write(figures.reliability(evaluation.scores.calibration), folder, "reliability")
     return page.panels([page.figure("Reliability", svg), page.paragraph(note)], "panels wide")
@@ -176,12 +177,12 @@ def _images(evaluation: Evaluation, folder: Path) -> str:
         for name, values in outlines.items()
     ]
     note = (
-        f"The boundary F-score takes an outline for hit within {100 * boundary.TOLERANCE:g} % of the image's diagonal; boundary"
-        f" IoU (Cheng et al., CVPR 2021) compares bands of {100 * boundary.BAND:g} % along the inside of the outlines."
+        f"The boundary F-score counts an outline as matched within {100 * boundary.TOLERANCE:g} % of the image's diagonal;"
+        f" boundary IoU (Cheng et al., CVPR 2021) compares bands of {100 * boundary.BAND:g} % along the inside of the outlines."
     )
     table = page.table("scores", ["mean of the images", "", "95 % interval"], rows)
-    beside = f"<div>{table}{page.paragraph(note)}</div>"
-    return page.panels([page.figure("How many images reach a score", svg), beside], "panels wide")
+    side = f"<div>{table}{page.paragraph(note)}</div>"
+    return page.panels([page.figure("How many images reach a score", svg), side], "panels wide")
 
 
 def _corruptions(evaluation: Evaluation, folder: Path) -> str:
@@ -194,9 +195,9 @@ def _corruptions(evaluation: Evaluation, folder: Path) -> str:
         for kind, by_strength in table.items()
     ]
     svg = plots.write(figures.corruptions(table), folder, "corruptions")
-    numbers = page.table("scores", ["hand IoU", "as it is", *map(str, strengths[1:])], rows)
-    beside = f"<div>{numbers}{page.paragraph(_CORRUPTION_NOTE)}</div>"
-    return page.panels([page.figure("Hand IoU by strength", svg), beside], "panels wide")
+    numbers = page.table("scores", ["hand IoU", "none", *map(str, strengths[1:])], rows)
+    side = f"<div>{numbers}{page.paragraph(_CORRUPTION_NOTE)}</div>"
+    return page.panels([page.figure("Hand IoU by strength", svg), side], "panels wide")
 
 
 def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> str:
@@ -209,10 +210,10 @@ def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> 
         )
         for case in gallery.cases(picked, evaluation.scores, source, predict)
     ]
-    names = [name for name in gallery.COLOURS if name != "other class" or len(evaluation.scores.class_names) > 2]
-    colours = ["#{:02x}{:02x}{:02x}".format(*gallery.COLOURS[name]) for name in names]
-    columns = page.paragraph(f"From left to right: {', '.join(gallery.TITLES)}. At most two of one video.")
-    return f"{columns}<p class='key boxes'>{page.swatches(colours, names)}</p>\n{''.join(shown)}" if shown else ""
+    names = [name for name in gallery.COLORS if name != "other class" or len(evaluation.scores.class_names) > 2]
+    colors = ["#{:02x}{:02x}{:02x}".format(*gallery.COLORS[name]) for name in names]
+    columns = page.paragraph(f"From left to right: {', '.join(gallery.TITLES)}. At most two images of one video.")
+    return f"{columns}<p class='key boxes'>{page.swatches(colors, names)}</p>\n{''.join(shown)}" if shown else ""
 
 
 def _facts(evaluation: Evaluation) -> str:
@@ -228,7 +229,7 @@ def _whole(evaluation: Evaluation) -> Estimate:
 
 
 def _ranges(evaluation: Evaluation) -> Mapping[str, Sequence[float] | None]:
-    """The intervals, which only the protocol strict tells."""
+    """Returns the intervals, also if the protocol strict was not requested."""
     return evaluation.figures.get("intervals") or bootstrap.intervals(evaluation.scores)
 
 

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, each a function from numbers to a matplotlib figure in the style of `plots`."""
+"""Figures of an evaluation: functions from numbers to matplotlib figures in the style of `plots`."""
 
 import functools
 import math
@@ -9,26 +9,26 @@ import numpy as np
 
 from refinenet_jax import plots
 from refinenet_jax.evaluation.analysis import calibration
-from refinenet_jax.plots import COLOURS, INK, LINE, QUIET
+from refinenet_jax.plots import COLORS, INK, LINE, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PREDICTED, TRUE = COLOURS[0], COLOURS[1]
-# Of curves beside each other: colours and, for readers without colours, markers.
-_LINES = tuple(zip((*COLOURS[:4], "#b23a6f", "#4a9cc0"), "os^Dvp", strict=True))
+PREDICTED, TRUE = COLORS[0], COLORS[1]
+# Colors and markers of curves in one figure.
+_LINES = tuple(zip((*COLORS[:4], "#b23a6f", "#4a9cc0"), "os^Dvp", strict=True))
 
 
 class Estimate(NamedTuple):
-    """A figure of some of the images: a row of `intervals`.
+    """A score with its interval: a row of `intervals`.
 
     Attributes:
-      label: of the row.
+      label: label of the row.
       value: in [0, 1], or NaN.
-      interval: its ends, None where nothing is known of them.
-      images: how many.
-      few: too few to be relied on.
+      interval: (low, high), or None if unknown.
+      images: number of images.
+      few: whether there are too few images for a conclusion.
     """
 
     label: str
@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What `matrix` draws: values float [rows, columns] in [0, 1], NaN for none, and what is written into the cells."""
+    """A matrix to draw: values float [rows, columns] in [0, 1] (NaN if missing), and the text of each cell."""
 
     title: str
     rows: Sequence[str]
@@ -64,7 +64,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _name_rows(axes: "Axes", rows: Sequence) -> None:
-    """The rows' labels beside the left edge, with lines down from the values only."""
+    """Labels the rows at the left, with vertical grid lines only."""
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.grid(False, axis="y")
     axes.grid(True, axis="x")
@@ -89,10 +89,8 @@ def intervals(rows: Sequence[Estimate], whole: Estimate, span: tuple[float, floa
     axes.axvline(whole.value, color=LINE, linewidth=1)
     for i, row in enumerate(rows):
         if row.interval:
-            axes.plot(row.interval, (i, i), color=COLOURS[0], linewidth=1.4, solid_capstyle="butt")
-        axes.plot(
-            row.value, i, "o", color=COLOURS[0], markersize=4.5, markerfacecolor="white" if row.few else COLOURS[0]
-        )
+            axes.plot(row.interval, (i, i), color=COLORS[0], linewidth=1.4, solid_capstyle="butt")
+        axes.plot(row.value, i, "o", color=COLORS[0], markersize=4.5, markerfacecolor="white" if row.few else COLORS[0])
         axes.text(1.02, i, f"{row.images:,}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     axes.set(xlim=span, ylim=(len(rows) - 0.5, -0.5))
     _name_rows(axes, rows)
@@ -108,12 +106,12 @@ def reliability(histogram: np.ndarray) -> "Figure":
     width = 1 / calibration.BINS
     figure = _figure(4.4, 3.9)
     axes, below = figure.subplots(2, sharex=True, height_ratios=(3.2, 1))
-    axes.plot((0, 1), (0, 1), "--", color=QUIET, linewidth=0.9, label="as right as sure")
-    axes.bar(low, accuracy, width, align="edge", color=COLOURS[0], alpha=0.75, edgecolor="white", label="accuracy")
+    axes.plot((0, 1), (0, 1), "--", color=QUIET, linewidth=0.9, label="perfect calibration")
+    axes.bar(low, accuracy, width, align="edge", color=COLORS[0], alpha=0.75, edgecolor="white", label="accuracy")
     axes.plot(confidence, accuracy, "o", color=INK, markersize=3, label="at the mean confidence")
-    axes.set(ylabel="share that is right", ylim=(0, 1.02))
+    axes.set(ylabel="accuracy", ylim=(0, 1.02))
     figure.legend(frameon=False, loc="outside upper left", ncols=3)
-    below.bar(low, share, width, align="edge", color=COLOURS[4], edgecolor="white")
+    below.bar(low, share, width, align="edge", color=COLORS[4], edgecolor="white")
     start = math.floor(10 * low.min()) / 10 if len(low) else 0
     below.set(xlabel="confidence", ylabel="pixels", xlim=(start, 1), ylim=(0, 1))
     below.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -122,14 +120,14 @@ def reliability(histogram: np.ndarray) -> "Figure":
 
 @_styled
 def distributions(values: Mapping[str, np.ndarray]) -> "Figure":
-    """What share of the images reaches a score: name -> float [n], of which NaN are left out."""
+    """Draws the share of images that reach a score: name -> float [n]; NaN are ignored."""
     figure = _figure(4.4, 2.9)
     axes = figure.add_subplot(xlabel="score of an image", ylabel="images that reach it")
-    for (name, scores), (colour, _), dashes in zip(values.items(), _LINES, ("-", "--", ":"), strict=False):
+    for (name, scores), (color, _), dashes in zip(values.items(), _LINES, ("-", "--", ":"), strict=False):
         known = np.sort(scores[~np.isnan(scores)])
         if len(known):
             reached = 1 - np.arange(len(known)) / len(known)
-            axes.step([0, *known, 1], [1, *reached, 0], where="pre", color=colour, linestyle=dashes, label=name)
+            axes.step([0, *known, 1], [1, *reached, 0], where="pre", color=color, linestyle=dashes, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.legend(frameon=False, loc="lower left")
@@ -138,17 +136,17 @@ def distributions(values: Mapping[str, np.ndarray]) -> "Figure":
 
 @_styled
 def corruptions(table: Mapping[str, Mapping[int, Mapping[str, float]]], key: str = "hand_iou") -> "Figure":
-    """One curve for each kind of `corruptions.curves` over its strengths, the mean of the kinds in black."""
+    """Draws hand IoU over strength for each kind of `corruptions.curves`, and their mean in black."""
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot(xlabel="strength", ylabel="hand IoU")
-    for (kind, rows), (colour, marker) in zip(((k, r) for k, r in table.items() if k != "mean"), _LINES, strict=False):
+    for (kind, rows), (color, marker) in zip(((k, r) for k, r in table.items() if k != "mean"), _LINES, strict=False):
         strengths = sorted(rows)
         values = [rows[s][key] for s in strengths]
-        axes.plot(strengths, values, color=colour, marker=marker, markersize=3.5, label=kind.replace("_", " "))
+        axes.plot(strengths, values, color=color, marker=marker, markersize=3.5, label=kind.replace("_", " "))
     if "mean" in table:
         strengths = sorted(table["mean"])
         axes.plot(strengths, [table["mean"][s][key] for s in strengths], color=INK, linewidth=2.4, label="mean")
-    axes.set_xticks(strengths, ["as it is", *map(str, strengths[1:])])
+    axes.set_xticks(strengths, ["none", *map(str, strengths[1:])])
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, ncols=2, fontsize=7)
     return figure
@@ -156,13 +154,13 @@ def corruptions(table: Mapping[str, Mapping[int, Mapping[str, float]]], key: str
 
 @_styled
 def videos(rows: Sequence[Estimate], frames: Sequence[np.ndarray]) -> "Figure":
-    """A bar for the hand IoU of each video, and a dot for that of each of its frames, float [n], NaN left out."""
+    """Draws a bar for the hand IoU of each video and a dot for each of its frames (float [n]; NaN are ignored)."""
     figure = _figure(4.6, 0.5 + 0.24 * len(rows))
     axes = figure.add_subplot(xlabel="hand IoU")
-    axes.barh(range(len(rows)), [row.value for row in rows], 0.7, color=COLOURS[0], alpha=0.3, linewidth=0)
+    axes.barh(range(len(rows)), [row.value for row in rows], 0.7, color=COLORS[0], alpha=0.3, linewidth=0)
     for i, values in enumerate(frames):
-        spread = 0.22 * np.sin(7 * np.arange(len(values)))  # so that dots do not hide each other
-        axes.plot(values, i + spread, "o", color=COLOURS[0], markersize=2, alpha=0.55, markeredgewidth=0)
+        spread = 0.22 * np.sin(7 * np.arange(len(values)))  # keeps dots from hiding each other
+        axes.plot(values, i + spread, "o", color=COLORS[0], markersize=2, alpha=0.55, markeredgewidth=0)
     for i, row in enumerate(rows):
         axes.plot((row.value, row.value), (i - 0.35, i + 0.35), color=INK, linewidth=1.6)
         axes.text(1.01, i, f"{row.images:,}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
@@ -173,19 +171,19 @@ def videos(rows: Sequence[Estimate], frames: Sequence[np.ndarray]) -> "Figure":
 
 @_styled
 def flicker(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray], max_gap: int, top: float) -> "Figure":
-    """The flicker of one video from frame to frame, of the predicted and of the true masks.
+    """Draws the flicker of one video over its frames, for the predicted and the true masks.
 
     Args:
-      predicted, true: `temporal.by_video` of it.
-      max_gap: frames, beyond which points are not joined.
-      top: of the axis.
+      predicted, true: curves of `temporal.by_video`.
+      max_gap: points further apart than this, in frames, are not connected.
+      top: upper limit of the axis.
     """
     figure = _figure(3.6, 1.75)
     axes = figure.add_subplot(xlabel="frame", ylabel="flicker")
-    for curve, colour, marker, name in ((true, TRUE, "s", "true masks"), (predicted, PREDICTED, "o", "predicted")):
+    for curve, color, marker, name in ((true, TRUE, "s", "true masks"), (predicted, PREDICTED, "o", "predicted")):
         gaps = np.flatnonzero(np.diff(curve["frames"]) > max_gap) + 1
         x, y = (np.insert(curve[key].astype(float), gaps, np.nan) for key in ("frames", "flicker"))
-        axes.plot(x, y, color=colour, marker=marker, markersize=2.5, linewidth=1, label=name)
+        axes.plot(x, y, color=color, marker=marker, markersize=2.5, linewidth=1, label=name)
     axes.set_ylim(0, top)
     axes.legend(frameon=False, ncols=2, fontsize=7, loc="upper right")
     return figure
@@ -193,14 +191,14 @@ def flicker(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray],
 
 @_styled
 def matrix(cells: Cells) -> "Figure":
-    """A heat map, light to dark from 0 to 1; cells without a value are grey."""
+    """Draws a heat map, light to dark from 0 to 1; cells without a value are gray."""
     from matplotlib import colormaps
 
     widest = max(map(len, cells.rows))
     figure = _figure(0.3 + 0.06 * widest + 0.78 * len(cells.columns), 0.9 + 0.48 * len(cells.rows))
     axes = figure.add_subplot()
-    colours = colormaps["YlGnBu"].with_extremes(bad="#f4f5f7")
-    axes.imshow(np.ma.masked_invalid(cells.values), cmap=colours, vmin=0, vmax=1, aspect="auto")
+    colors = colormaps["YlGnBu"].with_extremes(bad="#f4f5f7")
+    axes.imshow(np.ma.masked_invalid(cells.values), cmap=colors, vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(cells.values):
         axes.text(j, i, cells.texts[i][j], ha="center", va="center", color="white" if value > 0.55 else INK)
     axes.set_xticks(range(len(cells.columns)), cells.columns, rotation=30, ha="right", rotation_mode="anchor")

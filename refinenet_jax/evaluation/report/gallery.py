@@ -1,4 +1,4 @@
-"""Pictures of what went wrong: the worst images of a set with their errors in colours, and the best beside the worst."""
+"""Pictures of errors: the worst images of a set, and a gallery from best to worst."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,30 +12,30 @@ from refinenet_jax.data.examples import VOID, Source
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.evaluation.scores import Scores
 
-Predict = Callable[[dict], np.ndarray]  # the scored mask, uint8 [h, w], of an example
+Predict = Callable[[dict], np.ndarray]  # returns the scored mask, uint8 [h, w], of an example
 
-# Of the errors; after Okabe and Ito: told apart by colour-blind readers, and unlike skin.
-COLOURS = {
+# After Okabe and Ito: distinguishable for color-blind readers, and unlike skin.
+COLORS = {
     "hand, found": (0, 158, 115),
     "false positive": (230, 75, 0),
     "false negative": (0, 110, 230),
     "other class": (204, 121, 220),
-    "void, not counted": visualize.VOID_COLOUR,
+    "void, not counted": visualize.VOID_COLOR,
 }
 TITLES = ("image", "truth", "prediction", "errors")
-_PER_VIDEO = 2  # of the worst images: more would show the same again
-_LONG_SIDE = 560  # pixels of a picture in a page
+_PER_VIDEO = 2  # worst images per video; more would look the same
+_LONG_SIDE = 560  # pixels of a picture on a page
 
 
 class Case(NamedTuple):
-    """An image of a set to look at: what it is, and its pictures in the order of TITLES."""
+    """An image of a set: caption, and pictures in the order of TITLES."""
 
     caption: str
     pictures: tuple[np.ndarray, ...]
 
 
 def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """The image in grey, with what was found, invented, missed and taken for another class in COLOURS.
+    """Draws correct, false positive, false negative and confused pixels in COLORS on the gray image.
 
     Args:
       image: uint8 [h, w, 3] RGB.
@@ -45,25 +45,25 @@ def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.n
     Returns:
       uint8 [h, w, 3] RGB.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, -1)
-    result = 0.55 * grey + 70.0
-    there, found, counted = truth != 0, prediction != 0, truth != VOID
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, -1)
+    result = 0.55 * gray + 70.0
+    true, found, counted = truth != 0, prediction != 0, truth != VOID
     regions = {
-        "hand, found": (there & (truth == prediction) & counted, 0.55),
-        "false positive": (~there & found, 0.8),
-        "false negative": (there & ~found & counted, 0.8),
-        "other class": (there & found & (truth != prediction) & counted, 0.8),
+        "hand, found": (true & (truth == prediction) & counted, 0.55),
+        "false positive": (~true & found, 0.8),
+        "false negative": (true & ~found & counted, 0.8),
+        "other class": (true & found & (truth != prediction) & counted, 0.8),
         "void, not counted": (~counted, 0.9),
     }
     for name, (region, opacity) in regions.items():
-        result[region] = (1 - opacity) * result[region] + opacity * np.array(COLOURS[name])
+        result[region] = (1 - opacity) * result[region] + opacity * np.array(COLORS[name])
     return result.astype(np.uint8)
 
 
 def worst(scores: Scores, limit: int = 10) -> list[int]:
-    """The images with the lowest hand IoU, of equal ones first those with most wrong pixels, at most two of one video.
+    """Returns the images with the lowest hand IoU (ties: most wrong pixels first), at most two of one video.
 
-    Images without hands in truth and prediction have none.
+    Images without hands in truth and prediction are excluded.
     """
     ious = scores.hand_iou
     wrong = scores.counts.sum((1, 2)) - np.trace(scores.counts, axis1=1, axis2=2)
@@ -79,27 +79,27 @@ def worst(scores: Scores, limit: int = 10) -> list[int]:
 
 
 def cases(indices: list[int], scores: Scores, source: Source, predict: Predict) -> Iterator[Case]:
-    """Images of a set with what they are and score; large ones are made smaller."""
+    """Yields captioned pictures of the images at `indices`; large pictures are reduced."""
     by_image = metrics.hand_scores(scores.counts)
     for index in indices:
-        told = [f"{'IoU' if key == 'iou' else key} {_number(values[index])}" for key, values in by_image.items()]
+        caption = [f"{'IoU' if key == 'iou' else key} {_number(values[index])}" for key, values in by_image.items()]
         if "hand_area" in scores.attributes:
-            told.append(f"hands cover {100 * scores.attributes['hand_area'][index]:.2g} %")
+            caption.append(f"hands cover {100 * scores.attributes['hand_area'][index]:.2g} %")
         pictures = _pictures(source[index], predict)
-        yield Case(f"{scores.ids[index]}: {', '.join(told)}", tuple(_reduced(picture) for picture in pictures))
+        yield Case(f"{scores.ids[index]}: {', '.join(caption)}", tuple(_reduced(picture) for picture in pictures))
 
 
 def write(path: Path, predict: Predict, source: Source, scores: Scores) -> bool:
-    """Writes a picture of the two best, two median and two worst images, by hand IoU, in the columns of TITLES.
+    """Writes a picture of the two best, two median and two worst images by hand IoU, with the columns TITLES.
 
     Args:
       path: PNG or JPEG file to write.
-      predict: gives the scored mask of an example.
-      source: its images.
-      scores: of each.
+      predict: returns the scored mask of an example.
+      source: images of the split.
+      scores: scores of the split.
 
     Returns:
-      Whether there was anything to draw: an image with a hand.
+      Whether a picture was written: the split has an image with a hand.
     """
     ious = scores.hand_iou
     order = np.flatnonzero(~np.isnan(ious))

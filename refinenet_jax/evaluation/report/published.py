@@ -1,8 +1,8 @@
-"""Published scores to stand beside ours, where a dataset has any; nobody's network was run again for them.
+"""Published scores of the datasets, as printed by their authors.
 
-Urooj and Borji, "Analysis of Hand Segmentation in the Wild" (CVPR 2018): RefineNet-Res101, started from Person-Part and
-fine-tuned on the training set named; hand IoU averaged over the images, at scales 0.6, 0.8 and 1.0, by scripts that protocol
-cvpr18 follows. The last digit of some is hard to read in the source: they are marked ~.
+Urooj and Borji, "Analysis of Hand Segmentation in the Wild" (CVPR 2018): RefineNet-Res101, pre-trained on Person-Part and
+fine-tuned on the named training set; hand IoU averaged over the images, at scales 0.6, 0.8 and 1.0, with the scripts that
+protocol cvpr18 follows. Where the last digit is hard to read in the source, the score is marked ~.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from refinenet_jax.evaluation.cvpr18 import dataset_of
 
 
 class Published(NamedTuple):
-    """A score as it is printed, '~0.503' where its last digit is doubtful."""
+    """A score as printed, '~0.503' if its last digit is uncertain."""
 
     text: str
 
@@ -20,13 +20,13 @@ class Published(NamedTuple):
         return float(self.text.lstrip("~"))
 
     @property
-    def doubtful(self) -> bool:
+    def is_uncertain(self) -> bool:
         return self.text.startswith("~")
 
 
 DATASETS = {"egohands": "EgoHands", "eyth": "EYTH", "gtea": "GTEA", "hof": "HOF"}
 
-# Trained on -> tested on.
+# Training dataset -> test dataset.
 MATRIX = {
     "egohands": {
         "egohands": Published("0.814"),
@@ -57,12 +57,12 @@ MATRIX = {
 # The same paper: mean IoU of images with small and with big hands.
 SMALL_AND_BIG = {"egohands": (0.787, 0.750), "eyth": (0.537, 0.867), "gtea": (0.732, 0.894), "hof": (0.713, 0.792)}
 
-# The project this one began with: Light-Weight RefineNet-101, from Person-Part; as its report gives them.
+# Light-Weight RefineNet-101 pre-trained on Person-Part, from the report of adarsh1001/Hand_Segmentation_RefineNet.
 SEED = {"egohands": 0.662, "eyth": 0.468, "gtea": 0.637, "hof": 0.623}
 
 
 def rows(dataset: str) -> list[list[str]]:
-    """What is published of a dataset: network, score, how it was measured; [] where nothing is known."""
+    """Returns the published results of a dataset: network, score, how it was measured; [] if there are none."""
     name = dataset_of(dataset)
     if name not in MATRIX:
         return []
@@ -73,20 +73,20 @@ def rows(dataset: str) -> list[list[str]]:
             "hand IoU, mean per image; compare protocol cvpr18",
         ],
         [
-            "Light-Weight RefineNet-101 from Person-Part (the project this one began with)",
+            "Light-Weight RefineNet-101 from Person-Part (adarsh1001/Hand_Segmentation_RefineNet)",
             f"{SEED[name]:.3f}",
-            "as its report gives it; compare protocol seed",
+            "from its report; compare protocol seed",
         ],
     ]
 
 
 def small_and_big(dataset: str) -> str:
-    """A sentence on small and big hands, '' where nothing is published."""
+    """Returns a sentence on small and big hands, '' if nothing is published."""
     name = dataset_of(dataset)
     if name not in SMALL_AND_BIG:
         return ""
     small, big = SMALL_AND_BIG[name]
     return (
         f"Published for {DATASETS[name]} (Urooj and Borji, CVPR 2018): {small:.3f} for small and {big:.3f} for big hands,"
-        " mean IoU; where the paper draws the line between them is not known."
+        " mean IoU; the threshold between them is not published."
     )

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: a table for the terminal, metrics.json, a row for each image."""
+"""Figures of an evaluation as a table for the terminal, metrics.json, and a CSV with a row per image."""
 
 import csv
 import json
@@ -14,20 +14,20 @@ from refinenet_jax.evaluation.protocols import PROTOCOLS
 from refinenet_jax.evaluation.scores import Scores
 
 WIDTH = 80
-_NAMES = 30  # of the figures, at most
+_NAMES = 30  # characters of a figure's name
 
 Row = tuple[str, dict[str, float | None], list[float] | None]
 
 
 def table(title: str, figures: Mapping[str, Mapping]) -> str:
-    """The figures of `protocols.figures`, the protocols side by side, in lines of at most WIDTH columns."""
+    """Formats the figures of `protocols.figures`, protocols side by side, in at most WIDTH columns."""
     columns = [name for name in PROTOCOLS if name in figures]
-    told = list(rows(figures))
-    width = max(len(name) for name, *_ in told)
-    has_intervals = any(interval for *_, interval in told)
+    table_rows = list(rows(figures))
+    width = max(len(name) for name, *_ in table_rows)
+    has_intervals = any(interval for *_, interval in table_rows)
     head = "".join(f"  {name:>6}" + " " * 14 * (name == "strict" and has_intervals) for name in columns)
     lines = [*textwrap.wrap(title, WIDTH), "-" * (width + len(head)), " " * width + head]
-    for name, values, interval in told:
+    for name, values, interval in table_rows:
         line = f"{name:<{width}}"
         for column in columns:
             value = values.get(column, "")
@@ -40,17 +40,17 @@ def table(title: str, figures: Mapping[str, Mapping]) -> str:
 
 
 def write_metrics(path: Path, key: str, summary: Mapping) -> None:
-    """Adds a summary under `key` to a JSON file; what else it holds stays.
+    """Adds a summary under `key` to a JSON file and keeps its other entries.
 
     Raises:
-      UsageError: the file is there, but is no JSON object.
+      UsageError: the file exists but is not a JSON object.
     """
     try:
         metrics = json.loads(path.read_text()) if path.exists() else {}
         if not isinstance(metrics, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
     except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); move it away.") from error
+        raise UsageError(f"{path} is damaged ({error}). Move it to another folder.") from error
     metrics[key] = summary
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -58,10 +58,10 @@ def write_metrics(path: Path, key: str, summary: Mapping) -> None:
 
 
 def write_per_image(path: Path, scores: Scores) -> None:
-    """Writes a CSV file with a row for each image: id, video, all figures, and what the image is like.
+    """Writes a CSV file with a row per image: id, video, figures and attributes.
 
-    IoU, precision and recall of the hand, IoU of each class, of the outlines, of the hand after cvpr18, and the attributes;
-    what has no meaning for an image is left empty.
+    IoU, precision and recall of the hand, IoU of each class, boundary scores, the hand in cvpr18, and the attributes; undefined
+    values are empty.
     """
     columns: dict[str, np.ndarray] = {f"hand_{name}": v for name, v in metrics.hand_scores(scores.counts).items()}
     by_class = metrics.iou(scores.counts)
@@ -82,7 +82,7 @@ def write_per_image(path: Path, scores: Scores) -> None:
 
 
 def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
-    """The name of each figure, its value by protocol, and its interval in the strict one."""
+    """Yields the name of each figure, its value by protocol, and its interval in the strict protocol."""
 
     def row(name: str, key: str, *protocols: str) -> Iterator[Row]:
         values = {protocol: figures[protocol][key] for protocol in protocols if protocol in figures}
@@ -111,7 +111,7 @@ def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
 
 
 def notes(figures: Mapping[str, Mapping]) -> Iterator[str]:
-    """What has to be known to read the table."""
+    """Yields notes for below the table."""
     if strict := figures.get("strict"):
         yield f"{strict['images']} images, {strict['empty_images']} of them without hands in truth and prediction"
         if strict["missing_predictions"]:

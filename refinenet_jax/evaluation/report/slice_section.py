@@ -1,4 +1,4 @@
-"""The slices of a report: findings in sentences, a panel with intervals for each attribute, and a table of all."""
+"""Section on slices: findings in sentences, a panel with intervals for each attribute, and a table."""
 
 import math
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from refinenet_jax.evaluation.scores import Scores
 
 
 def findings(cuts: Sequence[slices.Slice]) -> str:
-    """The clear drops in sentences, and what makes one clear."""
+    """Returns the significant drops in sentences, and the test."""
     found = slices.findings(cuts)
-    told = page.points(found) if found else page.points(["No drop is clearer than chance would make."])
-    return told + page.paragraph(slices.TEST)
+    points = page.points(found or ["No drop is larger than chance explains."])
+    return points + page.paragraph(slices.TEST)
 
 
 def section(cuts: Sequence[slices.Slice], scores: Scores, dataset: str, whole: Estimate, folder: Path) -> str:
-    """A panel for each attribute, and a table of all; single videos have a section of their own.
+    """Returns a panel for each attribute and a table of all slices except single videos.
 
     Args:
-      cuts: of `slices.slices`.
-      scores: that they are cut from.
-      dataset: its name, such as 'egohands/hands'.
+      cuts: result of `slices.slices`.
+      scores: scores of the whole set.
+      dataset: dataset name, such as 'egohands/hands'.
       whole: hand IoU of the whole set.
-      folder: where the figures are written, too.
+      folder: folder for the figures as files.
     """
     cuts = [cut for cut in cuts if cut.attribute != "video"]
     if not cuts:
@@ -45,13 +45,13 @@ def section(cuts: Sequence[slices.Slice], scores: Scores, dataset: str, whole: E
         title, note = _about(attribute, dataset)
         svg = plots.write(figures.intervals(rows, whole, span), folder, f"slices_{attribute}")
         panels.append(page.figure(_capital(title), svg + page.paragraph(note)))
-    told = [
-        "Hand IoU over all pixels of each slice with its 95 % interval (none where all are of one video); at the right the"
-        " number of images. Line and band: the whole set. p: how likely chance makes any slice look as bad ('-': not known)."
+    notes = [
+        "Hand IoU over all pixels of each slice with its 95 % interval (none where all are of one video); right: number of"
+        " images. Line and band: the whole set. p: probability that chance makes any slice look as bad ('-': not tested)."
     ]
     if any(cut.few for cut in cuts):
-        told.append(f"* fewer than {slices.MIN_IMAGES} images (hollow dots): nothing is concluded from them.")
-    return page.paragraph(" ".join(told)) + page.panels(panels) + _table(cuts, ranges)
+        notes.append(f"* fewer than {slices.MIN_IMAGES} images (hollow dots): nothing is concluded from them.")
+    return page.paragraph(" ".join(notes)) + page.panels(panels) + _table(cuts, ranges)
 
 
 def _table(cuts: Sequence[slices.Slice], ranges: Sequence[tuple[float, float] | None]) -> str:
@@ -85,14 +85,14 @@ def _table(cuts: Sequence[slices.Slice], ranges: Sequence[tuple[float, float] | 
 
 
 def _span(values: Sequence[float], ranges: Sequence[tuple[float, float] | None]) -> tuple[float, float]:
-    """Of an axis that shows all values and intervals."""
+    """Returns the limits of an axis that shows all values and intervals."""
     known = [x for x in (*values, *(end for ends in ranges if ends for end in ends)) if not math.isnan(x)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     return max(math.floor(20 * (low - 0.01)) / 20, -0.02), min(math.ceil(20 * (high + 0.01)) / 20, 1.02)
 
 
 def _about(attribute: str, dataset: str) -> tuple[str, str]:
-    """Title of an attribute's panel, and what has to be known of it."""
+    """Returns the title of an attribute's panel and a note."""
     if attribute == "size":
         line = "small: hands cover less than the median of the images with hands."
         return "small and big hands", f"{line} {published.small_and_big(dataset)}"
@@ -104,7 +104,7 @@ def _about(attribute: str, dataset: str) -> tuple[str, str]:
 
 
 def _short(cut: slices.Slice) -> str:
-    """The label of a slice without what its panel is called."""
+    """Returns the label of a slice without the title of its panel."""
     title = "" if cut.attribute == "size" else ATTRIBUTES[cut.attribute].title
     return cut.label.removeprefix(title).strip()
 

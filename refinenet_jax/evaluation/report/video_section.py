@@ -1,4 +1,4 @@
-"""The videos of a report: the hand IoU of each, and how steady its masks are."""
+"""Section on videos: hand IoU and flicker of each."""
 
 import math
 from pathlib import Path
@@ -14,14 +14,13 @@ from refinenet_jax.evaluation.scores import Scores
 
 _MAX_VIDEOS, _MAX_CURVES = 60, 12
 _NOTE = (
-    "Flicker is 1 - IoU of a frame's mask and that of the frame before, carried along by the optical flow; "
-    f"frames more than {temporal.MAX_GAP} apart are not compared. Masks drawn by hand, frame by frame, flicker as well: "
-    "theirs is the level below which nothing can be said."
+    "Flicker is 1 - IoU of a frame's mask and the previous mask, warped by optical flow; frames more than "
+    f"{temporal.MAX_GAP} apart are not compared. Masks labeled frame by frame flicker as well: compare with the true masks."
 )
 
 
 def by_video(scores: Scores, folder: Path) -> str:
-    """The hand IoU of each video and of its frames; nothing of a set with fewer than two videos."""
+    """Returns the hand IoU of each video and of its frames; '' with fewer than two videos."""
     names = sorted(set(scores.videos) - {""})
     if len(names) < 2:
         return ""
@@ -35,12 +34,12 @@ def by_video(scores: Scores, folder: Path) -> str:
     shown = rows[:_MAX_VIDEOS]
     svg = plots.write(figures.videos([row for row, _ in shown], [frames for _, frames in shown]), folder, "videos")
     which = f"the {_MAX_VIDEOS} worst of {len(rows)} videos" if len(rows) > len(shown) else "each video"
-    note = f"Bar and line: hand IoU over all pixels of {which}; dots: of its single frames; at the right the number of frames."
+    note = f"Bar and line: hand IoU over all pixels of {which}; dots: of its single frames; right: number of frames."
     return page.panels([page.figure("Hand IoU by video", svg), page.paragraph(note)], "panels wide")
 
 
 def flicker(measured: Flicker, folder: Path) -> str:
-    """The flicker of a set, and its curve for each of the videos that flicker most."""
+    """Returns the flicker of a set, and the curves of the videos with the highest flicker."""
     names = sorted(measured.predicted, key=lambda name: -np.nan_to_num(measured.predicted[name]["mean"], nan=-1))
     shown = names[:_MAX_CURVES]
     values = [curves[name]["flicker"] for name in shown for curves in (measured.predicted, measured.true)]
@@ -57,5 +56,5 @@ def flicker(measured: Flicker, folder: Path) -> str:
         f" (videos: {means['videos']}, pairs of frames: {means['pairs']}). "
     )
     if len(names) > len(shown):
-        note += f"Shown are the {len(shown)} videos that flicker most. "
+        note += f"The {len(shown)} videos with the highest flicker are shown. "
     return page.paragraph(note + _NOTE) + page.panels(panels)

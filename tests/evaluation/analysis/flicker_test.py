@@ -40,11 +40,11 @@ def _scores(source) -> Scores:
         return collector.scores()
 
 
-def test_neighbours_are_put_in_order():
+def test_neighbors_are_put_in_order():
     scores = _scores(Frames(_examples()))
     assert scores.frames.tolist() == [3, 12, 40, 1, 10, -1, 17]
-    assert flicker.neighbours(scores) == [4, 1, 6, 3, 0]
-    assert flicker.neighbours(scores.subset([0, 2, 4, 5])) == []
+    assert flicker.neighbors(scores) == [4, 1, 6, 3, 0]
+    assert flicker.neighbors(scores.subset([0, 2, 4, 5])) == []
 
 
 def test_of_one_frame_number_the_first_image_counts():
@@ -57,7 +57,7 @@ def test_of_one_frame_number_the_first_image_counts():
         np.zeros((n, 6)),
         frames=np.array([5, 4, 5]),
     )
-    assert flicker.neighbours(table) == [1, 0]
+    assert flicker.neighbors(table) == [1, 0]
 
 
 def test_predicted_masks_are_measured_beside_the_true_ones():

@@ -157,20 +157,17 @@ def test_the_sentence():
     hits = np.tile([80, 40], 30)
     videos = [f"v{i // 10}" for i in range(60)]
     scores = make(hits, 100 - hits, [0] * 60, {"hand_area": np.tile([0.1, 0.005], 30)}, videos)
-    told = findings(slices(scores))
-    assert told == [
-        "Hand IoU falls from 0.60 to 0.40 where hands cover under 1 % of the image; 30 images of 6 videos."
-        " Above all, hands are missed: recall 0.40 instead of 0.60."
-    ]
+    (finding,) = findings(slices(scores))
+    for fact in ("from 0.60 to 0.40", "under 1 %", "30 images of 6 videos", "recall 0.40 instead of 0.60"):
+        assert fact in finding
 
 
 def test_the_sentence_where_precision_falls():
     invented = np.tile([0, 100], 30)
     scores = make([100] * 60, [0] * 60, invented, {"place": ["office", "courtyard"] * 30})
-    assert findings(slices(scores)) == [
-        "Hand IoU falls from 0.67 to 0.50 where the place is courtyard; 30 images."
-        " Above all, other things are taken for hands: precision 0.50 instead of 0.67."
-    ]
+    (finding,) = findings(slices(scores))
+    for fact in ("from 0.67 to 0.50", "courtyard", "30 images", "precision 0.50 instead of 0.67"):
+        assert fact in finding
 
 
 def test_the_probability_with_few_videos_is_exact():

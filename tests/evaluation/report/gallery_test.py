@@ -36,7 +36,7 @@ def test_every_kind_of_error_has_its_colour():
     assert len(set(found[0, 0])) == 1  # grey where nothing is
     kinds = (None, "false positive", "false negative", "hand, found", "other class", "void, not counted")
     for column, kind in enumerate(kinds[1:], 1):
-        distances = {name: np.abs(found[0, column] - colour).sum() for name, colour in gallery.COLOURS.items()}
+        distances = {name: np.abs(found[0, column] - colour).sum() for name, colour in gallery.COLORS.items()}
         assert min(distances, key=distances.get) == kind, column
     assert (image == (200, 100, 50)).all()
 

@@ -102,7 +102,7 @@ def test_metrics_file_keeps_its_other_entries(tmp_path):
 def test_damaged_metrics_file_is_named_and_left_as_it_is(content, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UsageError, match=r"metrics\.json is damaged .*; move it away"):
+    with pytest.raises(UsageError, match=r"metrics\.json is damaged"):
         report.write_metrics(path, "a", {})
     assert path.read_bytes() == content.encode("utf-8", "surrogateescape")
 
