@@ -33,7 +33,7 @@ def test_says_what_it_is():
     description = description_of(read(pretrained.PATH))
     assert description["variant"] == "rf_lw_mbv2"
     assert description["class_names"] == ["background", "hand"]
-    assert "research and teaching" in description["licence"]
+    assert "research and teaching" in description["license"]
     plain = models.create_model("rf_lw_mbv2", 2)  # it computes as our networks do by default
     assert all(getattr(plain, name) == value for name, value in models.options_of(description).items())
     assert all(0.1 <= scale <= 2 for scale in description["scales"])
