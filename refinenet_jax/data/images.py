@@ -16,6 +16,9 @@ from refinenet_jax.progress import say_once
 MAX_PIXELS = 89_478_485
 _MAX_BYTES = 1 << 30
 
+# How names of pictures end, in small letters.
+ENDINGS = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+
 # Formats that change values: of no use for class ids.
 LOSSY = ("JPEG", "WEBP")
 

@@ -15,7 +15,7 @@ from refinenet_jax.data.examples import VOID, DataError
 from refinenet_jax.errors import UsageError, require
 
 FILE = "dataset.yaml"
-LAYOUTS = ("masks", "voc", "labelme", "coco")
+LAYOUTS = ("masks", "voc", "labelme", "coco", "yolo", "cvat", "supervisely", "via")
 
 _MAX_BYTES = 64 << 10
 _MAX_PATTERN = 100
@@ -73,19 +73,28 @@ def read_settings(folder: Path) -> Settings:
     path = folder / FILE
     if not os.path.lexists(path):
         return Settings()
+    fields = load_yaml(path)
+    try:
+        return _settings({} if fields is None else fields)
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file without aliases, deep nesting or a key that stands twice.
+
+    Raises:
+      DataError: it has one of these, is too large, or no YAML.
+    """
     if path.stat().st_size > _MAX_BYTES:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read.")
     try:
         # Files that macOS wrote hold letters and accents apart (NFD); names of classes are compared.
         text = unicodedata.normalize("NFC", path.read_bytes().decode("utf-8-sig"))
         _refuse_bombs(text)
-        fields = yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as YAML ({error}).") from error
-    try:
-        return _settings({} if fields is None else fields)
-    except UsageError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def as_yaml(value: Any) -> str:

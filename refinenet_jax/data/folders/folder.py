@@ -36,6 +36,7 @@ from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
 from refinenet_jax.progress import say_once
 
+_MASKS = ("masks", "voc")  # layouts of which every picture has a mask file
 _LABELMAP = "labelmap.txt"  # of CVAT's segmentation masks
 
 
@@ -46,7 +47,7 @@ class Folder:
     Attributes:
       root: its absolute path.
       info: name and classes.
-      layout: masks, voc, labelme or coco.
+      layout: one of LAYOUTS.
       settings: of its dataset.yaml.
       label_ids: what each label is painted as; empty for the layouts with masks.
       splits: the items of each split.
@@ -89,6 +90,9 @@ def read_folder(path: str | os.PathLike) -> Folder:
         names, label_ids = classes_of_labels(labels_in(annotations), settings, root)
     elif layout == "coco":
         labels = {region.label for annotation in annotations for region in annotation.regions}
+        names, label_ids = classes_of_labels(labels, settings, root)
+    elif layout not in _MASKS:
+        labels = {shape.label for annotation in annotations for shape in annotation.shapes}
         names, label_ids = classes_of_labels(labels, settings, root)
     elif not settings.colors and settings.binary is None and (colors := _labelmap(root / _LABELMAP)):
         names, ids = classes_of_labels(colors, settings, root)
@@ -197,7 +201,7 @@ class FolderSource:
 
     @property
     def _has_masks(self) -> bool:
-        return self._folder.layout in ("masks", "voc")
+        return self._folder.layout in _MASKS
 
     def _item(self, index: int) -> Item:
         if not 0 <= index < len(self):
@@ -214,27 +218,29 @@ class FolderSource:
             _require_size(item.annotation.size, upright, stored, item.image, "the COCO file")
             regions = [(region, self._folder.label_ids[plain(region.label)]) for region in item.annotation.regions]
             return coco.draw(*item.annotation.size, [(region, i) for region, i in regions if i is not None])
-        annotation = read_labelme(item.annotation)
+        annotation, file = item.annotation, item.image
+        if isinstance(annotation, Path):
+            annotation, file = read_labelme(annotation), annotation
         size = annotation.size or upright
-        _require_size(size, upright, stored, item.image, item.annotation)
+        _require_size(size, upright, stored, item.image, file if file != item.image else "its annotation")
         # Changed since the folder was opened, else every label is known.
         labels = {shape.label for shape in annotation.shapes if plain(shape.label) not in self._folder.label_ids}
         if labels:
-            raise DataError(
-                f"{item.annotation} has the new labels {first_few(sorted(labels))}; start again.", "annotation"
-            )
+            raise DataError(f"{file} has the new labels {first_few(sorted(labels))}; start again.", "annotation")
         shapes = [(shape.points, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
+        if annotation.relative:
+            shapes = [(points * size[::-1], class_id) for points, class_id in shapes]
         outlines = [points for points, _ in shapes if isinstance(points, np.ndarray)]
         if outlines and not annotation.size and (np.concatenate(outlines).max(0) > 1.05 * np.array(size[::-1])).any():
             raise DataError(
-                f"{item.annotation} reaches out of its picture {item.image} of {size[1]} x {size[0]} pixels, which has perhaps"
-                " been resized since. Take the picture that was annotated.",
+                f"The annotation in {file} reaches out of the picture {item.image} of {size[1]} x {size[0]} pixels, which has"
+                " perhaps been resized since. Take the picture that was annotated.",
                 "size mismatch",
             )
         try:
             return polygons.draw(*size, [(points, class_id) for points, class_id in shapes if class_id is not None])
         except ValueError as error:
-            raise DataError(f"{item.annotation}: {error}. Draw it again.", "annotation") from error
+            raise DataError(f"{file}: {error}. Draw it again.", "annotation") from error
 
 
 def _require_size(
@@ -251,7 +257,7 @@ def _require_size(
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
     """Settings that have no effect are a misunderstanding."""
-    has_masks = layout in ("masks", "voc")
+    has_masks = layout in _MASKS
     has_labels = not has_masks or (root / _LABELMAP).is_file()
     kinds = {"ignore": has_labels, "void": has_labels, "binary": has_masks, "colors": has_masks}
     for key, has_effect in kinds.items():

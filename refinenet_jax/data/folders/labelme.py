@@ -84,11 +84,16 @@ class _WithoutDoctype(ET.TreeBuilder):
         raise ET.ParseError("it declares a DOCTYPE, which no annotation needs")
 
 
-def _read_xml(path: Path, content: bytes) -> Annotation:
+def parse_xml(path: Path, content: bytes) -> ET.Element:
+    """The outermost element of an XML file without a document type, or a DataError ("annotation")."""
     try:
-        root = ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
+        return ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
     except (ET.ParseError, ValueError, LookupError) as error:  # the latter two: an encoding that there is not
         raise _error(f"{path} cannot be read as XML ({error}). Export the annotation again.") from error
+
+
+def _read_xml(path: Path, content: bytes) -> Annotation:
+    root = parse_xml(path, content)
     if root.tag != "annotation":
         raise _error(f"{path} is not LabelMe's: its outermost element is <{root.tag}>, not <annotation>.")
     shapes = []
@@ -97,12 +102,12 @@ def _read_xml(path: Path, content: bytes) -> Annotation:
             continue
         label = _text(item, "name")
         where = f"{path}: object {index} ({label!r})"
-        polygons = item.findall("polygon")
-        if not polygons:
+        outlines = item.findall("polygon")
+        if not outlines:
             raise _error(f"{where} has no polygon. Outline it by a polygon, or delete it.")
-        for polygon in polygons:
-            points = _points(where, [[_text(point, "x"), _text(point, "y")] for point in polygon.iterfind("pt")])
-            shapes.append(Shape(label, _polygon(where, points), _text(item, "attributes")))
+        for outline in outlines:
+            points = polygon(where, [[_text(point, "x"), _text(point, "y")] for point in outline.iterfind("pt")])
+            shapes.append(Shape(label, points, _text(item, "attributes")))
     size = _size(path, *(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
     return Annotation(_text(root, "filename"), size, tuple(shapes))
 
@@ -157,17 +162,19 @@ def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:
         (x0, y0), (x1, y1) = points
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     if kind in ("polygon", "rectangle"):
-        return _polygon(where, points)
+        return polygon(where, points.tolist())
     raise _error(
         f"{where} has the shape_type {kind!r}, which covers no area or is not known; known are polygon, rectangle,"
         " circle and mask. Outline it by a polygon, or delete it."
     )
 
 
-def _polygon(where: str, points: np.ndarray) -> np.ndarray:
-    if len(points) < 3:
-        raise _error(f"{where} has an empty polygon ({len(points)} points). Draw it again, or delete it.")
-    return points
+def polygon(where: str, points: Any) -> np.ndarray:
+    """Float64 [n, 2] of pairs x, y, all finite, n >= 3; else a DataError ("annotation") that begins with `where`."""
+    array = _points(where, points)
+    if len(array) < 3:
+        raise _error(f"{where} has an empty polygon ({len(array)} points). Draw it again, or delete it.")
+    return array
 
 
 def _points(where: str, points: Any) -> np.ndarray:

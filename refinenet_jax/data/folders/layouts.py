@@ -1,26 +1,21 @@
 """Folders of pictures as people have them, each layout read into a list of items. docs/own_data.md shows them."""
 
 import dataclasses
-import os
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
-from refinenet_jax.data.folders import coco
+from refinenet_jax.data.folders import coco, exports
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
-from refinenet_jax.data.folders.listing import all_files, child, composed, top_files
+from refinenet_jax.data.folders.labelme import Annotation
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, split_of, top_files
 from refinenet_jax.data.folders.pictures import PictureFinder
+from refinenet_jax.data.images import ENDINGS
 from refinenet_jax.progress import say_once
 
-# Names of sub-folders and lists, and the split that each is.
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-
-_IMAGES = {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 _ANNOTATIONS = {".xml", ".json"}
 _TEXTS = {".txt", ".csv", ".md", ".json", ".xml", ".yaml", ".yml"}
-_ROBOFLOW = "_annotations.coco.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,8 +25,8 @@ class Item:
     Attributes:
       id: the path of the picture below its root, without its ending; unique in the folder.
       image: the picture.
-      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry of a COCO file; None if all of it is
-        background.
+      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry in a file for many pictures; None if all of
+        it is background.
       split: as the layout says it; empty if it does not.
       name: the id without what says the split.
       video: what must not be divided between splits; empty if the picture stands for itself.
@@ -39,7 +34,7 @@ class Item:
 
     id: str
     image: Path
-    annotation: Path | coco.Picture | None
+    annotation: Path | Annotation | coco.Picture | None
     split: str = ""
     name: str = ""
     video: str = ""
@@ -51,7 +46,11 @@ def layouts_in(root: Path) -> list[str]:
         "masks": child(root, "images") and child(root, "masks"),
         "voc": child(root, "JPEGImages") and _voc_masks(root),
         "labelme": _labelme_folders(root),
-        "coco": _coco_files(root),
+        "coco": exports.coco_files(root),
+        "yolo": exports.yolo_files(root),
+        "cvat": exports.cvat_files(root),
+        "supervisely": exports.supervisely_files(root),
+        "via": exports.via_files(root),
     }
     return [layout for layout in LAYOUTS if found[layout]]
 
@@ -72,7 +71,8 @@ def choose_layout(root: Path, asked_for: str) -> str:
             f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no layout that is known'}."
             " Known are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/ or"
             " beside the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
-            f" train/{_ROBOFLOW} (coco). docs/own_data.md shows them."
+            f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
+            " (supervisely); via*.json (via). docs/own_data.md shows them."
         )
     raise DataError(
         f"{root} has {len(found)} layouts, {' and '.join(found)}; write which to read into {root / FILE}:\n"
@@ -96,8 +96,16 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
         "masks": _read_masks,
         "voc": _read_voc,
         "labelme": _read_labelme,
-        "coco": _read_coco,
     }
+    named: dict[str, Callable[[Path], Iterable[tuple[Path, str, coco.Picture | Annotation]]]] = {
+        "coco": exports.read_coco_files,
+        "yolo": exports.read_yolo,
+        "cvat": exports.read_cvat,
+        "supervisely": exports.read_supervisely,
+        "via": exports.read_via,
+    }
+    if layout in named:
+        return sorted(_find_pictures(named[layout](root), root, unannotated), key=lambda item: item.id)
     return sorted(readers[layout](root, unannotated), key=lambda item: item.id)
 
 
@@ -136,18 +144,22 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
     return _pairs(*_labelme_folders(root), is_annotation, "annotation", unannotated)
 
 
-def _read_coco(root: Path, unannotated: str) -> list[Item]:
+def _find_pictures(
+    entries: Iterable[tuple[Path, str, coco.Picture | Annotation]], root: Path, unannotated: str
+) -> list[Item]:
+    """Items of annotation files that name their pictures."""
     finder = PictureFinder(root)
     items, faults = [], []
-    for path, word in _coco_files(root):
-        words = [word, *(other for other, split in SPLIT_NAMES.items() if split == _split_of(word))]
-        for picture in coco.read_coco(path):
-            try:
-                image, name = finder.find(path, words, picture.file_name)
-            except DataError as error:
-                faults.append(error)
-                continue
-            items.append(Item(_id(image, root), image, picture, _split_of(word), _stem(name)))
+    for path, word, entry in entries:
+        split = split_of(word)
+        try:
+            image, name = finder.find(
+                path, [word, *(w for w in SPLIT_NAMES if SPLIT_NAMES[w] == split)], entry.file_name
+            )
+        except DataError as error:
+            faults.append(error)
+            continue
+        items.append(Item(_id(image, root), image, entry, split, _stem(name)))
     raise_together(faults)
     _refuse_duplicates(root, [item.id for item in items])
     return items + _others(items, root, unannotated)
@@ -157,7 +169,7 @@ def _others(items: Sequence[Item], root: Path, unannotated: str) -> list[Item]:
     """Pictures in the folders of these items that belong to none; perhaps they are not annotated yet."""
     used = {item.image for item in items}
     splits = {item.image.parent: item.split for item in items}
-    images = [folder / name for folder in sorted(splits) for name in top_files(folder, _IMAGES)]
+    images = [folder / name for folder in sorted(splits) for name in top_files(folder, ENDINGS)]
     others = [image for image in images if image not in used]
     if unannotated == "background":
         ids = [_id(image, root) for image in others]
@@ -192,7 +204,7 @@ def _pairs(
     together = partners == images
     if partners.is_relative_to(images) and not together:  # layout labelme without images/
         paths = [path for path in paths if not (images / path).is_relative_to(partners)]
-    paths_of_images = [path for path in paths if path.suffix.lower() in _IMAGES]
+    paths_of_images = [path for path in paths if path.suffix.lower() in ENDINGS]
     pictures = {_stem(path): path for path in paths_of_images}
     if len(pictures) < len(paths_of_images):
         _refuse_duplicates(images, [_stem(path) for path in paths_of_images])
@@ -203,7 +215,7 @@ def _pairs(
             candidates[key].append(path)
     if strict:
         _refuse_unpaired(images, partners, what, {} if unannotated else pictures, pictures, others, candidates)
-    unused = Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in _IMAGES | _TEXTS)
+    unused = Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in ENDINGS | _TEXTS)
     if unused:
         endings = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in sorted(unused.items()))
         say_once(f"{images}: {unused.total()} files are no pictures of a known ending and left out: {endings}.")
@@ -261,55 +273,16 @@ def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
     """Where pictures and LabelMe files lie; None if there is no such file."""
     images = child(root, "images") or root
     annotations = child(root, "annotations")
-    if annotations and (images != root or any(top_files(root, _IMAGES))):
+    if annotations and (images != root or any(top_files(root, ENDINGS))):
         names = (name for name in all_files(annotations) if Path(name).suffix.lower() in _ANNOTATIONS)
         first = next(names, None)
-        if first and not _is_coco(annotations / first):
+        if first and not exports.is_coco(annotations / first):
             return images, annotations
     # Of the folder itself only the top: it can be any folder, with whatever in it.
     names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
-    stems = {Path(name).stem for name in top_files(root, _IMAGES)} if images == root else None
+    stems = {Path(name).stem for name in top_files(root, ENDINGS)} if images == root else None
     for name in names:
         path = images / name
-        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not _is_coco(path):
+        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not exports.is_coco(path):
             return images, images
     return None
-
-
-def _coco_files(root: Path) -> list[tuple[Path, str]]:
-    """COCO's files, each with the word for its split in its own or its folder's name (train2017), if any."""
-    annotations = child(root, "annotations")
-    roboflow = [(path, path.parent.name) for path in sorted(root.glob(f"*/{_ROBOFLOW}"))]
-    instances = sorted(annotations.glob("instances_*.json")) if annotations else []
-    named = [(path, path.stem.removeprefix("instances_")) for path in instances]
-    single = [(root / name, "") for name in ("annotations.json", _ROBOFLOW) if os.path.lexists(root / name)]
-    kinds = [files for files in (roboflow, named, single) if files]
-    if not kinds and annotations:
-        others = [path for path in sorted(annotations.glob("*.json")) if not path.name.startswith(".")]
-        kinds = [[(path, path.stem) for path in others]] if others and _is_coco(others[0]) else []
-    if len(kinds) > 1:
-        both = first_few([str(path) for files in kinds for path, _ in files])
-        raise DataError(f"{root} has COCO files of several kinds ({both}); keep one kind, or move the others.")
-    files = kinds[0] if kinds else []
-    is_split = [bool(_split_of(word)) for _, word in files]
-    if any(is_split) and not all(is_split):
-        others = [str(path) for (path, _), known in zip(files, is_split, strict=True) if not known]
-        raise DataError(
-            f"{root} has COCO files for splits and others, which are for none (train, val, test): {first_few(others)}."
-            " Rename or move them."
-        )
-    return files
-
-
-def _split_of(word: str) -> str:
-    """validation for val2017; empty for what is no split."""
-    return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
-
-
-def _is_coco(path: Path) -> bool:
-    """Whether a JSON file is COCO's, by its beginning."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    return not re.search(rb'"shapes"\s*:', head) and bool(
-        re.search(rb'"(images|annotations|categories|info)"\s*:', head)
-    )

@@ -6,7 +6,15 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+# Names of sub-folders and lists, and the split that each is.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
 _JUNK = {"thumbs.db", "desktop.ini"}
+
+
+def split_of(word: str) -> str:
+    """validation for val2017; empty for what is no split."""
+    return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
 
 
 def read_text(path: Path) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, Split
-from refinenet_jax.data.folders.layouts import SPLIT_NAMES, Item
-from refinenet_jax.data.folders.listing import composed, has_undecoded, read_text
+from refinenet_jax.data.folders.layouts import Item
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, composed, has_undecoded, read_text
 
 _MAX_LIST_BYTES = 64 << 20
 _MAX_ID = 128

@@ -377,7 +377,7 @@ def test_faulty_annotations_are_told_together_before_anything_is_read(tmp_path):
         (
             '{"label": "x", "points": [[1, 1], [2, 5], [34, 9]]}]',
             "size mismatch",
-            "reaches out of its picture .* of 32 x 24",
+            "reaches out of the picture .* of 32 x 24",
         ),
         (
             '{"label": "x", "points": [[1, 1], [2, 5], [-1e7, 9]]}]',
