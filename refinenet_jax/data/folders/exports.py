@@ -1,6 +1,6 @@
 """Annotations as other programs export them: COCO files, YOLO segmentation, CVAT, Supervisely and VIA.
 
-Each reader yields, for every picture, the file that names it, a word that may be its split, and its annotation.
+Each reader yields an entry for every picture.
 """
 
 import base64
@@ -9,7 +9,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.dataset_yaml import load_yaml
 from refinenet_jax.data.folders.labelme import Annotation, Shape, parse_xml, polygon
-from refinenet_jax.data.folders.listing import all_files, child, read_text, split_of
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, read_text, split_of
 from refinenet_jax.data.folders.pictures import PictureFinder
 
-Entries = Iterator[tuple[Path, str, Annotation | coco.Picture]]
+# File that names the picture, split ("" if none is said), folders in which it may lie, entry.
+Entries = Iterator[tuple[Path, str, Sequence[str], Annotation | coco.Picture]]
 
 _MAX_BYTES = 256 << 20
 _LABEL_KEYS = ("label", "class", "name", "category", "type")
@@ -69,7 +70,10 @@ def is_coco(path: Path) -> bool:
 
 def read_coco_files(root: Path) -> Entries:
     """Of all COCO files of a folder."""
-    return ((path, word, picture) for path, word in coco_files(root) for picture in coco.read_coco(path))
+    for path, word in coco_files(root):
+        split = split_of(word)
+        words = [word, *(other for other, meant in SPLIT_NAMES.items() if meant == split)]
+        yield from ((path, split, words, picture) for picture in coco.read_coco(path))
 
 
 def yolo_files(root: Path) -> list[Path]:
@@ -102,8 +106,8 @@ def read_yolo(root: Path) -> Entries:
     for word in ("train", "val", "test"):
         places = fields.get(word) or []
         for place in [places] if isinstance(places, str) else places:
-            for picture in _yolo_pictures(root, path, finder, str(fields.get("path") or "."), str(place)):
-                parts = list(picture.relative_to(root).with_suffix(".txt").parts)
+            for folder, name in _yolo_pictures(root, path, finder, str(fields.get("path") or "."), str(place)):
+                parts = [*folder.relative_to(root).parts, *Path(name).with_suffix(".txt").parts]
                 if "images" in parts[:-1]:
                     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
                 labels = root.joinpath(*parts)
@@ -111,20 +115,24 @@ def read_yolo(root: Path) -> Entries:
                 shapes = [
                     _yolo_shape(labels, i, line.split(), names) for i, line in enumerate(lines, 1) if line.strip()
                 ]
-                yield path, word, Annotation(picture.relative_to(root).as_posix(), None, tuple(shapes), relative=True)
+                within = [folder.relative_to(root).as_posix()]
+                yield path, split_of(word), within, Annotation(name, None, tuple(shapes), relative=True)
 
 
-def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, place: str) -> list[Path]:
+def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, place: str) -> list[tuple[Path, str]]:
+    """Folders, and the names of pictures below them."""
     inside = place.replace("\\", "/").lstrip("./")  # some files say ../train/images of a folder beside them
     for relative in (f"{base}/{place}", inside, f"{base}/{inside}"):
         candidate = Path(os.path.normpath(root / relative))
         if not candidate.is_relative_to(root):
             continue
         if candidate.is_dir():
-            return [candidate / name for name in all_files(candidate) if Path(name).suffix.lower() in images.ENDINGS]
+            names = all_files(candidate)
+            return [(candidate, name) for name in names if Path(name).suffix.lower() in images.ENDINGS]
         if candidate.is_file():
             lines = filter(None, map(str.strip, read_text(candidate).splitlines()))
-            return [finder.find(candidate, (), line)[0] for line in lines]
+            pictures = [finder.find(candidate, (), line)[0] for line in lines]
+            return [(picture.parent, picture.name) for picture in pictures]
     raise DataError(f"{path} names {place}, which is no folder and no list in {root}. Correct it.", "missing")
 
 
@@ -155,7 +163,8 @@ def read_cvat(root: Path) -> Entries:
                 raise
             except ValueError as error:
                 raise _error(f"{where} has something else than whole numbers ({error}). Export it again.") from error
-            yield path, image.get("subset") or "", Annotation(image.get("name", ""), size, tuple(shapes))
+            subset = image.get("subset") or ""
+            yield path, split_of(subset), [subset], Annotation(image.get("name", ""), size, tuple(shapes))
 
 
 def _cvat_shape(where: str, shape: Any) -> Shape:
@@ -186,8 +195,8 @@ def read_supervisely(root: Path) -> Entries:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
             raise _error(f"{path} is not as Supervisely writes it ({error!r}). Export it again.") from error
-        name = (path.parent.parent / "img" / path.stem).relative_to(root).as_posix()
-        yield path, path.parent.parent.name, Annotation(name, size, tuple(shapes))
+        dataset = path.parent.parent.relative_to(root)
+        yield path, split_of(dataset.name), [f"{dataset}/img"], Annotation(path.stem, size, tuple(shapes))
 
 
 def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Shape:
@@ -223,7 +232,8 @@ def read_via(root: Path) -> Entries:
                 regions = list(regions.values()) if isinstance(regions, Mapping) else regions
                 where = f"{path}: {picture['filename']!r}, region"
                 shapes = [_via_shape(f"{where} {i}", region) for i, region in enumerate(regions)]
-                yield path, path.parent.name, Annotation(picture["filename"], None, tuple(shapes))
+                split = split_of(path.parent.name) if path.parent != root else ""
+                yield path, split, (), Annotation(picture["filename"], None, tuple(shapes))
         except DataError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
 from refinenet_jax.data.folders import coco, exports
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
 from refinenet_jax.data.folders.labelme import Annotation
-from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, split_of, top_files
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
 from refinenet_jax.data.folders.pictures import PictureFinder
 from refinenet_jax.data.images import ENDINGS
 from refinenet_jax.progress import say_once
@@ -97,7 +97,7 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
         "voc": _read_voc,
         "labelme": _read_labelme,
     }
-    named: dict[str, Callable[[Path], Iterable[tuple[Path, str, coco.Picture | Annotation]]]] = {
+    named: dict[str, Callable[[Path], exports.Entries]] = {
         "coco": exports.read_coco_files,
         "yolo": exports.read_yolo,
         "cvat": exports.read_cvat,
@@ -144,22 +144,16 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
     return _pairs(*_labelme_folders(root), is_annotation, "annotation", unannotated)
 
 
-def _find_pictures(
-    entries: Iterable[tuple[Path, str, coco.Picture | Annotation]], root: Path, unannotated: str
-) -> list[Item]:
+def _find_pictures(entries: exports.Entries, root: Path, unannotated: str) -> list[Item]:
     """Items of annotation files that name their pictures."""
     finder = PictureFinder(root)
     items, faults = [], []
-    for path, word, entry in entries:
-        split = split_of(word)
+    for path, split, folders, entry in entries:
         try:
-            image, name = finder.find(
-                path, [word, *(w for w in SPLIT_NAMES if SPLIT_NAMES[w] == split)], entry.file_name
-            )
+            image, name = finder.find(path, folders, entry.file_name)
+            items.append(Item(_id(image, root), image, entry, split, _stem(name)))
         except DataError as error:
             faults.append(error)
-            continue
-        items.append(Item(_id(image, root), image, entry, split, _stem(name)))
     raise_together(faults)
     _refuse_duplicates(root, [item.id for item in items])
     return items + _others(items, root, unannotated)

@@ -19,13 +19,16 @@ def test_every_layout_gives_the_same_masks(tmp_path, make):
     assert layouts_in(root) == [make.__name__]
     source = open_source(str(root), "+".join(splits(str(root))))
     assert source.info.class_names == folders.CLASSES
-    found = {example["id"].split("/")[-1]: example for example in source}
-    assert len(source) == len(folders.PICTURES)
+    found = {example["id"].split("/", 1 if make is folders.yolo else 0)[-1]: example for example in source}
+    assert len(found) == len(folders.PICTURES)
+    if make is not folders.supervisely:  # where all lie in one folder
+        assert {example["video"] for example in source} == {"kitchen", "office", "street"}
+    else:
+        assert "video" not in source[0]
     for item_id in folders.PICTURES:
-        name = item_id.replace("/", "_") if make is folders.supervisely else item_id.split("/")[-1]
-        if item_id not in ("kitchen/001", "street/001") or make is folders.supervisely:
-            np.testing.assert_array_equal(found[name]["image"], folders.image(item_id))
-            np.testing.assert_array_equal(found[name]["mask"], folders.mask(item_id))
+        name = f"ds/img/{item_id.replace('/', '_')}" if make is folders.supervisely else item_id
+        np.testing.assert_array_equal(found[name]["image"], folders.image(item_id))
+        np.testing.assert_array_equal(found[name]["mask"], folders.mask(item_id))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,20 @@ def test_the_places_that_yolo_names(tmp_path, place):
     assert splits(str(tmp_path)) == {"train": 2}
 
 
-def test_a_hole_is_background_whatever_lies_below(tmp_path):
+@pytest.mark.parametrize("make", [folders.yolo, folders.supervisely, folders.via])
+def test_folders_named_as_splits_are_splits(tmp_path, make):
+    root = make(tmp_path)
+    if make is folders.yolo:
+        (root / "data.yaml").write_text("val: images/train\nnames: [left hand, right hand]")
+    elif make is folders.supervisely:
+        (root / "ds").rename(root / "val")
+    else:
+        (root / "images").rename(root / "val")
+        (root / "via_project.json").rename(root / "val" / "via_region_data.json")
+    assert splits(str(root)) == {"validation": 5}
+
+
+def test_a_hole_is_not_painted(tmp_path):
     points = {"exterior": [[2, 2], [20, 2], [20, 20], [2, 20]], "interior": [[[8, 8], [12, 8], [12, 12], [8, 12]]]}
     record = {
         "size": {"height": 24, "width": 32},
@@ -69,6 +85,7 @@ MASK = '<mask label="x" rle="{}" left="0" top="0" width="2" height="2"/>'
         ("yolo", "labels/a.txt", YOLO_ODD, r"a\.txt, line 1"),
         ("yolo", "labels/a.txt", "0 0 0 1 0 nan 1", r"a\.txt, line 1, .*not finite"),
         ("yolo", "data.yaml", "names: [x]\ntrain: gone", "names gone"),
+        ("yolo", "data.yaml", "names: [x]\ntrain: /etc/passwd", "names /etc/passwd"),
         ("yolo", "data.yaml", "names: 3\ntrain: images", "no list of class names"),
         ("cvat", "annotations.xml", CVAT.format('<box label="x" xtl="1"/>'), r"'a\.png', box \('x'\) is no outline"),
         ("cvat", "annotations.xml", CVAT.format(MASK.format("1, 2")), "run lengths for 3 pixels"),
