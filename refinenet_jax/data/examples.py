@@ -78,7 +78,7 @@ def naming_unreadable_files() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{error.filename} cannot be read ({error.strerror or error}). Restore it, or remove it."
+        message = f"{str(error.filename)[:300]} cannot be read ({error.strerror or error}). Restore it, or remove it."
         raise DataError(message, "missing") from error
 
 

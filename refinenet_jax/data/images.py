@@ -41,7 +41,7 @@ _UNREAD = {
     rb"#\?RADIANCE": "Radiance HDR",
 }
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
-_GREY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colors
+_GRAY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colors
 _PALETTE = 3
 _TIFF_NUMBERS, _TIFF_FLOAT = 339, 3
 
@@ -103,13 +103,13 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     """Decodes a mask without changing its values.
 
     Returns:
-      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a grey one, also of an RGB file with
+      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a gray one, also of an RGB file with
       three equal channels; or uint8 [h, w, 3] RGB of a file in colors. Alpha is dropped.
 
     Raises:
       DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colors that are not RGB.
     """
-    if sniff(encoded) == "PNG" and encoded[24:26] == _GREY_8:  # a third faster than PIL
+    if sniff(encoded) == "PNG" and encoded[24:26] == _GRAY_8:  # a third faster than PIL
         _open(encoded, what, cure)
         pixels = _decode_by_opencv(encoded, cv2.IMREAD_GRAYSCALE)
         if pixels is not None:
@@ -122,16 +122,16 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     if image.mode in ("1", "P"):
         return pixels.astype(np.uint8)
     if image.mode in ("L", "LA", "PA"):
-        grey = pixels.reshape(*pixels.shape[:2], -1)[..., 0]
+        gray = pixels.reshape(*pixels.shape[:2], -1)[..., 0]
         # PIL stretches 2 and 4 bits to 0..255.
-        return np.ascontiguousarray(grey // (255 // (2**depth - 1)))
+        return np.ascontiguousarray(gray // (255 // (2**depth - 1)))
     if image.mode not in ("RGB", "RGBA", "RGBX"):
         raise DataError(
             f"{what} is an image of mode {image.mode}; save it as an 8-bit PNG of class ids.", "mask format"
         )
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    grey = (red == green).all() and (red == blue).all()
-    return np.ascontiguousarray(red if grey else pixels[..., :3])
+    gray = (red == green).all() and (red == blue).all()
+    return np.ascontiguousarray(red if gray else pixels[..., :3])
 
 
 def palette(encoded: bytes) -> np.ndarray | None:
@@ -263,7 +263,7 @@ def _holds_floats(encoded: bytes) -> bool:
 
 
 def _png_is_sound(encoded: bytes) -> bool:
-    """Whether the checksums of all chunks that pixels depend on are right. Decoders tell where a chunk is missing."""
+    """Whether the checksums of all chunks that pixels depend on are right. Decoders report where a chunk is missing."""
     position, view = 8, memoryview(encoded)
     while position + 8 < len(encoded):  # a chunk: length, kind, content, checksum of kind and content
         end = position + 8 + int.from_bytes(view[position : position + 4])

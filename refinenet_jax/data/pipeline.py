@@ -56,7 +56,7 @@ def train_batches(
 
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
-      [b, height, width], `weight` float32 [b], `id` str [b] (behind the name of its dataset if there are several) and `fault`
+      [b, height, width], `weight` float32 [b], `id` str [b] (after the name of its dataset if there are several) and `fault`
       str [b]: why an example could not be read; its weight is then 0 and its mask void. Otherwise `fault` is empty and the
       weight 1. Its `close()` ends threads and processes.
 

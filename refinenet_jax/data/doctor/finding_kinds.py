@@ -33,7 +33,7 @@ KINDS = {
     "mask-value": Kind(
         "problem",
         "Such pixels belong to no class, so training stops there.",
-        "Store class ids, or 255 for void, as PNG; resize masks by nearest neighbour only.",
+        "Store class ids, or 255 for void, as PNG; resize masks by nearest neighbor only.",
     ),
     "mask-format": Kind(
         "problem",
@@ -79,7 +79,7 @@ KINDS = {
     ),
     "near-leak": Kind(
         "problem",
-        "As good as trained on: recompressed copies, or neighbouring frames. The scores flatter.",
+        "As good as trained on: recompressed copies, or neighboring frames. The scores flatter.",
         "Split by video or place rather than by picture, or take the copies out.",
     ),
     "video-in-several-splits": Kind(

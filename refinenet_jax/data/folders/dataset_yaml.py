@@ -197,7 +197,9 @@ def _colors(colors: Any, names: list[str]) -> dict[tuple[int, int, int], int]:
         if not (isinstance(color, list) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color)):
             raise UsageError(f"the color of {name} is {color!r}, not [red, green, blue] from 0 to 255")
         if tuple(color) in ids:
-            raise UsageError(f"two classes have the color {color}: {name} and another; masks could not tell them apart")
+            raise UsageError(
+                f"two classes have the color {color}: {name} and another; masks could not distinguish them"
+            )
         ids[tuple(color)] = class_id
     return ids
 

@@ -95,7 +95,7 @@ def via_files(root: Path) -> list[Path]:
 
 
 def read_yolo(root: Path) -> Entries:
-    """Of data.yaml: folders or lists of pictures, and beside each folder `images` a folder `labels` of outlines."""
+    """Of data.yaml: folders or lists of pictures, and next to each folder `images` a folder `labels` of outlines."""
     (path,) = yolo_files(root)[:1]
     fields = load_yaml(path)
     names = fields.get("names") if isinstance(fields, Mapping) else None
@@ -121,7 +121,7 @@ def read_yolo(root: Path) -> Entries:
 
 def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, place: str) -> list[tuple[Path, str]]:
     """Folders, and the names of pictures below them."""
-    inside = place.replace("\\", "/").lstrip("./")  # some files say ../train/images of a folder beside them
+    inside = place.replace("\\", "/").lstrip("./")  # some files say ../train/images of a folder next to them
     for relative in (f"{base}/{place}", inside, f"{base}/{inside}"):
         candidate = Path(os.path.normpath(root / relative))
         if not candidate.is_relative_to(root):

@@ -155,7 +155,7 @@ def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:
     """The polygon of a JSON shape."""
     if kind == "circle":
         if len(points) != 2:
-            raise _error(f"{where} is a circle of {len(points)} points; it needs its centre and one point on it.")
+            raise _error(f"{where} is a circle of {len(points)} points; it needs its center and one point on it.")
         radius = math.dist(*points)
         return points[0] + radius * np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], -1)
     if kind == "rectangle" and len(points) == 2:  # opposite corners; newer versions write all four

@@ -70,7 +70,7 @@ def choose_layout(root: Path, asked_for: str) -> str:
         raise DataError(
             f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no layout that is known'}."
             " Known are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/ or"
-            " beside the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
+            " next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
             f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
             " (supervisely); via*.json (via). docs/own_data.md shows them."
         )

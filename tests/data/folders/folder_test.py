@@ -75,12 +75,12 @@ def test_without_classes_they_are_found(tmp_path, make, capsys):
     root = make(tmp_path / "my_hands")
     names = ("background", "hand", "class 2") if make in (folders.masks, folders.voc) else folders.CLASSES
     assert _open(root).info.class_names == _open(root).info.class_names == names
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
-        told.count(f"found the classes 0 background, 1 {names[1]}, 2 {names[2]}. To name or order them, write into")
+        printed.count(f"found the classes 0 background, 1 {names[1]}, 2 {names[2]}. To name or order them, write into")
         == 1
     )
-    assert f"{root / 'dataset.yaml'}:\n  classes: [{', '.join(names)}]" in told
+    assert f"{root / 'dataset.yaml'}:\n  classes: [{', '.join(names)}]" in printed
 
 
 def test_splits_and_their_slices(tmp_path):
