@@ -1,5 +1,6 @@
 """Lines and bars on standard error, from the main process only."""
 
+import functools
 import sys
 
 from tqdm import tqdm
@@ -12,6 +13,12 @@ def say(text: str) -> None:
     if parallel.is_main_process():
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Prints a line that was not printed before: files are read again in every epoch."""
+    say(text)
 
 
 def progress_bar(what: str, total: int, done: int = 0) -> tqdm:

@@ -1,8 +1,9 @@
 """What a dataset, a source of examples and a fault in them are; every source and every reader stands on this."""
 
+import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from refinenet_jax.errors import UsageError
@@ -14,7 +15,7 @@ FAULTS = (
     "undecodable",  # an image or mask that cannot be decoded
     "size mismatch",  # a mask of another size than its image
     "mask value",  # values that are neither class ids nor void
-    "mask format",  # a mask that holds no class ids by its format: colours, 16 bits, JPEG
+    "mask format",  # a mask that holds no class ids by its format: colors, 16 bits, JPEG
     "missing",  # an image without mask or annotation, or the reverse; a list that names a file which is not there
     "annotation",  # a faulty polygon, an unknown label, an unreadable annotation file
     "unusable",  # all else: the dataset as a whole
@@ -43,11 +44,13 @@ class DatasetInfo:
       name: as in `egohands/hands`; of a folder, the name in its dataset.yaml or its own.
       class_names: the name of class id i at position i; void (255) is not a class.
       flip_pairs: pairs of class ids that a left-right flip exchanges, such as left and right hand.
+      unpaired: classes of which it is not known whether they have sides: a flip leaves them as they are.
     """
 
     name: str
     class_names: tuple[str, ...]
     flip_pairs: tuple[tuple[int, int], ...] = ()
+    unpaired: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def num_classes(self) -> int:
@@ -67,6 +70,16 @@ class Source(Protocol):
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Returns the image file of an example as it is stored, and its name; a dataset that keeps none gives the id."""
+
+
+@contextlib.contextmanager
+def naming_unreadable_files() -> Iterator[None]:
+    """Turns the error of a file or folder that vanished or cannot be read into a DataError ("missing") that names it."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{str(error.filename)[:300]} cannot be read ({error.strerror or error}). Restore it, or remove it."
+        raise DataError(message, "missing") from error
 
 
 def first_few(names: Sequence[object], limit: int = 5, separator: str = ", ") -> str:

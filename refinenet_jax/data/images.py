@@ -1,18 +1,23 @@
 """Image files -> pixels: the format by content, a limit on the size, and no half-decoded pictures."""
 
 import io
+import re
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from refinenet_jax.data.examples import DataError
+from refinenet_jax.progress import say_once
 
 # Where PIL begins to warn of decompression bombs; a photograph of 9,400 x 9,400 pixels.
 MAX_PIXELS = 89_478_485
 _MAX_BYTES = 1 << 30
+
+# How names of pictures end, in small letters.
+ENDINGS = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
 # Formats that change values: of no use for class ids.
 LOSSY = ("JPEG", "WEBP")
@@ -26,8 +31,19 @@ _SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
+# Formats that are not read, but called by their names.
+_UNREAD = {
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000",
+    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL",
+    rb"P[1-7]\s": "PPM (Netpbm)",
+    rb"8BPS": "Photoshop",
+    rb"\x76\x2f\x31\x01": "OpenEXR",
+    rb"#\?RADIANCE": "Radiance HDR",
+}
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
-_GREY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colours
+_GRAY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colors
+_PALETTE = 3
+_TIFF_NUMBERS, _TIFF_FLOAT = 339, 3
 
 _REPLACE = "It is damaged or no image: replace it."
 
@@ -64,16 +80,21 @@ def decode_rgb(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
       cure: ends the message about a picture that cannot be decoded.
 
     Returns:
-      uint8 [h, w, 3] RGB, also of grey, CMYK and 16-bit pictures; alpha is dropped.
+      uint8 [h, w, 3] RGB, also of gray, CMYK and 16-bit pictures; alpha is dropped. Of 10, 12 or 14 bits that are stored in
+      16, as the largest value shows, the highest 8 are taken.
 
     Raises:
-      DataError: "undecodable": the file is of another format, too large, damaged or cut short.
+      DataError: "undecodable": the file is of another format, too large, damaged or cut short, or holds floating-point
+        numbers.
     """
     found = _open(encoded, what, cure).format
-    # cv2 releases the GIL, is twice as fast, and keeps the high bits of 16; PIL reads what cv2 cannot.
+    # cv2 releases the GIL and is twice as fast; PIL reads what cv2 cannot.
     if found != "GIF":
-        pixels = _decode_by_opencv(encoded, cv2.IMREAD_COLOR_RGB)
-        if pixels is not None:
+        pixels = _decode_by_opencv(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+        if pixels is not None and pixels.dtype == np.uint16:
+            depth = next(bits for bits in (8, 10, 12, 14, 16) if pixels.max() < 1 << bits)
+            pixels = (pixels >> (depth - 8)).astype(np.uint8)
+        if pixels is not None and pixels.dtype == np.uint8:
             return pixels
     return np.array(_load(encoded, what, cure).convert("RGB"))
 
@@ -82,13 +103,13 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     """Decodes a mask without changing its values.
 
     Returns:
-      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a grey one, also of an RGB file with
-      three equal channels; or uint8 [h, w, 3] RGB of a file in colours. Alpha is dropped.
+      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a gray one, also of an RGB file with
+      three equal channels; or uint8 [h, w, 3] RGB of a file in colors. Alpha is dropped.
 
     Raises:
-      DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colours that are not RGB.
+      DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colors that are not RGB.
     """
-    if sniff(encoded) == "PNG" and encoded[24:26] == _GREY_8:  # a third faster than PIL
+    if sniff(encoded) == "PNG" and encoded[24:26] == _GRAY_8:  # a third faster than PIL
         _open(encoded, what, cure)
         pixels = _decode_by_opencv(encoded, cv2.IMREAD_GRAYSCALE)
         if pixels is not None:
@@ -101,22 +122,32 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
     if image.mode in ("1", "P"):
         return pixels.astype(np.uint8)
     if image.mode in ("L", "LA", "PA"):
-        grey = pixels.reshape(*pixels.shape[:2], -1)[..., 0]
+        gray = pixels.reshape(*pixels.shape[:2], -1)[..., 0]
         # PIL stretches 2 and 4 bits to 0..255.
-        return np.ascontiguousarray(grey // (255 // (2**depth - 1)))
+        return np.ascontiguousarray(gray // (255 // (2**depth - 1)))
     if image.mode not in ("RGB", "RGBA", "RGBX"):
         raise DataError(
             f"{what} is an image of mode {image.mode}; save it as an 8-bit PNG of class ids.", "mask format"
         )
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    grey = (red == green).all() and (red == blue).all()
-    return np.ascontiguousarray(red if grey else pixels[..., :3])
+    gray = (red == green).all() and (red == blue).all()
+    return np.ascontiguousarray(red if gray else pixels[..., :3])
+
+
+def palette(encoded: bytes) -> np.ndarray | None:
+    """The colors that the values of a decodable image are indices of, uint8 [256, 3] RGB; None without a palette."""
+    if sniff(encoded) == "PNG" and encoded[25] != _PALETTE:
+        return None
+    with Image.open(io.BytesIO(encoded)) as image:
+        if image.mode not in ("P", "PA"):
+            return None
+        colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    return np.concatenate([colors, np.zeros((256 - len(colors), 3), np.uint8)])
 
 
 def has_palette(encoded: bytes) -> bool:
     """Whether the values of a decodable image are indices of a palette."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.mode in ("P", "PA")
+    return palette(encoded) is not None
 
 
 def orientation(encoded: bytes) -> int:
@@ -152,7 +183,13 @@ def _open(encoded: bytes, what: str, cure: str) -> Image.Image:
     start = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}"
     found = sniff(encoded)
     if found is None:
+        name = next((name for pattern, name in _UNREAD.items() if re.match(pattern, encoded)), None)
+        if name:
+            raise DataError(f"{what} is a {name} file, which is not read. Convert it to PNG.", "undecodable")
         raise DataError(f"{start}). {cure}", "undecodable")
+    if found == "TIFF" and _holds_floats(encoded):
+        message = f"{what} is a TIFF of floating-point numbers, whose range is not known. Convert it to 8-bit PNG."
+        raise DataError(message, "undecodable")
     try:
         image = Image.open(io.BytesIO(encoded), formats=[found])
     except Image.DecompressionBombError as error:
@@ -161,9 +198,12 @@ def _open(encoded: bytes, what: str, cure: str) -> Image.Image:
         raise DataError(f"{start}: {error}). {cure}", "undecodable") from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(what, f"{image.width} x {image.height}")
-    # Decoders fill what is missing of a JPEG with grey, some without a word.
     if found == "JPEG" and not _jpeg_is_whole(encoded):
-        raise DataError(f"{start}: it is cut short). {cure}", "undecodable")
+        # Decoders fill what is missing of a JPEG with gray, some without a message.
+        if not _only_end_is_missing(encoded):
+            raise DataError(f"{start}: it is cut short). {cure}", "undecodable")
+        say_once(f"{what} lacks the end marker of a JPEG; its pixels are all there and were read.")
+        image = Image.open(io.BytesIO(encoded + _JPEG_END), formats=[found])
     # Of a damaged PNG, PIL returns other pixels, without a word.
     if found == "PNG" and not _png_is_sound(encoded):
         raise DataError(f"{start}: a checksum in it is wrong). {cure}", "undecodable")
@@ -196,8 +236,34 @@ def _jpeg_is_whole(encoded: bytes) -> bool:
     return encoded.find(_JPEG_END, position) >= 0
 
 
+def _only_end_is_missing(encoded: bytes) -> bool:
+    """Whether the pixels of a JPEG without an end marker do not depend on what would follow."""
+    body = encoded.removesuffix(b"\xff")
+    if body.endswith(bytes(3)):  # what interrupted downloads leave
+        body = body.rstrip(b"\0")
+    try:
+        zeros, ones = (
+            np.array(Image.open(io.BytesIO(body + filler + _JPEG_END), formats=["JPEG"]))
+            for filler in (b"\0" * 64, b"\xff\0" * 64)
+        )
+    except Exception:  # which one depends on where the file ends
+        return False
+    return np.array_equal(zeros, ones)
+
+
+def _holds_floats(encoded: bytes) -> bool:
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
+        file = io.BytesIO(encoded)
+        file.seek(tags.next)
+        tags.load(file)
+        return _TIFF_FLOAT in np.atleast_1d(tags.get(_TIFF_NUMBERS, 1))
+    except Exception:  # on damaged tags PIL raises nearly everything, and opening the picture says what is wrong
+        return False
+
+
 def _png_is_sound(encoded: bytes) -> bool:
-    """Whether the checksums of all chunks that pixels depend on are right. Decoders tell where a chunk is missing."""
+    """Whether the checksums of all chunks that pixels depend on are right. Decoders report where a chunk is missing."""
     position, view = 8, memoryview(encoded)
     while position + 8 < len(encoded):  # a chunk: length, kind, content, checksum of kind and content
         end = position + 8 + int.from_bytes(view[position : position + 4])

@@ -1,5 +1,7 @@
 """Masks of class ids: made from image files of several kinds, and checked."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -7,51 +9,80 @@ import numpy as np
 
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import VOID, DataError, DatasetInfo, first_few
-from refinenet_jax.data.folders.dataset_yaml import FILE, Settings
+from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
 
 
 def read_mask(path: Path, settings: Settings) -> np.ndarray:
-    """Reads a mask file; by the user's settings from brightness (`binary`) or colours, else its values as they are.
+    """Reads a mask file; by the user's settings from brightness (`binary`) or colors, else its values as they are.
 
     Returns:
       uint8 [h, w], not yet checked against the number of classes.
 
     Raises:
-      DataError: "undecodable"; "mask format": of JPEG, which changes values, with 16 bits, or in colours that settings
-        does not name; "mask value": a colour is not among those.
+      DataError: "undecodable"; "mask format": of JPEG, which changes values, with 16 bits, in colors that settings does not
+        name, or with a palette that contradicts its values; "mask value": a color is not among those.
     """
-    encoded = images.read(path)
     what = f"The mask {path}"
+    if path.suffix.lower() == ".npy":
+        return _read_array(path, what)
+    encoded = images.read(path)
     pixels = images.decode_mask(encoded, what)
+    palette = images.palette(encoded)
     lossy = images.sniff(encoded) in images.LOSSY
     if settings.binary:
-        return _bright(pixels, lossy, images.has_palette(encoded), what)
+        return _bright(pixels, lossy, palette, what)
     if lossy:
         raise DataError(
             f"{what} is a {images.sniff(encoded)} file, which changes the values: they are no class ids. Save it as PNG from"
             f" where it was drawn; or, if it is only black and white, write `binary: true` into {FILE}.",
             "mask format",
         )
-    if settings.colours:
-        if images.has_palette(encoded):
-            raise DataError(
-                f"{what} has a palette, and its values are read as class ids. Take `colours` out of {FILE}, or save the mask in"
-                " RGB.",
-                "mask format",
-            )
-        return _ids_of_colours(pixels, settings, what)
+    if settings.colors:
+        return _ids_of_colors(pixels if palette is None else palette[pixels], settings, what)
     if pixels.ndim == 3:
         raise DataError(
-            f"{what} is in colours. Save class ids in one channel; or write the colours into {FILE}, for instance\n"
-            f"  colours: {{background: [0, 0, 0], hand: {_colours_in(pixels)[-1]}}}",
+            f"{what} is in colors. Save class ids in one channel; or write the colors into {FILE}, for instance\n"
+            f"{colors_line(_colors_in(pixels), settings.classes)}",
             "mask format",
         )
+    if palette is not None and settings.binary is None:
+        _refuse_bright_background(pixels, palette, what)
     return pixels
 
 
-def values_in(path: Path) -> list[int]:
-    """The values that occur in a mask file, read without settings; errors as of read_mask."""
-    return np.flatnonzero(cv2.calcHist([read_mask(path, Settings())], [0], None, [256], [0, 256])).tolist()
+def contents(path: Path, binary: bool | None = None) -> Counter[tuple[int | None, tuple[int, int, int] | None]]:
+    """What a mask file holds, read without settings: number of pixels by class id and color.
+
+    The color is None for plain ids, the id is None for masks in colors; with a palette there are both. `binary` is as in
+    Settings, and errors are those of read_mask.
+    """
+    if path.suffix.lower() != ".npy":
+        encoded = images.read(path)
+        pixels = images.decode_mask(encoded, f"The mask {path}")
+        if pixels.ndim == 3 and images.sniff(encoded) not in images.LOSSY:
+            colors = Counter(_colors_in(pixels)).most_common(256)  # of a photograph there are many more
+            return Counter({(None, color): number for color, number in colors})
+    mask = read_mask(path, Settings(binary=binary))
+    palette = None if path.suffix.lower() == ".npy" else images.palette(encoded)
+    numbers = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(int)
+    return Counter(
+        {
+            (value, None if palette is None else tuple(palette[value].tolist())): int(numbers[value])
+            for value in np.flatnonzero(numbers).tolist()
+        }
+    )
+
+
+def colors_line(counts: Mapping[tuple[int, int, int], int], names: Iterable[str] = ()) -> str:
+    """The line of dataset.yaml that names these colors: black or the commonest is the background.
+
+    Args:
+      counts: how often each color occurs.
+      names: of the classes, if they are known.
+    """
+    ordered = sorted(counts, key=lambda color: (color != (0, 0, 0), -counts[color]))
+    names = list(names) or ["background", "hand", *(f"class {i}" for i in range(2, len(ordered)))]
+    return "  colors: " + as_yaml({name: list(color) for name, color in zip(names, ordered, strict=False)})
 
 
 def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo, where: str) -> None:
@@ -61,7 +92,7 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo,
       mask: the mask.
       image_size: height and width of the image.
       info: of the dataset.
-      where: names the example, behind "The mask of ...".
+      where: names the example, after "The mask of ...".
 
     Raises:
       DataError: "mask format": it is not uint8 [h, w]; "size mismatch"; "mask value": neither class ids nor void.
@@ -79,48 +110,104 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo,
         raise DataError(
             f"The mask of {where} has the values {first_few(wrong, 8)}, which are neither class ids"
             f" (0..{info.num_classes - 1}: {', '.join(info.class_names)}) nor void (255). Many odd values come"
-            " from masks saved as JPEG or resized smoothly: use PNG and nearest-neighbour.",
+            " from masks saved as JPEG or resized smoothly: use PNG and nearest-neighbor.",
             "mask value",
         )
 
 
-def _bright(pixels: np.ndarray, lossy: bool, palette: bool, what: str) -> np.ndarray:
+def _bright(pixels: np.ndarray, lossy: bool, palette: np.ndarray | None, what: str) -> np.ndarray:
     """1 where a black and white mask is white."""
+    if palette is not None:
+        used = np.unique(pixels)
+        if _is_gray(palette[used]):
+            pixels = _luma(palette)[pixels]
+        elif used.max() > 1 or np.diff(_luma(palette[:2])) <= 0:  # else ids, as VOC's black and red
+            raise DataError(
+                f"{what} has a palette of colors; with `binary: true` in {FILE} masks are gray. Write instead\n"
+                f"{colors_line(_colors_in(palette[pixels]))}",
+                "mask format",
+            )
     if pixels.ndim == 3:
         if not lossy:
-            raise DataError(f"{what} is in colours; with `binary: true` in {FILE} masks are grey.", "mask format")
+            raise DataError(
+                f"{what} is in colors; with `binary: true` in {FILE} masks are gray. Write instead\n"
+                f"{colors_line(_colors_in(pixels))}",
+                "mask format",
+            )
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    if palette or (not lossy and pixels.max() <= 1):
+    if not lossy and pixels.max() <= 1:
         return pixels  # ids already: of 1-bit files, and as some programs write them
     return (pixels >= 128).astype(np.uint8)
 
 
-def _ids_of_colours(pixels: np.ndarray, settings: Settings, what: str) -> np.ndarray:
+def _refuse_bright_background(pixels: np.ndarray, palette: np.ndarray, what: str) -> None:
+    """Programs that choose a palette by themselves often put the bright color first, which would make it background."""
+    used = np.flatnonzero(np.bincount(pixels.ravel()))
+    luma = _luma(palette[used])
+    if used[0] or luma[0] < 16:
+        return
+    gray = _is_gray(palette[used])
+    if luma.min() < 16 or (gray and luma[0] >= 128):
+        line = "binary: true" if gray else colors_line(_colors_in(palette[pixels])).strip()
+        raise DataError(
+            f"{what} has a palette in which the value 0, the background, is the color {palette[0].tolist()}. Write into"
+            f" {FILE} `{line}` if the colors are what counts, or `binary: false` if the values are class ids.",
+            "mask format",
+        )
+
+
+def _is_gray(colors: np.ndarray) -> bool:
+    return bool((np.ptp(colors.astype(int), axis=-1) <= 16).all())
+
+
+def _luma(colors: np.ndarray) -> np.ndarray:
+    """Uint8 [n, 3] -> brightness, uint8 [n]."""
+    return cv2.cvtColor(colors[None], cv2.COLOR_RGB2GRAY)[0]
+
+
+def _read_array(path: Path, what: str) -> np.ndarray:
+    """Class ids of a NumPy file, as labelme2voc writes them; -1 is void."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}).", "missing") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{what} cannot be read as a NumPy array ({error}). Save it again.", "undecodable") from error
+    if array.ndim != 2 or array.dtype.kind not in "iub" or not 0 < array.size <= images.MAX_PIXELS:
+        raise DataError(f"{what} is {array.dtype} {list(array.shape)}; save whole numbers [h, w].", "mask format")
+    array = np.where(array == -1, VOID, array) if array.dtype.kind == "i" else np.asarray(array)
+    if array.min() < 0 or array.max() > VOID:
+        raise DataError(f"{what} has values from {array.min()} to {array.max()}; save class ids.", "mask value")
+    return array.astype(np.uint8)
+
+
+def _ids_of_colors(pixels: np.ndarray, settings: Settings, what: str) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, -1)
     codes = _codes(pixels)
     mask = np.zeros(codes.shape, np.uint8)
     known = np.zeros(codes.shape, bool)
-    for colour, class_id in settings.colours.items():
-        here = codes == _codes(np.array(colour, np.uint8))
+    for color, class_id in settings.colors.items():
+        here = codes == _codes(np.array(color, np.uint8))
         mask[here] = class_id
         known |= here
     if not known.all():
-        strangers = _colours_in(pixels[~known][None])
+        unknown = _colors_in(pixels[~known])
         raise DataError(
-            f"{what} has {np.count_nonzero(~known)} pixels of colours that `colours` in {FILE} does not name:"
-            f" {first_few(strangers)}. Name them; many odd ones come from masks resized smoothly: use nearest-neighbour.",
+            f"{what} has {np.count_nonzero(~known)} pixels of colors that neither `colors` in {FILE} nor labelmap.txt names:"
+            f" {first_few(list(map(list, unknown)))}. Name them; many odd ones come from masks resized smoothly: use"
+            " nearest-neighbor.",
             "mask value",
         )
     return mask
 
 
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> one number for each colour."""
-    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+def _codes(colors: np.ndarray) -> np.ndarray:
+    """uint8 [..., 3] -> one number for each color."""
+    return colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
 
 
-def _colours_in(pixels: np.ndarray) -> list[list[int]]:
-    """The colours that occur in uint8 [h, w, 3], the rarest first."""
+def _colors_in(pixels: np.ndarray) -> dict[tuple[int, int, int], int]:
+    """How often each color occurs in uint8 [..., 3]."""
     codes, counts = np.unique(_codes(pixels), return_counts=True)
-    return [[int(c) >> 16, int(c) >> 8 & 255, int(c) & 255] for c in codes[np.argsort(counts)]]
+    return {(c >> 16, c >> 8 & 255, c & 255): n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)}

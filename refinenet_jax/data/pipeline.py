@@ -12,9 +12,11 @@ import numpy as np
 from absl import flags
 
 from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.folders.dataset_yaml import flip_pairs_line
 from refinenet_jax.data.mix import Mix
 from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.data.sources import VOID, DataError, Source
+from refinenet_jax.progress import say_once
 
 # Beyond any run; an endless repeat() overflows in Grain at one example per batch.
 _MAX_EPOCHS = 10**9
@@ -54,7 +56,7 @@ def train_batches(
 
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
-      [b, height, width], `weight` float32 [b], `id` str [b] (behind the name of its dataset if there are several) and `fault`
+      [b, height, width], `weight` float32 [b], `id` str [b] (after the name of its dataset if there are several) and `fault`
       str [b]: why an example could not be read; its weight is then 0 and its mask void. Otherwise `fault` is empty and the
       weight 1. Its `close()` ends threads and processes.
 
@@ -65,6 +67,13 @@ def train_batches(
         raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index} must be from 0 to {process_count - 1}")
+    for info in (source.info for source, _ in mix):
+        if augmentation.flip and info.unpaired:
+            say_once(
+                f"{info.name}: pictures are mirrored, but nothing says which of the classes {', '.join(info.unpaired)} are"
+                f" left and right. Name the pairs in its dataset.yaml, as in\n  {flip_pairs_line(info.unpaired)}\n"
+                "or, if there are none,\n  flip_pairs: []\nor set --config.augment.flip=False"
+            )
     parts = [
         _examples(
             source,

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from refinenet_jax.data import images
-from refinenet_jax.data.examples import FAULTS, VOID, DataError, DatasetInfo, Source
+from refinenet_jax.data.examples import FAULTS, VOID, DataError, DatasetInfo, Source, naming_unreadable_files
 from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
 from refinenet_jax.data.masks import check_mask
 
@@ -68,15 +68,15 @@ def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negativ
         return
     if VOID in present and not present - {0, VOID}:
         if isinstance(source, FolderSource):
-            cure = f"If white is the hand, write into {source.settings_file}:\n  binary: true"
+            fix = f"If white is the hand, write into {source.settings_file}:\n  binary: true"
         else:
-            cure = (
+            fix = (
                 f"Store class ids instead, 0..{source.info.num_classes - 1} ({', '.join(source.info.class_names)}), for"
                 " instance with mask = (mask == 255).astype('uint8'), and build the dataset again."
             )
         raise DataError(
             f"{source.info.name}: the masks of {len(indices)} examples hold only the values {sorted(present)}. They look"
-            f" like binary masks with 255 for the foreground, but here 255 means void, which is ignored. {cure}",
+            f" like binary masks with 255 for the foreground, but here 255 means void, which is ignored. {fix}",
             "mask value",
         )
     others = (index for index in range(len(source)) if index not in indices)
@@ -101,6 +101,7 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+@naming_unreadable_files()
 def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
     """Whether a name means a folder of pictures; it does not if there is neither.
 
@@ -120,7 +121,7 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
     try:
         built = _find(name, _data_dir(data_dir))
     except DataError:
-        return is_dataset(path) or "/" in name  # a path: reading the folder tells what it lacks
+        return True  # reading the folder says what it lacks
     if not is_dataset(path):
         return False
     raise DataError(

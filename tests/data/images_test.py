@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -90,7 +91,7 @@ def test_a_jpeg_is_whole_up_to_its_end_marker(options):
     encoded = _encode(PICTURE, "JPEG", exif=exif.tobytes() + thumbnail, **options)
     assert encoded.count(b"\xff\xd9") == 2  # that of the thumbnail does not count
     assert images._jpeg_is_whole(encoded)
-    assert images._jpeg_is_whole(encoded + b"what some cameras write behind it")
+    assert images._jpeg_is_whole(encoded + b"what some cameras write after it")
     assert images._jpeg_is_whole(encoded[:2] + b"\xff\xff\xff" + encoded[2:])
     for size in (len(encoded) - 1, len(encoded) * 2 // 3, encoded.index(thumbnail) + len(thumbnail) + 9, 3, 2):
         assert not images._jpeg_is_whole(encoded[:size])
@@ -113,6 +114,43 @@ def test_other_modes_become_rgb(mode, file_format):
     decoded = images.decode_rgb(_encode(image, file_format, quality=95), "it")
     assert decoded.shape == (*SHAPE, 3)
     assert np.abs(decoded.astype(int) - np.asarray(image.convert("RGB"))).mean() < 3
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_bits_that_are_stored_in_16_are_scaled_by_their_depth(bits, file_format):
+    deep = (ROWS * ((1 << bits) - 1) // ROWS.max()).astype(np.uint16)
+    decoded = images.decode_rgb(_encode(deep, file_format), "it")
+    np.testing.assert_array_equal(decoded[..., 1], deep >> (bits - 8))
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 95}, {"mode": "L"}])
+def test_a_jpeg_that_lacks_nothing_but_its_end_marker_is_decoded(options, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
+    encoded = _encode(noise, "JPEG", **options)
+    for number, cut in enumerate((encoded[:-2], encoded[:-1], encoded[:-2] + bytes(99))):
+        what = f"The image {options} {number}.jpg"
+        np.testing.assert_array_equal(images.decode_rgb(cut, what), images.decode_rgb(encoded, "it"))
+        images.decode_rgb(cut, what)
+        assert capsys.readouterr().err.count(what) == 1
+        images.decode_mask(cut, "it")
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (_encode(PICTURE, "PPM"), "PPM"),
+        (_encode(PICTURE, "JPEG2000"), "JPEG 2000"),
+        (_encode(PICTURE, "JPEG2000", no_jp2=True), "JPEG 2000"),
+        (_encode(ROWS.astype(np.float32), "TIFF"), "floating-point"),
+        (cv2.imencode(".tiff", PICTURE.astype(np.float32) / 255)[1].tobytes(), "floating-point"),
+        (b"8BPS\0\1", "Photoshop"),
+    ],
+)
+def test_formats_that_are_not_read_are_called_by_their_names(content, name):
+    with pytest.raises(DataError, match=rf"The image x\.jpg .*{name}.*Convert it") as error:
+        images.decode_rgb(content, "The image x.jpg")
+    assert error.value.fault == "undecodable"
 
 
 def test_of_16_bits_the_high_ones_are_kept():

@@ -2,13 +2,14 @@
 
 import itertools
 
+import folders
 import numpy as np
 import pytest
 
 from refinenet_jax.data import pipeline
 from refinenet_jax.data.augment import Augmentation
 from refinenet_jax.data.paste import CopyPaste
-from refinenet_jax.data.sources import DataError, DatasetInfo
+from refinenet_jax.data.sources import DataError, DatasetInfo, open_source
 
 AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
 
@@ -229,3 +230,11 @@ def test_a_fault_in_what_is_pasted_is_that_of_the_example():
     assert batch["weight"].tolist() == [0.0] * 4
     assert (batch["mask"] == 255).all()
     assert batch["id"][0].startswith("number-")
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_mirroring_classes_that_may_have_sides_is_announced(flip, tmp_path, capsys):
+    source = open_source(str(folders.masks(tmp_path)), "train")
+    augmentation = Augmentation(crop_size=8, flip=flip)
+    pipeline.train_batches([(source, 1.0)], augmentation, batch_size=1, seed=0).close()
+    assert ("flip_pairs: [[hand, class 2]]" in capsys.readouterr().err) == flip

@@ -228,6 +228,7 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
     folders.masks(tmp_path / "x" / "my_hands")
     folders.masks(tmp_path / "sub" / "my_hands")
     (tmp_path / "sub" / "empty").mkdir()
+    (tmp_path / "x" / "photos").mkdir()
     monkeypatch.chdir(tmp_path / "x")
     monkeypatch.setenv("HOME", str(tmp_path / "sub"))
     for name in (
@@ -245,6 +246,7 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
         ("./mine", r"There is no folder .*/x/mine"),
         ("~/empty", r"/sub/empty has no layout that is known\. Known are images/ and masks/"),
         ("../sub/empty", "has no layout that is known"),
+        ("photos", r"/x/photos has no layout that is known"),
         ("my_hand", r"'my_hand' is not built in"),
         ("sub/my/hand", "is not a dataset name .*, nor a folder"),
     ]:

@@ -42,23 +42,25 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit={args.limit} must be at least 1 image.")
     output = Path(args.output or Path("check") / _short_name(args.dataset))
-    _refuse_strange_files(output)
+    _refuse_other_files(output)
 
     sources, faults = open_splits(args.dataset, args.splits, args.data_dir)
     records = read(sources, args.limit)
     info = next(iter(sources.values())).info if sources else None
     # What kept everything from being checked cannot be accepted.
     findings = find(records, info, faults, args.allow if sources else ())
-    summary = check_report.summarise(records, info)
+    summary = check_report.summarize(records, info)
 
+    # Before anything is printed: whoever reads the output may stop early.
+    written = _write(output, args, summary, findings, contact_sheet.draw(sources, records, findings))
     if info:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
         print(check_report.printable(f"{info.name}: {classes}") + "\n")
         print("\n".join(check_report.table(summary)) + "\n")
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    in_color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in findings:
-        print("\n".join(check_report.describe(finding, coloured)) + "\n")
-    _write(output, args, summary, findings, contact_sheet.draw(sources, records, findings))
+        print("\n".join(check_report.describe(finding, in_color)) + "\n")
+    print(f"All of it: {written}")
     print(check_report.verdict(findings, sum(map(len, records.values()))))
     return 1 if any(finding.severity == "problem" for finding in findings) else 0
 
@@ -105,7 +107,7 @@ def read(sources: Mapping[str, Source], limit: int | None = None) -> dict[str, l
 
 
 def _place_in_order(split: str) -> tuple[bool, bool, str]:
-    """What is learnt from stands before what is tested on: a copy in the test split is then told as that of training."""
+    """Training before tests: a copy in the test split is then reported as a copy of the training picture."""
     return not is_for_training(split), split == "test", split
 
 
@@ -115,7 +117,7 @@ def _short_name(dataset: str) -> str:
     return re.sub(r"\W+", "_", path.resolve().name if path.is_dir() else dataset).strip("_") or "data"
 
 
-def _refuse_strange_files(output: Path) -> None:
+def _refuse_other_files(output: Path) -> None:
     """Results of an earlier check may be replaced, files of anybody else may not."""
     report, sheet = output / "check.json", output / "contact_sheet.jpg"
     try:
@@ -133,7 +135,8 @@ def _write(
     summary: Mapping[str, Any],
     findings: Sequence[Finding],
     sheet: np.ndarray | None,
-) -> None:
+) -> str:
+    """Writes check.json and the contact sheet; returns their names."""
     output.mkdir(parents=True, exist_ok=True)
     content = {
         "made_by": _MAKER,
@@ -150,4 +153,4 @@ def _write(
         picture.unlink(missing_ok=True)  # of an earlier check
     else:
         visualize.write(str(picture), sheet)
-    print(f"All of it: {output / 'check.json'}" + (f", {picture}" if sheet is not None else ""))
+    return f"{output / 'check.json'}" + (f", {picture}" if sheet is not None else "")

@@ -1,4 +1,4 @@
-"""What the data doctor tells: a table and the findings for the terminal, and all of it as JSON."""
+"""The data doctor's results: a table and the findings for the terminal, and all of it as JSON."""
 
 import textwrap
 from collections import Counter
@@ -15,10 +15,10 @@ from refinenet_jax.data.examples import DatasetInfo
 _WIDTH = 80
 _NAME, _CELL = 20, 15
 _SHOWN = 4
-_COLOURS = {"problem": "\033[1;31m", "warning": "\033[1;33m", "note": "\033[1m"}
+_COLORS = {"problem": "\033[1;31m", "warning": "\033[1;33m", "note": "\033[1m"}
 
 
-def summarise(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None) -> dict[str, dict[str, Any]]:
+def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None) -> dict[str, dict[str, Any]]:
     """The facts of each split: numbers of images and videos, sizes (`WIDTHxHEIGHT`), shares of the classes from 0 to 1.
 
     Shares of pixels are of all pixels, void included; those of images are of the images that could be read.
@@ -35,8 +35,8 @@ def summarise(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None)
             "unreadable": len(of_split) - len(readable),
             "videos": len({record.video for record in readable} - {None}),
             "sizes": {f"{w}x{h}": n for (h, w), n in sorted(sizes.items(), key=lambda s: np.prod(s[0]))},
-            "without_foreground": sum(bool(r.labelled and not r.foreground) for r in readable),
-            "all_void": sum(not r.labelled for r in readable),
+            "without_foreground": sum(bool(r.labeled and not r.foreground) for r in readable),
+            "all_void": sum(not r.labeled for r in readable),
             "classes": {
                 name: {"pixels": float(share), "images": float(part)}
                 for name, share, part in zip((*info.class_names, "void"), shares, present, strict=True)
@@ -65,11 +65,11 @@ def table(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _sizes(splits: Sequence[Mapping[str, int]]) -> Iterator[str]:
-    """One row if all images of each split have one size, else the smallest, commonest and largest."""
+    """One row if all images of each split have one size, else the smallest, most common and largest."""
     yield _row("size" if all(len(s) < 2 for s in splits) else "sizes", [_one_or_number(list(s)) for s in splits])
     if any(len(sizes) > 1 for sizes in splits):
         yield _row("  smallest", [next(iter(sizes), "-") for sizes in splits])
-        yield _row("  commonest", [max(sizes, key=sizes.get, default="-") for sizes in splits])
+        yield _row("  most common", [max(sizes, key=sizes.get, default="-") for sizes in splits])
         yield _row("  largest", [next(reversed(sizes), "-") for sizes in splits])
 
 
@@ -86,21 +86,21 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "~"
 
 
-def describe(finding: Finding, colour: bool = False) -> Iterator[str]:
+def describe(finding: Finding, color: bool = False) -> Iterator[str]:
     """A finding as lines of at most 80 columns, but for words that are longer."""
     word = f"{finding.severity.upper():<8}"
     head = _wrap(f"{finding.title} [{finding.name}{', allowed' if finding.allowed else ''}]", len(word))
-    head[0] = (f"{_COLOURS[finding.severity]}{word}\033[0m" if colour else word) + head[0][len(word) :]
+    head[0] = (f"{_COLORS[finding.severity]}{word}\033[0m" if color else word) + head[0][len(word) :]
     yield from head
     for line in "\n".join(finding.details[:_SHOWN]).splitlines():
         yield from _wrap(textwrap.shorten(line, 300, placeholder=" ..."), 10)
-    if finding.name != "straddling":  # whose details name its videos
+    if finding.name != "video-in-several-splits":  # whose details name its videos
         yield from _examples(finding.groups[:_SHOWN])
     hidden = max(len(finding.groups), len(finding.details)) - _SHOWN
     if hidden > 0:
         yield from _wrap(f"and {hidden:,} more", 10)
     yield from _wrap(f"Effect: {KINDS[finding.name].effect}", 10)
-    yield from _wrap(f"Cure: {KINDS[finding.name].cure}", 10)
+    yield from _wrap(f"Fix: {KINDS[finding.name].fix}", 10)
 
 
 def _examples(groups: Sequence[Sequence[Record]]) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _examples(groups: Sequence[Sequence[Record]]) -> Iterator[str]:
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """The ids, behind their split where it changes."""
+    """The ids, after the name of their split where it changes."""
     before = [None, *(record.split for record in records)]
     return [r.id if r.split == split else f"{r.split}: {r.id}" for r, split in zip(records, before, strict=False)]
 
@@ -150,7 +150,7 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
                 for group in finding.groups
             ],
             "effect": KINDS[finding.name].effect,
-            "cure": KINDS[finding.name].cure,
+            "fix": KINDS[finding.name].fix,
         }
         for finding in findings
     ]

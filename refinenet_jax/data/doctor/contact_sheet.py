@@ -1,5 +1,6 @@
 """The data doctor's picture: examples of every split with their masks, and a row for each finding that can be seen."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -83,5 +84,6 @@ def _cell(sources: Mapping[str, Source], record: Record) -> np.ndarray | None:
 
 
 def _ascii(text: str) -> str:
-    """The font has no other letters."""
+    """Without accents, and `?` for all other letters that the font does not have."""
+    text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)

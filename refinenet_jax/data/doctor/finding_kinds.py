@@ -1,4 +1,4 @@
-"""The kinds of things that the data doctor finds: how bad each is, what it does, and the cure."""
+"""The kinds of things that the data doctor finds: how bad each is, what it does, and the fix."""
 
 import dataclasses
 
@@ -12,12 +12,12 @@ class Kind:
     Attributes:
       severity: 'problem' spoils training or its scores, 'warning' may, 'note' is good to know.
       effect: what it does to training or to the scores.
-      cure: what to do about it.
+      fix: what to do about it.
     """
 
     severity: str
     effect: str
-    cure: str
+    fix: str
 
 
 # The faults of examples.FAULTS first; `--allow` takes these names.
@@ -33,17 +33,19 @@ KINDS = {
     "mask-value": Kind(
         "problem",
         "Such pixels belong to no class, so training stops there.",
-        "Store class ids, or 255 for void, as PNG; resize masks by nearest neighbour only.",
+        "Store class ids, or 255 for void, as PNG; resize masks by nearest neighbor only.",
     ),
     "mask-format": Kind(
-        "problem", "These masks hold no class ids.", "Store masks as PNG of one channel with 8 bits, never as JPEG."
+        "problem",
+        "These masks hold no class ids.",
+        "Do as the message says; PNG of one channel with 8 bits is always right, JPEG never.",
     ),
     "missing": Kind(
         "problem",
         "Images are left out of training, or out of the scores.",
-        "Supply the missing files, or take the image out of its folder and list.",
+        "Do as the message says, or take the image out of its folder and list.",
     ),
-    "annotation": Kind("problem", "No mask can be drawn from it.", "Mend the annotation as the message says."),
+    "annotation": Kind("problem", "No mask can be drawn from it.", "Correct the annotation as the message says."),
     "unusable": Kind("problem", "It cannot be read.", "Do as the message says."),
     "binary-masks": Kind(
         "problem",
@@ -67,7 +69,7 @@ KINDS = {
     ),
     "conflicting-masks": Kind(
         "problem",
-        "One picture asks for two answers: it cannot be learnt, and its score means nothing.",
+        "One picture asks for two answers: it cannot be learned, and its score means nothing.",
         "Keep the right mask, and take the other examples out.",
     ),
     "leak": Kind(
@@ -77,25 +79,26 @@ KINDS = {
     ),
     "near-leak": Kind(
         "problem",
-        "As good as trained on: recompressed copies, or neighbouring frames. The scores flatter.",
+        "As good as trained on: recompressed copies, or neighboring frames. The scores flatter.",
         "Split by video or place rather than by picture, or take the copies out.",
     ),
-    "straddling": Kind(
+    "video-in-several-splits": Kind(
         "problem",
         "Frames of one video share hands, room and light: the scores flatter.",
-        "Split by video. If the official split is so, accept it: --allow straddling near-leak",
+        "Split by video. If the official split is so, accept it: --allow video-in-several-splits near-leak",
     ),
     "duplicate-ids": Kind(
-        "problem", "Results are told apart by id, and get mixed up.", "Give every example an id of its own."
+        "problem", "Results are stored by id, and overwrite each other.", "Give every example an id of its own."
     ),
     "all-void": Kind("warning", "Nothing to learn from: such images only take time.", "Take them out."),
     "unmeasured-class": Kind(
         "warning", "No score can be given for this class.", "Add examples of it, or use another split."
     ),
-    "mislabelled": Kind(
+    "unpaired-classes": Kind(
         "warning",
-        "They are read by their content here; programs that go by the ending fail or skip them.",
-        "Rename them, or save them in the format of their ending.",
+        "Training mirrors pictures: a left that keeps its name in the mirror is learned as a right.",
+        "Write the pairs into dataset.yaml, or `flip_pairs: []` if no class has a side; or train with"
+        " --config.augment.flip=False",
     ),
     "rotation": Kind(
         "warning",
@@ -111,10 +114,4 @@ KINDS = {
         "note", "Fine if there are no hands to see; wrong if a mask was lost.", "Look at them on the contact sheet."
     ),
     "duplicates": Kind("note", "Copies count twice.", "Keep one of each."),
-    "near-duplicates": Kind(
-        "note",
-        "Pictures much alike teach little more than one of them.",
-        "Common in videos; thin them out to save time.",
-    ),
-    "greyscale": Kind("note", "Images without colour are read as RGB with equal channels.", "Nothing, if so intended."),
 }

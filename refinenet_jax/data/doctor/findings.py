@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from refinenet_jax.data.doctor.finding_kinds import KINDS, SEVERITIES
-from refinenet_jax.data.doctor.fingerprints import earlier_twins
+from refinenet_jax.data.doctor.fingerprints import earlier_lookalikes
 from refinenet_jax.data.doctor.records import Record
 from refinenet_jax.data.examples import DatasetInfo
+from refinenet_jax.data.folders.dataset_yaml import flip_pairs_line
 
 _UNREADABLE = {
     "undecodable": "that cannot be decoded",
@@ -64,6 +65,7 @@ def find(
     found = [
         *_unreadable(all_records, faults),
         *_masks(readable, info),
+        *_sides(info),
         *_files([record for split in readable.values() for record in split]),
         *_copies(readable),
         *_groups(readable),
@@ -78,7 +80,7 @@ def find(
 
 def count(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def _finding(name: str, title: str, number: int, groups: Sequence = (), details: Sequence[str] = ()) -> Finding:
@@ -100,12 +102,12 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
     for fault, message in dict.fromkeys(faults):
         messages[fault].append(message)
     for fault in sorted({*by_fault, *messages}):
-        hit, told = by_fault[fault], messages[fault]
+        hit, opening = by_fault[fault], messages[fault]
         title = f"{count(len(hit), 'example')} {_UNREADABLE[fault]}" if hit else "The dataset cannot be opened whole"
-        details = [*told, *(record.message for record in hit[:1])]
+        details = [*opening, *(record.message for record in hit[:1])]
         if turned := sum(record.orientation != 1 for record in hit):
             details.append(f"Images turned by their EXIF data: {turned}. Were their masks drawn on the turned image?")
-        yield _finding(fault.replace(" ", "-"), title, len(hit) or len(told), [[r] for r in hit], details)
+        yield _finding(fault.replace(" ", "-"), title, len(hit) or len(opening), [[r] for r in hit], details)
 
 
 def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[Finding]:
@@ -119,12 +121,12 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
             title = f"The masks of {split} hold nothing but 0 and 255"
             yield _finding("binary-masks", title, len(records), [[r] for r in records])
             continue
-        full = [r for r in records if r.labelled and r.foreground > 0.95 * r.labelled]
+        full = [r for r in records if r.labeled and r.foreground > 0.95 * r.labeled]
         if 2 * len(full) > len(records):
             title = f"{len(full)} of {count(len(records), 'image')} of {split} are foreground nearly all over"
             yield _finding("inverted", title, len(full), [[r] for r in full])
-        void += [r for r in records if not r.labelled]
-        without = [r for r in records if r.labelled and not r.foreground]
+        void += [r for r in records if not r.labeled]
+        without = [r for r in records if r.labeled and not r.foreground]
         if 2 * len(without) > len(records) and pixels[1:-1].any():
             title = f"{len(without)} of {count(len(records), 'image')} of {split} have no foreground"
             yield _finding("mostly-empty", title, len(without), [[r] for r in without])
@@ -140,6 +142,13 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
     yield from _singles("no-foreground", "without foreground", empty)
 
 
+def _sides(info: DatasetInfo | None) -> Iterator[Finding]:
+    if info and info.unpaired:
+        title = f"{count(len(info.unpaired), 'class')} of which no left and right is known: {', '.join(info.unpaired)}"
+        details = [f"As in  {flip_pairs_line(info.unpaired)}"]
+        yield _finding("unpaired-classes", title, len(info.unpaired), (), details)
+
+
 def is_for_training(split: str) -> bool:
     """Whether a network is trained on a split of this name."""
     return split.startswith("train")
@@ -148,11 +157,7 @@ def is_for_training(split: str) -> bool:
 def _files(records: Sequence[Record]) -> Iterator[Finding]:
     shows = [r for r in records if r.shows_mask]
     yield from _singles("mask-as-image", "nothing but the mask itself", shows)
-    other = [r for r in records if r.format]
-    kinds = [f"{n} {kind}" for kind, n in Counter(r.format for r in other).items()]
-    yield from _singles("mislabelled", "of another format than the ending says", other, [", ".join(kinds)])
     yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
-    yield from _singles("greyscale", "without colour", [r for r in records if r.is_grey and not r.shows_mask])
 
 
 def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
@@ -173,31 +178,26 @@ def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
     if not records:
         return
     exact = {id(r) for group in leaks for r in group}
-    repeated = {id(r) for own in repeats for r in own}
-    across, within = earlier_twins(np.stack([r.fingerprint for r in records]), [len(s) for s in splits.values()])
-    near = [(records[j], r) for r, j in zip(records, across, strict=True) if j >= 0 and id(r) not in exact]
+    earlier = earlier_lookalikes(np.stack([r.fingerprint for r in records]), [len(s) for s in splits.values()])
+    near = [(records[j], r) for r, j in zip(records, earlier, strict=True) if j >= 0 and id(r) not in exact]
     if near:
         pairs = Counter(f"{a.split} and {b.split}: {{}}" for a, b in near)
         title = f"{count(len(near), 'image')} nearly the same as one of another split"
         yield _finding("near-leak", title, len(near), near, [pair.format(n) for pair, n in pairs.items()])
-    alike = [(records[j], r) for r, j in zip(records, within, strict=True) if j >= 0 and id(r) not in repeated]
-    if alike:
-        title = f"{count(len(alike), 'image')} nearly the same as an earlier one of the split"
-        yield _finding("near-duplicates", title, len(alike), alike)
 
 
 def _groups(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
     """Videos in two splits, and ids given twice."""
     records = [record for split in splits.values() for record in split]
     videos = _grouped([r for r in records if r.video], "video")
-    straddling = [group for group in videos if len({r.split for r in group}) > 1]
-    if straddling:
+    divided = [group for group in videos if len({r.split for r in group}) > 1]
+    if divided:
         details = []
-        for group in straddling:
+        for group in divided:
             parts = ", ".join(f"{split} {n}" for split, n in Counter(r.split for r in group).items())
             details.append(f"{group[0].video}: {parts}")
-        title = f"{count(len(straddling), 'video')} with frames in more than one split"
-        yield _finding("straddling", title, len(straddling), straddling, details)
+        title = f"{count(len(divided), 'video')} with frames in more than one split"
+        yield _finding("video-in-several-splits", title, len(divided), divided, details)
     same = [group for group in _grouped(records, "id") if len(group) > 1]
     if same:
         yield _finding("duplicate-ids", f"{count(len(same), 'id')} given more than once", len(same), same)

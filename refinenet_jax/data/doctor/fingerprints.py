@@ -1,4 +1,4 @@
-"""Fingerprints of pictures: which are copies of each other, or as alike as neighbouring frames of a video."""
+"""Fingerprints of pictures: which are copies of each other, or as alike as neighboring frames of a video."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ ALIKE = 0.9
 
 _SIDE = 32
 _FREQUENCIES = 12
-# Of a picture with a contrast of about 3 grey levels; below lies camera noise, which is alike in all dark pictures.
+# Of a picture with a contrast of about 3 gray levels; below lies camera noise, which is alike in all dark pictures.
 _LEAST_CONTRAST = 400.0
 _WEIGHTS = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES]).astype(np.float32)
 _BLOCK = 1024
@@ -18,7 +18,7 @@ _BLOCK = 1024
 def fingerprint(image: np.ndarray) -> np.ndarray:
     """What a picture looks like at a glance, whatever its size, brightness, contrast and compression.
 
-    The lowest frequencies of a cosine transform of the grey picture at 32 x 32, each times its frequency. Pictures have
+    The lowest frequencies of a cosine transform of the gray picture at 32 x 32, each times its frequency. Pictures have
     amplitudes that fall as 1/frequency, so the weights make all count alike, and the mean drops out. Without them most
     pictures resemble each other: bright above, dark below.
 
@@ -29,13 +29,13 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
       float32 [144] of length 1, shorter for a picture with almost no contrast.
     """
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    spectrum = (cv2.dct(grey)[:_FREQUENCIES, :_FREQUENCIES] * _WEIGHTS).ravel()
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    spectrum = (cv2.dct(gray)[:_FREQUENCIES, :_FREQUENCIES] * _WEIGHTS).ravel()
     return spectrum / max(float(np.linalg.norm(spectrum)), _LEAST_CONTRAST)
 
 
-def earlier_twins(fingerprints: np.ndarray, lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """For each picture the one most like it among those before it, if the two look alike.
+def earlier_lookalikes(fingerprints: np.ndarray, lengths: list[int]) -> np.ndarray:
+    """For each picture the one most like it among those of earlier splits, if the two look alike.
 
     Compares all with all, in blocks of constant memory: 20,000 pictures take seconds.
 
@@ -44,22 +44,16 @@ def earlier_twins(fingerprints: np.ndarray, lengths: list[int]) -> tuple[np.ndar
       lengths: of the splits, with sum n.
 
     Returns:
-      Two int [n]: the index of the twin in an earlier split, and of that earlier in its own split; -1 for none.
+      Int [n]: its index; -1 for none.
     """
-    across, within = np.full((2, len(fingerprints)), -1)
+    earlier = np.full(len(fingerprints), -1)
     first = 0
     for length in lengths:
-        last = first + length
-        for start in range(first, last, _BLOCK):
-            stop = min(start + _BLOCK, last)
-            similarity = fingerprints[start:stop] @ fingerprints[:stop].T
-            across[start:stop] = _best(similarity[:, :first])
-            own = similarity[:, first:]
-            own[np.triu_indices(stop - start, start - first, stop - first)] = -1  # itself and those after it
-            within[start:stop] = _best(own)
-            within[start:stop][within[start:stop] >= 0] += first
-        first = last
-    return across, within
+        for start in range(first, first + length, _BLOCK):
+            stop = min(start + _BLOCK, first + length)
+            earlier[start:stop] = _best(fingerprints[start:stop] @ fingerprints[:first].T)
+        first += length
+    return earlier
 
 
 def _best(similarity: np.ndarray) -> np.ndarray:

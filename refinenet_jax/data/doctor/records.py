@@ -1,25 +1,13 @@
-"""What the data doctor notes of each example: a small record, so that no picture stays in memory."""
+"""The facts about each example that the data doctor keeps: a small record, so that no picture stays in memory."""
 
 import dataclasses
 import hashlib
-from pathlib import PurePath
 
 import numpy as np
 
 from refinenet_jax.data import images
 from refinenet_jax.data.doctor.fingerprints import fingerprint
 from refinenet_jax.data.examples import VOID, DataError, Source
-
-_FORMATS = {
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,12 +20,10 @@ class Record:
       id: of the example; of one that cannot be read, the name of its image file.
       fault: one of examples.FAULTS if it cannot be read, else empty.
       message: what the source said about the fault.
-      format: of the image file if its name promises another one, else empty.
       orientation: 1 to 8, as EXIF has it; 1 is upright.
       video: it is a frame of, or None.
       size: height and width in pixels; this and all below only of examples that can be read.
       pixels: int64 [classes + 1], how many have each class; the last are void.
-      is_grey: whether the image has no colour.
       shows_mask: whether the image is nothing but its own mask.
       image_digest: the same for the same pixels.
       mask_digest: likewise.
@@ -49,12 +35,10 @@ class Record:
     id: str
     fault: str = ""
     message: str = ""
-    format: str = ""
     orientation: int = 1
     video: str | None = None
     size: tuple[int, int] = (0, 0)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
-    is_grey: bool = False
     shows_mask: bool = False
     image_digest: bytes = b""
     mask_digest: bytes = b""
@@ -66,34 +50,30 @@ class Record:
         return int(self.pixels[1:-1].sum())
 
     @property
-    def labelled(self) -> int:
+    def labeled(self) -> int:
         """Pixels that are not void."""
         return int(self.pixels[:-1].sum())
 
 
 def inspect(source: Source, split: str, index: int) -> Record:
     """Reads one example and notes what matters; a fault in it becomes part of the record."""
-    name, file = f"example {index}", {}
+    name, orientation = f"example {index}", 1
     try:
         encoded, name = source.encoded(index)
-        file = {"orientation": images.orientation(encoded)}
+        orientation = images.orientation(encoded)
         example = source[index]
     except (DataError, OSError) as error:
-        return Record(split, index, name, getattr(error, "fault", "missing"), str(error), **file)
-    if name != example["id"]:  # else the name is not that of a file
-        file["format"] = _other_format(encoded, name)
+        return Record(split, index, name, getattr(error, "fault", "missing"), str(error), orientation=orientation)
     image, mask = example["image"], example["mask"]
     classes = (*range(source.info.num_classes), VOID)
-    sample = image[::4, ::4]
     return Record(
         split,
         index,
         example["id"],
-        **file,
+        orientation=orientation,
         video=example.get("video"),
         size=mask.shape,
         pixels=np.array([np.count_nonzero(mask == class_id) for class_id in classes]),
-        is_grey=bool((sample == sample[..., :1]).all()),
         shows_mask=_shows_mask(image, mask),
         image_digest=_digest(image),
         mask_digest=_digest(mask),
@@ -101,23 +81,17 @@ def inspect(source: Source, split: str, index: int) -> Record:
     )
 
 
-def _other_format(encoded: bytes, name: str) -> str:
-    """The format of a file whose name promises another one, else ''."""
-    content = images.sniff(encoded) or ""
-    return content if content != _FORMATS.get(PurePath(name).suffix.lower(), content) else ""
-
-
 def _shows_mask(image: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether the picture has one colour for each class, up to what JPEG does to it."""
+    """Whether the picture has one color for each class, up to what JPEG does to it."""
     step = max(1, min(mask.shape) // 64)
     image, mask = image[::step, ::step].astype(np.int16), mask[::step, ::step]
-    colours = []
+    colors = []
     for class_id in np.setdiff1d(np.unique(mask), VOID):
         pixels = image[mask == class_id]
-        colours.append(np.median(pixels, axis=0))
-        if np.abs(pixels - colours[-1]).mean() > 4:
+        colors.append(np.median(pixels, axis=0))
+        if np.abs(pixels - colors[-1]).mean() > 4:
             return False
-    return len(colours) > 1 and all(np.abs(a - b).max() > 16 for i, a in enumerate(colours) for b in colours[:i])
+    return len(colors) > 1 and all(np.abs(a - b).max() > 16 for i, a in enumerate(colors) for b in colors[:i])
 
 
 def _digest(pixels: np.ndarray) -> bytes:

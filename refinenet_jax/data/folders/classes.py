@@ -2,19 +2,28 @@
 
 import functools
 import os
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from refinenet_jax.data.examples import VOID, DataError, first_few, raise_together
-from refinenet_jax.data.folders.dataset_yaml import FILE, Settings
+from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
 from refinenet_jax.data.folders.labelme import read_labelme
-from refinenet_jax.data.masks import values_in
-from refinenet_jax.progress import progress_bar, say
+from refinenet_jax.data.folders.listing import read_text
+from refinenet_jax.data.folders.sides import left_right_pairs
+from refinenet_jax.data.masks import colors_line, contents
+from refinenet_jax.errors import UsageError, require
+from refinenet_jax.progress import progress_bar, say_once
 
 # What a label is painted as; None: it is left out.
 LabelIds = Mapping[str, int | None]
+
+_IGNORE = "__ignore__"  # LabelMe's reserved word for what is void
+_CLASS_NAMES = "class_names.txt"  # of labelme2voc, by id
+_MAX_COLORS = 12
 
 
 def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) -> tuple[str, ...]:
@@ -25,27 +34,62 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
     """
     if settings.classes:
         return tuple(settings.classes)
-    values = _values_in_all(_stamps(masks))
-    ids = sorted(values - {VOID})
-    if VOID in values and ids in ([], [0]):
+    if names := _class_names(folder / _CLASS_NAMES):
+        return names
+    held = _contents_of_all(_stamps(masks), settings.binary)
+    ids = sorted({value for value, _ in held if value is not None} - {VOID})
+    colors = Counter[tuple[int, int, int]]()
+    for (value, color), number in held.items():
+        colors[color or (value,) * 3] += number
+    if any(value is None for value, _ in held):
+        raise DataError(f"The masks of {folder} are in colors. {_named_colors(colors, folder)}", "mask format")
+    values_of = defaultdict(set)
+    for value, color in held:
+        values_of[color].add(value)
+    twice = [list(color) for color, values in values_of.items() if color and len(values) > 1]
+    if twice and settings.binary is None:
         raise DataError(
-            f"The masks of {folder} hold only the values {sorted(values)}. They look like black and white masks, but"
+            f"The masks of {folder} have palettes that differ: the color {first_few(twice)} has several values."
+            f" {_named_colors(colors, folder)}\nor, if the values are class ids whatever their colors,\n  binary: false",
+            "mask format",
+        )
+    if VOID in {value for value, _ in held} and ids in ([], [0]):
+        raise DataError(
+            f"The masks of {folder} hold only the values {sorted([*ids, VOID])}. They look like black and white masks, but"
             f" 255 means void, which is ignored. If white is the hand, write into {folder / FILE}:\n  binary: true",
             "mask value",
         )
     if ids[-1] <= 1:
         return "background", "hand"
-    if set(range(1, ids[-1] + 1)) - values:
+    if set(range(1, ids[-1] + 1)) - set(ids):
         raise DataError(
             f"The masks of {folder} hold the values {first_few(ids, 12)}, which are no class ids from 0 on without"
-            f" gaps. If they are right, write a name for each id into {folder / FILE}, as in\n"
-            "  classes: [background, left hand, right hand]\n"
-            "Many odd values come from masks saved as JPEG or resized smoothly: use PNG and nearest-neighbour.",
+            f" gaps. {_named_colors(colors, folder)}\nor, if they are class ids, a name for each id from 0 on, as in\n"
+            "  classes: [background, left hand, right hand]",
             "mask value",
         )
     names = ("background", "hand", *(f"class {i}" for i in ids if i > 1))
-    _tell_classes(names, folder)
+    _say_classes(names, folder)
     return names
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """The names by id that labelme2voc wrote; none if they do not begin with the background."""
+    lines = [line.strip() for line in read_text(path).splitlines()] if path.is_file() else []
+    names = tuple(line.strip("_") for line in lines if line and line != _IGNORE)
+    return names if names[:1] == ("background",) else ()
+
+
+def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:
+    """What to write where colors or gray values stand for classes."""
+    is_gray = all(max(color) == min(color) for color in colors)
+    if len(colors) > _MAX_COLORS:
+        return (
+            f"There are {len(colors)} of them, as masks have that were saved as JPEG or resized smoothly: use PNG and"
+            " nearest-neighbor."
+            + (f" If white is the hand, write into {folder / FILE}:\n  binary: true" if is_gray else "")
+        )
+    return f"Write into {folder / FILE}, with the names of your classes:\n{colors_line(colors)}"
 
 
 def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -> tuple[tuple[str, ...], LabelIds]:
@@ -60,13 +104,14 @@ def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -
       DataError: "annotation": there are labels that dataset.yaml does not mention, all of them named; or none at all. Or
         dataset.yaml gives one label two meanings.
     """
-    found = sorted({plain(label) for label in labels})
+    found = sorted({plain(label) for label in labels} - {_IGNORE})
     ids: dict[str, int | None] = {}
     meanings = [(None, settings.ignore), (VOID, settings.void), *enumerate(settings.classes.values())]
     for meaning, words in meanings:
         for word in words:
             if ids.setdefault(plain(word), meaning) != meaning:
                 raise DataError(f"{folder / FILE} gives the label {word!r} two meanings.")
+    ids.setdefault(_IGNORE, VOID)
     unknown = [label for label in found if label not in ids]
     if settings.classes:
         # A mapping may leave the class's own name out.
@@ -75,9 +120,9 @@ def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -
         if unknown:
             raise DataError(
                 f"The annotations in {folder} have labels that {folder / FILE} does not mention: {first_few(unknown, 20)}."
-                " Add each to a class, or leave it out, as in\n"
-                f"  classes: {{background: [], hand: [{unknown[0]}]}}\n"
-                f"  ignore: [{', '.join(unknown[:5])}]",
+                " Add each to a class, as in\n"
+                f"  classes: {as_yaml({'background': [], 'hand': unknown[:1]})}\n"
+                f"or leave them out by the line\n  ignore: {as_yaml([*settings.ignore, *unknown])}",
                 "annotation",
             )
         return tuple(settings.classes), ids
@@ -85,12 +130,15 @@ def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -
     if not unknown:
         raise DataError(f"The annotations in {folder} have no labels; there is nothing to learn.", "annotation")
     names = ("background", *unknown)
-    _tell_classes(names, folder)
+    _say_classes(names, folder)
     return names, {name: class_id for class_id, name in enumerate(names)} | ids
 
 
 def plain(label: str) -> str:
     """A label as labels are compared: without case, underscores as spaces, and no spaces to spare."""
+    label = unicodedata.normalize("NFC", label.strip())
+    if label == _IGNORE:
+        return label
     return " ".join(label.replace("_", " ").split()).casefold()
 
 
@@ -103,37 +151,49 @@ def labels_in(annotations: Sequence[Path]) -> frozenset[str]:
     return _labels_in_all(_stamps(annotations))
 
 
-def flip_pairs(names: Sequence[str], settings: Settings) -> tuple[tuple[int, int], ...]:
+def flip_pairs(names: Sequence[str], settings: Settings, where: Path | str = FILE) -> tuple[tuple[int, int], ...]:
     """Pairs of class ids that a flip exchanges: the user's, else names that differ by left and right."""
+    if settings.flip_pairs is None:
+        return left_right_pairs(names)
+    try:
+        for name in (name for pair in settings.flip_pairs for name in pair):
+            require(name, names, "class in flip_pairs")
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from error
+    return tuple((names.index(a), names.index(b)) for a, b in settings.flip_pairs)
+
+
+def unpaired(names: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Foreground classes of which neither names nor dataset.yaml say whether they have a left and a right."""
     if settings.flip_pairs is not None:
-        return tuple((names.index(a), names.index(b)) for a, b in settings.flip_pairs)
-    ids = {plain(name): i for i, name in enumerate(names)}
-    others = {name: name.replace("left", "right") for name in ids if "left" in name}
-    return tuple((ids[left], ids[right]) for left, right in others.items() if right in ids)
+        return ()
+    paired = {class_id for pair in left_right_pairs(names) for class_id in pair}
+    others = tuple(name for i, name in enumerate(names) if i and i not in paired)
+    return others if len(others) > 1 else ()
 
 
-@functools.cache
-def tell(text: str) -> None:
-    """Says something once, however often the folder is opened."""
-    say(text)
-
-
-def _tell_classes(names: Sequence[str], folder: Path) -> None:
+def _say_classes(names: Sequence[str], folder: Path) -> None:
     found = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-    quoted = ", ".join(names)
-    tell(
-        f"{folder}: found the classes {found}. To name or order them, write into {folder / FILE}:\n  classes: [{quoted}]"
-    )
+    line = f"classes: {as_yaml(list(names))}"
+    say_once(f"{folder}: found the classes {found}. To name or order them, write into {folder / FILE}:\n  {line}")
 
 
 def _stamps(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
     """Path, time and size of files: while these are the same, their content is not read again for another split."""
-    return tuple((str(path), (about := os.stat(path)).st_mtime_ns, about.st_size) for path in paths)
+    return tuple((str(path), *_stamp(path)) for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        about = os.stat(path)
+    except OSError:  # reading it says what is wrong, together with the other faults
+        return 0, 0
+    return about.st_mtime_ns, about.st_size
 
 
 @functools.lru_cache(maxsize=4)
-def _values_in_all(stamps: tuple[tuple[str, int, int], ...]) -> frozenset[int]:
-    return frozenset(value for values in _read_all(values_in, stamps, "Reading masks") for value in values)
+def _contents_of_all(stamps: tuple[tuple[str, int, int], ...], binary: bool | None) -> Counter:
+    return sum(_read_all(functools.partial(contents, binary=binary), stamps, "Reading masks"), Counter())
 
 
 @functools.lru_cache(maxsize=4)

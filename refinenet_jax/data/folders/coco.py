@@ -8,7 +8,8 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from refinenet_jax.data.images import MAX_PIXELS
 _MAX_BYTES = 1 << 30
 # pycocotools takes memory by the length of the outlines, in fifths of a pixel.
 _MAX_LENGTH = 1_000_000
+_MAX_DEPTH = 4  # of lists in lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,29 +70,29 @@ def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
     faults = []
     for index, category in enumerate(root["categories"]):
         try:
-            names[_field(category, "id", int)] = _field(category, "name", str).strip()
+            names[_identity(category, "id")] = _text(category, "name").strip()
         except _Fault as fault:
             faults.append(f"{path}: category {index} {fault}.")
-    pictures: dict[int, tuple[str, tuple[int, int], list[Region]]] = {}
+    pictures: dict[int | str, tuple[str, tuple[int, int], list[Region]]] = {}
     for index, image in enumerate(root["images"]):
         try:
-            identity, size = _field(image, "id", int), (_field(image, "height", int), _field(image, "width", int))
+            identity, size = _identity(image, "id"), (_whole(image, "height"), _whole(image, "width"))
             if identity in pictures:
                 raise _Fault(f"has the id {identity} of an earlier one")
             if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
                 raise _Fault(f"is {size[1]} x {size[0]} pixels; at least one and at most {MAX_PIXELS:,} are possible")
-            pictures[identity] = _field(image, "file_name", str), size, []
+            pictures[identity] = _text(image, "file_name"), size, []
         except _Fault as fault:
             faults.append(f"{path}: image {index} {fault}.")
     for index, annotation in enumerate(root["annotations"]):
         try:
-            identity, category = _field(annotation, "image_id", int), _field(annotation, "category_id", int)
+            identity, category = _identity(annotation, "image_id"), _identity(annotation, "category_id")
             if identity not in pictures:
                 raise _Fault(f"belongs to the image {identity}, which is not in the file")
             if category not in names:
                 raise _Fault(f"has the category {category}, which is not in the file")
             _, size, regions = pictures[identity]
-            regions.append(_region(names[category], annotation.get("segmentation"), size))
+            regions += _regions(names[category], annotation.get("segmentation"), size)
         except _Fault as fault:
             faults.append(f"{path}: annotation {index} (id {str(_get(annotation, 'id'))[:20]}) {fault}.")
     raise_together([DataError(fault, "annotation") for fault in faults])
@@ -100,7 +102,7 @@ def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
 def draw(height: int, width: int, regions: Iterable[tuple[Region, int]]) -> np.ndarray:
     """Paints regions in the given order, later over earlier, each with its value: uint8 [height, width].
 
-    Polygons by COCO's own convention: a pixel belongs to a region where that covers its centre, about.
+    Polygons by COCO's own convention: a pixel belongs to a region where that covers its center, about.
     """
     mask = np.zeros((height, width), np.uint8)
     for region, value in regions:
@@ -140,19 +142,61 @@ def _get(entry: Any, key: str) -> Any:
     return entry.get(key) if isinstance(entry, dict) else None
 
 
-def _field(entry: Any, key: str, kind: type) -> Any:
+def _text(entry: Any, key: str) -> str:
     value = _get(entry, key)
-    if type(value) is not kind:
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no {'whole number' if kind is int else 'text'}")
+    if not isinstance(value, str):
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no text")
     return value
 
 
-def _region(label: str, segmentation: Any, size: tuple[int, int]) -> Region:
+def _whole(entry: Any, key: str) -> int:
+    """A whole number, perhaps written as 64.0 or "64"."""
+    value = _get(entry, key)
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
+        return int(value)
+    if type(value) is not int and not (isinstance(value, float) and value.is_integer()):
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no whole number")
+    return int(value)
+
+
+def _identity(entry: Any, key: str) -> int | str:
+    """An id, by which entries refer to each other: a number, however it is written, or any other text."""
+    value = _get(entry, key)
+    try:
+        return _whole(entry, key)
+    except _Fault:
+        if not isinstance(value, str) or not value.strip():
+            raise
+    return value.strip()
+
+
+def _regions(label: str, segmentation: Any, size: tuple[int, int]) -> list[Region]:
+    """Of one annotation: run lengths, a list of them, or polygons, flat or nested, by numbers or by pairs of numbers."""
     if isinstance(segmentation, dict):
-        return Region(label, counts=_runs(segmentation, size))
+        return [Region(label, counts=_runs(segmentation, size))]
     if not isinstance(segmentation, list) or not segmentation:
         raise _Fault("has no segmentation, perhaps only a box; outline it, or delete it")
-    return Region(label, polygons=tuple(_polygon(polygon, size) for polygon in segmentation))
+    if all(isinstance(part, dict) for part in segmentation):
+        return [Region(label, counts=_runs(part, size)) for part in segmentation]
+    return [Region(label, polygons=tuple(_polygon(polygon, size) for polygon in _polygons(segmentation)))]
+
+
+def _polygons(part: list, depth: int = 0) -> Iterator[Any]:
+    """The flat lists of numbers in lists of lists."""
+    if not any(isinstance(entry, list) for entry in part):
+        yield part
+    elif len(part) > 2 and all(isinstance(pair, list) and len(pair) == 2 for pair in part) and not _is_nested(part):
+        yield [number for pair in part for number in pair]
+    else:
+        for entry in part:
+            if isinstance(entry, list) and depth < _MAX_DEPTH:
+                yield from _polygons(entry, depth + 1)
+            else:
+                yield entry
+
+
+def _is_nested(part: list) -> bool:
+    return any(isinstance(number, list) for pair in part for number in pair)
 
 
 def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:
@@ -180,7 +224,9 @@ def _runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
     if isinstance(counts, str):
         counts = _decompress(counts)
     total = math.prod(size)
-    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= total for count in counts):
+    if not isinstance(counts, list) or not all(
+        type(count) in (int, float) and 0 <= count <= total and count == int(count) for count in counts
+    ):
         raise _Fault(f"has run lengths that are no whole numbers from 0 to the {total} pixels of the picture")
     if sum(counts) != total:
         raise _Fault(f"has run lengths for {sum(counts)} pixels; the picture has {total}")

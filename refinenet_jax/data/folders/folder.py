@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from refinenet_jax.data import images, polygons
-from refinenet_jax.data.examples import DataError, DatasetInfo, first_few
+from refinenet_jax.data.examples import DataError, DatasetInfo, first_few, naming_unreadable_files
 from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.classes import (
     LabelIds,
@@ -18,7 +19,7 @@ from refinenet_jax.data.folders.classes import (
     flip_pairs,
     labels_in,
     plain,
-    tell,
+    unpaired,
 )
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
 from refinenet_jax.data.folders.labelme import read_labelme
@@ -28,11 +29,15 @@ from refinenet_jax.data.folders.layouts import (
     image_root,
     layouts_in,
     list_folders,
-    pictures_beside,
     read_layout,
 )
+from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
+from refinenet_jax.progress import say_once
+
+_MASKS = ("masks", "voc")  # layouts of which every picture has a mask file
+_LABELMAP = "labelmap.txt"  # of CVAT's segmentation masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Folder:
     Attributes:
       root: its absolute path.
       info: name and classes.
-      layout: masks, voc, labelme or coco.
+      layout: one of LAYOUTS.
       settings: of its dataset.yaml.
       label_ids: what each label is painted as; empty for the layouts with masks.
       splits: the items of each split.
@@ -56,11 +61,13 @@ class Folder:
     splits: dict[str, list[Item]]
 
 
+@naming_unreadable_files()
 def is_dataset(path: Path) -> bool:
     """Whether there is a folder with a dataset.yaml or one of the layouts."""
     return path.is_dir() and ((path / FILE).is_file() or bool(layouts_in(path)))
 
 
+@naming_unreadable_files()
 def read_folder(path: str | os.PathLike) -> Folder:
     """Reads names, lists, dataset.yaml and annotations. Masks only if their classes are not named, and once.
 
@@ -73,27 +80,50 @@ def read_folder(path: str | os.PathLike) -> Folder:
     settings = read_settings(root)
     layout = choose_layout(root, settings.layout)
     _refuse_idle_settings(layout, settings, root)
-    items = read_layout(layout, root)
-    if not items:
+    items = read_layout(layout, root, settings.unannotated)
+    annotations = [item.annotation for item in items if item.annotation]
+    if not annotations:
         raise DataError(f"{root} has no pictures with masks or annotations (layout {layout!r}).", "missing")
 
     label_ids: LabelIds = {}
-    if layout in ("masks", "voc"):
-        names = classes_of_masks([item.annotation for item in items], settings, root)
-    elif layout == "labelme":
-        names, label_ids = classes_of_labels(labels_in([item.annotation for item in items]), settings, root)
-    else:
-        if strangers := pictures_beside(items):  # perhaps not annotated yet: then they are no background
-            tell(f"{root}: {len(strangers)} pictures are in no COCO file and left out: {first_few(strangers)}.")
-        labels = {region.label for item in items for region in item.annotation.regions}
+    if layout == "labelme":
+        names, label_ids = classes_of_labels(labels_in(annotations), settings, root)
+    elif layout == "coco":
+        labels = {region.label for annotation in annotations for region in annotation.regions}
         names, label_ids = classes_of_labels(labels, settings, root)
+    elif layout not in _MASKS:
+        labels = {shape.label for annotation in annotations for shape in annotation.shapes}
+        names, label_ids = classes_of_labels(labels, settings, root)
+    elif not settings.colors and settings.binary is None and (colors := _labelmap(root / _LABELMAP)):
+        names, ids = classes_of_labels(colors, settings, root)
+        by_color = {color: ids[plain(name)] or 0 for name, color in colors.items()}
+        settings = dataclasses.replace(settings, colors={(0, 0, 0): 0} | by_color)
+    else:
+        names = classes_of_masks(annotations, settings, root)
 
     splits = divide(items, root, image_root(layout, root), list_folders(layout, root), settings)
     unlisted = {item.id for item in items} - {item.id for part in splits.values() for item in part}
     if unlisted:
-        tell(f"{root}: {len(unlisted)} of {len(items)} pictures are in no list: {first_few(sorted(unlisted))}.")
-    info = DatasetInfo(settings.name or root.name, tuple(names), flip_pairs(names, settings))
+        say_once(f"{root}: {len(unlisted)} of {len(items)} pictures are in no list: {first_few(sorted(unlisted))}.")
+    info = DatasetInfo(
+        settings.name or root.name, tuple(names), flip_pairs(names, settings, root / FILE), unpaired(names, settings)
+    )
     return Folder(root, info, layout, settings, label_ids, splits)
+
+
+def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
+    """The colors of the classes that CVAT wrote: lines of label:red,green,blue:parts:actions."""
+    colors = {}
+    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
+        if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
+            raise DataError(
+                f"{path}, line {number}, is not label:red,green,blue::, but {line[:80]!r}. Export it again."
+            )
+        colors[match[1].strip()] = color
+    return colors
 
 
 class FolderSource:
@@ -104,7 +134,7 @@ class FolderSource:
 
         Args:
           path: of the folder.
-          split: in the language of TFDS: `train`, `train[:10%]`, `train+validation`.
+          split: in TFDS's syntax: `train`, `train[:10%]`, `train+validation`.
 
         Raises:
           DataError: as of read_folder; or there is no such split, or it is empty.
@@ -171,7 +201,7 @@ class FolderSource:
 
     @property
     def _has_masks(self) -> bool:
-        return self._folder.layout in ("masks", "voc")
+        return self._folder.layout in _MASKS
 
     def _item(self, index: int) -> Item:
         if not 0 <= index < len(self):
@@ -180,36 +210,37 @@ class FolderSource:
 
     def _mask(self, item: Item, upright: tuple[int, int], stored: tuple[int, int]) -> np.ndarray:
         """The mask of an item, which for annotations has one of the two sizes."""
+        if item.annotation is None:
+            return np.zeros(upright, np.uint8)
         if self._has_masks:
             return read_mask(item.annotation, self._folder.settings)
         if self._folder.layout == "coco":
             _require_size(item.annotation.size, upright, stored, item.image, "the COCO file")
             regions = [(region, self._folder.label_ids[plain(region.label)]) for region in item.annotation.regions]
             return coco.draw(*item.annotation.size, [(region, i) for region, i in regions if i is not None])
-        annotation = read_labelme(item.annotation)
+        annotation, file = item.annotation, item.image
+        if isinstance(annotation, Path):
+            annotation, file = read_labelme(annotation), annotation
         size = annotation.size or upright
-        _require_size(size, upright, stored, item.image, item.annotation)
+        _require_size(size, upright, stored, item.image, file if file != item.image else "its annotation")
         # Changed since the folder was opened, else every label is known.
         labels = {shape.label for shape in annotation.shapes if plain(shape.label) not in self._folder.label_ids}
         if labels:
-            raise DataError(
-                f"{item.annotation} has the new labels {first_few(sorted(labels))}; start again.", "annotation"
-            )
+            raise DataError(f"{file} has the new labels {first_few(sorted(labels))}; start again.", "annotation")
         shapes = [(shape.points, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
-        if (
-            shapes
-            and not annotation.size
-            and (np.concatenate([points for points, _ in shapes]).max(0) > 1.05 * np.array(size[::-1])).any()
-        ):
+        if annotation.relative:
+            shapes = [(points * size[::-1], class_id) for points, class_id in shapes]
+        outlines = [points for points, _ in shapes if isinstance(points, np.ndarray)]
+        if outlines and not annotation.size and (np.concatenate(outlines).max(0) > 1.05 * np.array(size[::-1])).any():
             raise DataError(
-                f"{item.annotation} reaches out of its picture {item.image} of {size[1]} x {size[0]} pixels, which has perhaps"
-                " been resized since. Take the picture that was annotated.",
+                f"The annotation in {file} reaches out of the picture {item.image} of {size[1]} x {size[0]} pixels, which has"
+                " perhaps been resized since. Take the picture that was annotated.",
                 "size mismatch",
             )
         try:
             return polygons.draw(*size, [(points, class_id) for points, class_id in shapes if class_id is not None])
         except ValueError as error:
-            raise DataError(f"{item.annotation}: {error}. Draw it again.", "annotation") from error
+            raise DataError(f"{file}: {error}. Draw it again.", "annotation") from error
 
 
 def _require_size(
@@ -226,9 +257,11 @@ def _require_size(
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
     """Settings that have no effect are a misunderstanding."""
-    has_masks = layout in ("masks", "voc")
-    for key in ("ignore", "void") if has_masks else ("binary", "colours"):
-        if getattr(settings, key):
+    has_masks = layout in _MASKS
+    has_labels = not has_masks or (root / _LABELMAP).is_file()
+    kinds = {"ignore": has_labels, "void": has_labels, "binary": has_masks, "colors": has_masks}
+    for key, has_effect in kinds.items():
+        if getattr(settings, key) and not has_effect:
             kind = "labels of annotations" if has_masks else "masks"
             raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Take it out.")
 

@@ -1,5 +1,6 @@
 """LabelMe annotations -> polygons: the XML of the old web tool and the JSON of the program that took its name."""
 
+import base64
 import dataclasses
 import json
 import math
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
+from refinenet_jax.data.polygons import Bitmap
 
 # Nothing that people draw comes near; a crafted file would fill the memory. JSON may hold the picture too, as base64.
 _MAX_BYTES = 64 << 20
@@ -21,16 +24,16 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 90, endpoint=False)
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One outline.
+    """One region.
 
     Attributes:
       label: as it is written in the file, without spaces around it.
-      points: float64 [n, 2] of x and y in pixels, n >= 3, finite; they may lie outside the picture.
-      attributes: the free text beside the label (`attributes` in XML, `description` in JSON).
+      points: float64 [n, 2] of x and y in pixels, n >= 3, finite; they may lie outside the picture. Or a bitmap.
+      attributes: the free text of the label (`attributes` in XML, `description` in JSON).
     """
 
     label: str
-    points: np.ndarray
+    points: np.ndarray | Bitmap
     attributes: str = ""
 
 
@@ -39,18 +42,20 @@ class Annotation:
     """What one file says about one picture.
 
     Attributes:
-      filename: of the picture, as the file has it; empty if it has none.
+      file_name: of the picture, as the file has it; empty if it has none.
       size: height and width of the picture as the file says, which need not be true; None if it does not say.
       shapes: in the order of the file, deleted ones left out. An object of several polygons gives several.
+      relative: whether points are in shares of width and height, from 0 to 1, instead of pixels.
     """
 
-    filename: str
+    file_name: str
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
+    relative: bool = False
 
 
 def read_labelme(path: str | os.PathLike) -> Annotation:
-    """Reads an annotation file, XML or JSON by its content. Rectangles and circles become polygons.
+    """Reads an annotation file, XML or JSON by its content. Rectangles and circles become polygons, AI masks bitmaps.
 
     Raises:
       DataError: the file is not there, too large, neither XML nor JSON, not LabelMe's, or one of its objects has an empty
@@ -79,11 +84,16 @@ class _WithoutDoctype(ET.TreeBuilder):
         raise ET.ParseError("it declares a DOCTYPE, which no annotation needs")
 
 
-def _read_xml(path: Path, content: bytes) -> Annotation:
+def parse_xml(path: Path, content: bytes) -> ET.Element:
+    """The outermost element of an XML file without a document type, or a DataError ("annotation")."""
     try:
-        root = ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
+        return ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
     except (ET.ParseError, ValueError, LookupError) as error:  # the latter two: an encoding that there is not
         raise _error(f"{path} cannot be read as XML ({error}). Export the annotation again.") from error
+
+
+def _read_xml(path: Path, content: bytes) -> Annotation:
+    root = parse_xml(path, content)
     if root.tag != "annotation":
         raise _error(f"{path} is not LabelMe's: its outermost element is <{root.tag}>, not <annotation>.")
     shapes = []
@@ -92,12 +102,12 @@ def _read_xml(path: Path, content: bytes) -> Annotation:
             continue
         label = _text(item, "name")
         where = f"{path}: object {index} ({label!r})"
-        polygons = item.findall("polygon")
-        if not polygons:
+        outlines = item.findall("polygon")
+        if not outlines:
             raise _error(f"{where} has no polygon. Outline it by a polygon, or delete it.")
-        for polygon in polygons:
-            points = _points(where, [[_text(point, "x"), _text(point, "y")] for point in polygon.iterfind("pt")])
-            shapes.append(Shape(label, _polygon(where, points), _text(item, "attributes")))
+        for outline in outlines:
+            points = polygon(where, [[_text(point, "x"), _text(point, "y")] for point in outline.iterfind("pt")])
+            shapes.append(Shape(label, points, _text(item, "attributes")))
     size = _size(path, *(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
     return Annotation(_text(root, "filename"), size, tuple(shapes))
 
@@ -116,34 +126,55 @@ def _read_json(path: Path, content: bytes) -> Annotation:
         label = str(item.get("label") or "").strip()
         where = f"{path}: object {index} ({label!r})"
         points = _points(where, item.get("points"))
-        outline = _outline(where, item.get("shape_type") or "polygon", points)
+        kind = item.get("shape_type") or "polygon"
+        outline = _bitmap(where, item.get("mask"), points) if kind == "mask" else _outline(where, kind, points)
         shapes.append(Shape(label, outline, str(item.get("description") or "").strip()))
     size = _size(path, root.get("imageHeight"), root.get("imageWidth"))
     return Annotation(str(root.get("imagePath") or ""), size, tuple(shapes))
+
+
+def _bitmap(where: str, encoded: Any, points: np.ndarray) -> Bitmap:
+    """The region of an AI mask: a PNG in base64, between two corners whose pixels belong to it."""
+    try:
+        inside = images.decode_mask(base64.b64decode(encoded, validate=True), f"The mask of {where}", "Draw it again.")
+    except (ValueError, TypeError) as error:
+        raise _error(f"{where} has a mask that is no PNG in base64 ({error}). Draw it again.") from error
+    if len(points) != 2 or inside.ndim != 2:
+        raise _error(f"{where} is a mask of {len(points)} points; it needs two corners and one channel. Draw it again.")
+    left, top = points.min(0).round()
+    width, height = np.ptp(points, axis=0).round() + 1
+    if (height, width) != inside.shape or not 0 <= min(left, top) <= max(left, top) <= images.MAX_PIXELS:
+        raise _error(
+            f"{where} is a mask of {inside.shape[1]} x {inside.shape[0]} pixels, but its corners are"
+            f" {points.tolist()}. Draw it again."
+        )
+    return Bitmap(int(left), int(top), inside > 0)
 
 
 def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:
     """The polygon of a JSON shape."""
     if kind == "circle":
         if len(points) != 2:
-            raise _error(f"{where} is a circle of {len(points)} points; it needs its centre and one point on it.")
+            raise _error(f"{where} is a circle of {len(points)} points; it needs its center and one point on it.")
         radius = math.dist(*points)
         return points[0] + radius * np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], -1)
     if kind == "rectangle" and len(points) == 2:  # opposite corners; newer versions write all four
         (x0, y0), (x1, y1) = points
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     if kind in ("polygon", "rectangle"):
-        return _polygon(where, points)
+        return polygon(where, points.tolist())
     raise _error(
-        f"{where} has the shape_type {kind!r}, which covers no area or is not known; known are polygon, rectangle and"
-        " circle. Outline it by a polygon, or delete it."
+        f"{where} has the shape_type {kind!r}, which covers no area or is not known; known are polygon, rectangle,"
+        " circle and mask. Outline it by a polygon, or delete it."
     )
 
 
-def _polygon(where: str, points: np.ndarray) -> np.ndarray:
-    if len(points) < 3:
-        raise _error(f"{where} has an empty polygon ({len(points)} points). Draw it again, or delete it.")
-    return points
+def polygon(where: str, points: Any) -> np.ndarray:
+    """Float64 [n, 2] of pairs x, y, all finite, n >= 3; else a DataError ("annotation") that begins with `where`."""
+    array = _points(where, points)
+    if len(array) < 3:
+        raise _error(f"{where} has an empty polygon ({len(array)} points). Draw it again, or delete it.")
+    return array
 
 
 def _points(where: str, points: Any) -> np.ndarray:

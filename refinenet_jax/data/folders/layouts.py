@@ -1,23 +1,21 @@
-"""Folders of pictures as people have them: four layouts, each read into a list of items. docs/own_data.md shows them."""
+"""Folders of pictures as people have them, each layout read into a list of items. docs/own_data.md shows them."""
 
 import dataclasses
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
-from refinenet_jax.data.folders import coco
+from refinenet_jax.data.folders import coco, exports
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
-from refinenet_jax.data.folders.listing import all_files, child, top_files
+from refinenet_jax.data.folders.labelme import Annotation
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
+from refinenet_jax.data.folders.pictures import PictureFinder
+from refinenet_jax.data.images import ENDINGS
+from refinenet_jax.progress import say_once
 
-# Names of sub-folders and lists, and the split that each is.
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-
-_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 _ANNOTATIONS = {".xml", ".json"}
 _TEXTS = {".txt", ".csv", ".md", ".json", ".xml", ".yaml", ".yml"}
-_ROBOFLOW = "_annotations.coco.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +25,8 @@ class Item:
     Attributes:
       id: the path of the picture below its root, without its ending; unique in the folder.
       image: the picture.
-      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry of a COCO file.
+      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry in a file for many pictures; None if all of
+        it is background.
       split: as the layout says it; empty if it does not.
       name: the id without what says the split.
       video: what must not be divided between splits; empty if the picture stands for itself.
@@ -35,7 +34,7 @@ class Item:
 
     id: str
     image: Path
-    annotation: Path | coco.Picture
+    annotation: Path | Annotation | coco.Picture | None
     split: str = ""
     name: str = ""
     video: str = ""
@@ -45,9 +44,13 @@ def layouts_in(root: Path) -> list[str]:
     """The layouts that a folder looks like, by the names in it and the first bytes of one file at most."""
     found = {
         "masks": child(root, "images") and child(root, "masks"),
-        "voc": child(root, "JPEGImages") and child(root, "SegmentationClass"),
+        "voc": child(root, "JPEGImages") and _voc_masks(root),
         "labelme": _labelme_folders(root),
-        "coco": _coco_files(root),
+        "coco": exports.coco_files(root),
+        "yolo": exports.yolo_files(root),
+        "cvat": exports.cvat_files(root),
+        "supervisely": exports.supervisely_files(root),
+        "via": exports.via_files(root),
     }
     return [layout for layout in LAYOUTS if found[layout]]
 
@@ -67,8 +70,9 @@ def choose_layout(root: Path, asked_for: str) -> str:
         raise DataError(
             f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no layout that is known'}."
             " Known are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/ or"
-            " beside the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
-            f" train/{_ROBOFLOW} (coco). docs/own_data.md shows them."
+            " next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
+            f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
+            " (supervisely); via*.json (via). docs/own_data.md shows them."
         )
     raise DataError(
         f"{root} has {len(found)} layouts, {' and '.join(found)}; write which to read into {root / FILE}:\n"
@@ -76,20 +80,33 @@ def choose_layout(root: Path, asked_for: str) -> str:
     )
 
 
-def read_layout(layout: str, root: Path) -> list[Item]:
+def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
     """All items of a folder, sorted by id.
+
+    Args:
+      layout: one of LAYOUTS.
+      root: the folder.
+      unannotated: see Settings.
 
     Raises:
       DataError: "missing": pictures without mask or annotation, or the reverse; all of them are counted. "annotation": a
         COCO file is faulty.
     """
-    readers: dict[str, Callable[[Path], list[Item]]] = {
+    readers: dict[str, Callable[[Path, str], list[Item]]] = {
         "masks": _read_masks,
         "voc": _read_voc,
         "labelme": _read_labelme,
-        "coco": _read_coco,
     }
-    return sorted(readers[layout](root), key=lambda item: item.id)
+    named: dict[str, Callable[[Path], exports.Entries]] = {
+        "coco": exports.read_coco_files,
+        "yolo": exports.read_yolo,
+        "cvat": exports.read_cvat,
+        "supervisely": exports.read_supervisely,
+        "via": exports.read_via,
+    }
+    if layout in named:
+        return sorted(_find_pictures(named[layout](root), root, unannotated), key=lambda item: item.id)
+    return sorted(readers[layout](root, unannotated), key=lambda item: item.id)
 
 
 def image_root(layout: str, root: Path) -> Path:
@@ -104,86 +121,105 @@ def list_folders(layout: str, root: Path) -> list[Path]:
     return [root / "splits", root]
 
 
-def pictures_beside(items: Sequence[Item]) -> list[str]:
-    """Pictures that lie beside those of the items, but belong to none."""
-    used = {item.image for item in items}
-    folders = sorted({image.parent for image in used})
-    return [
-        str(folder / name) for folder in folders for name in top_files(folder, _IMAGES) if folder / name not in used
-    ]
+def _read_masks(root: Path, unannotated: str) -> list[Item]:
+    return _pairs(child(root, "images"), child(root, "masks"), _is_mask, "mask", unannotated)
 
 
-def _read_masks(root: Path) -> list[Item]:
-    return _pairs(child(root, "images"), child(root, "masks"), _is_mask, "mask")
+def _voc_masks(root: Path) -> Path | None:
+    """labelme2voc writes arrays of ids into SegmentationClass and the same as pictures into SegmentationClassPNG."""
+    return child(root, "SegmentationClassPNG") or child(root, "SegmentationClass")
 
 
-def _read_voc(root: Path) -> list[Item]:
+def _read_voc(root: Path, unannotated: str) -> list[Item]:
     """Most pictures of VOC have no mask; where lists say which to use, that is no fault."""
     words = (*SPLIT_NAMES, "trainval")
     has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
-    return _pairs(child(root, "JPEGImages"), child(root, "SegmentationClass"), _is_mask, "mask", strict=not has_lists)
+    return _pairs(child(root, "JPEGImages"), _voc_masks(root), _is_mask, "mask", unannotated, strict=not has_lists)
 
 
-def _read_labelme(root: Path) -> list[Item]:
-    return _pairs(*_labelme_folders(root), lambda path: path.suffix.lower() in _ANNOTATIONS, "annotation")
+def _read_labelme(root: Path, unannotated: str) -> list[Item]:
+    def is_annotation(path: PurePosixPath) -> bool:
+        return path.suffix.lower() in _ANNOTATIONS
+
+    return _pairs(*_labelme_folders(root), is_annotation, "annotation", unannotated)
 
 
-def _read_coco(root: Path) -> list[Item]:
+def _find_pictures(entries: exports.Entries, root: Path, unannotated: str) -> list[Item]:
+    """Items of annotation files that name their pictures."""
+    finder = PictureFinder(root)
     items, faults = [], []
-    for path, word in _coco_files(root):
-        for picture in coco.read_coco(path):
-            try:
-                image = _find_image(root, path, word, picture.file_name)
-            except DataError as error:
-                faults.append(error)
-                continue
-            relative = image.relative_to(root)
-            below = relative.parts[1:] if relative.parts[0].lower() == "images" else relative.parts
-            name = PurePosixPath(picture.file_name).with_suffix("").as_posix()
-            item_id = PurePosixPath(*below).with_suffix("").as_posix()
-            items.append(Item(item_id, image, picture, _split_of(word), name))
+    for path, split, folders, entry in entries:
+        try:
+            image, name = finder.find(path, folders, entry.file_name)
+            items.append(Item(_id(image, root), image, entry, split, _stem(name)))
+        except DataError as error:
+            faults.append(error)
     raise_together(faults)
-    _refuse_twins(root, [item.id for item in items])
-    return items
+    _refuse_duplicates(root, [item.id for item in items])
+    return items + _others(items, root, unannotated)
 
 
-def _find_image(root: Path, annotations: Path, word: str, file_name: str) -> Path:
-    relative = PurePosixPath(file_name.replace("\\", "/"))
-    if relative.is_absolute() or ".." in relative.parts or not relative.name:
-        raise DataError(f"{annotations} names the picture {file_name!r}; write it relative to {root}.", "missing")
-    words = dict.fromkeys([word, *(other for other, split in SPLIT_NAMES.items() if split == _split_of(word))])
-    folders = [root / parent / other for other in words for parent in ("images", "")]
-    folders += [root / "images", annotations.parent, root]
-    for folder in folders:
-        if (folder / relative).is_file():
-            return folder / relative
-    places = first_few(sorted({str(folder) for folder in folders}), 12)
-    raise DataError(f"{annotations} names the picture {file_name!r}, which is in none of {places}.", "missing")
+def _others(items: Sequence[Item], root: Path, unannotated: str) -> list[Item]:
+    """Pictures in the folders of these items that belong to none; perhaps they are not annotated yet."""
+    used = {item.image for item in items}
+    splits = {item.image.parent: item.split for item in items}
+    images = [folder / name for folder in sorted(splits) for name in top_files(folder, ENDINGS)]
+    others = [image for image in images if image not in used]
+    if unannotated == "background":
+        ids = [_id(image, root) for image in others]
+        return [Item(i, image, None, splits[image.parent], i) for i, image in zip(ids, others, strict=True)]
+    if others:
+        text = f"{root}: {len(others)} pictures are in no annotation file and left out: {first_few(others)}."
+        say_once(f"{text} If they show nothing but background, write into {root / FILE}:\n  unannotated: background")
+    return []
+
+
+def _id(image: Path, root: Path) -> str:
+    relative = image.relative_to(root)
+    below = relative.parts[1:] if relative.parts[0].lower() == "images" else relative.parts
+    return _stem(PurePosixPath(*below).as_posix())
+
+
+def _stem(path: PurePosixPath | str) -> str:
+    """The path without its ending, with accents as everybody but macOS writes them."""
+    return composed(PurePosixPath(path).with_suffix("").as_posix())
 
 
 def _pairs(
-    images: Path, partners: Path, is_partner: Callable[[PurePosixPath], bool], what: str, strict: bool = True
+    images: Path,
+    partners: Path,
+    is_partner: Callable[[PurePosixPath], bool],
+    what: str,
+    unannotated: str,
+    strict: bool = True,
 ) -> list[Item]:
     """Joins pictures and masks or annotations of the same path but for the ending, which a mask may lack."""
     paths = [PurePosixPath(path) for path in all_files(images)]
-    beside = partners == images
-    if partners.is_relative_to(images) and not beside:  # layout labelme without images/
+    together = partners == images
+    if partners.is_relative_to(images) and not together:  # layout labelme without images/
         paths = [path for path in paths if not (images / path).is_relative_to(partners)]
-    paths_of_images = [path for path in paths if path.suffix.lower() in _IMAGES]
-    pictures = {path.with_suffix("").as_posix(): path for path in paths_of_images}
+    paths_of_images = [path for path in paths if path.suffix.lower() in ENDINGS]
+    pictures = {_stem(path): path for path in paths_of_images}
     if len(pictures) < len(paths_of_images):
-        _refuse_twins(images, [path.with_suffix("").as_posix() for path in paths_of_images])
-    others = [path for path in (paths if beside else map(PurePosixPath, all_files(partners))) if is_partner(path)]
+        _refuse_duplicates(images, [_stem(path) for path in paths_of_images])
+    others = [path for path in (paths if together else map(PurePosixPath, all_files(partners))) if is_partner(path)]
     candidates = defaultdict(list)
     for path in sorted(others, key=lambda path: (path.suffix.lower() != ".png", path)):
-        for key in {path.as_posix(), path.with_suffix("").as_posix()}:
+        for key in {composed(path.as_posix()), _stem(path)}:
             candidates[key].append(path)
     if strict:
-        _refuse_unpaired(images, partners, what, pictures, others, candidates)
+        _refuse_unpaired(images, partners, what, {} if unannotated else pictures, pictures, others, candidates)
+    unused = Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in ENDINGS | _TEXTS)
+    if unused:
+        endings = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in sorted(unused.items()))
+        say_once(f"{images}: {unused.total()} files are no pictures of a known ending and left out: {endings}.")
+    without = [name for name in pictures if name not in candidates]
+    if unannotated == "skip" and without:
+        say_once(f"{images}: {len(without)} pictures have no {what} and are left out: {first_few(without)}.")
     return [
-        Item(item_id, images / path, partners / candidates[item_id][0], name=item_id)
-        for item_id, path in pictures.items()
-        if item_id in candidates
+        Item(name, images / path, partners / candidates[name][0] if name in candidates else None, name=name)
+        for name, path in pictures.items()
+        if name in candidates or unannotated == "background"
     ]
 
 
@@ -191,19 +227,25 @@ def _refuse_unpaired(
     images: Path,
     partners: Path,
     what: str,
+    required: Mapping[str, PurePosixPath],
     pictures: Mapping[str, PurePosixPath],
     others: Sequence[PurePosixPath],
     candidates: Mapping[str, Sequence[PurePosixPath]],
 ) -> None:
-    claimed = {path for item_id in pictures for path in candidates.get(item_id, ())}
-    lonely = [item_id for item_id in pictures if item_id not in candidates]
-    widowed = [path for path in others if path not in claimed]
+    claimed = {path for name in pictures for path in candidates.get(name, ())}
+    images_without = [name for name in required if name not in candidates]
+    partners_without = [path for path in others if path not in claimed]
     faults = []
-    if lonely:
-        text = f"{len(lonely)} pictures in {images} have no {what} in {partners}: {first_few(lonely)}."
-        faults.append(DataError(f"{text} Add the {what}, or move them out.", "missing"))
-    if widowed:
-        text = f"{len(widowed)} {what}s in {partners} have no picture in {images}: {first_few(widowed)}."
+    if images_without:
+        text = f"{len(images_without)} pictures in {images} have no {what} in {partners}: {first_few(images_without)}."
+        advice = (
+            f"Add the {what}, or write into {FILE} what they are:\n  unannotated: background\nor\n  unannotated: skip"
+        )
+        faults.append(DataError(f"{text} {advice}", "missing"))
+    if partners_without:
+        text = (
+            f"{len(partners_without)} {what}s in {partners} have no picture in {images}: {first_few(partners_without)}."
+        )
         faults.append(DataError(f"{text} Add it (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them out.", "missing"))
     raise_together(faults)
 
@@ -212,11 +254,12 @@ def _is_mask(path: PurePosixPath) -> bool:
     return path.suffix.lower() not in _TEXTS
 
 
-def _refuse_twins(folder: Path, ids: list[str]) -> None:
-    twins = sorted({a for a, b in zip(sorted(ids), sorted(ids)[1:], strict=False) if a == b})
-    if twins:
+def _refuse_duplicates(folder: Path, ids: Sequence[str]) -> None:
+    duplicates = sorted(name for name, number in Counter(ids).items() if number > 1)
+    if duplicates:
         raise DataError(
-            f"{folder} has {len(twins)} pictures twice, with two endings or in two lists: {first_few(twins)}. Keep one of each."
+            f"{folder} has {len(duplicates)} pictures twice, with two endings or in two lists: {first_few(duplicates)}."
+            " Keep one of each."
         )
 
 
@@ -224,55 +267,16 @@ def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
     """Where pictures and LabelMe files lie; None if there is no such file."""
     images = child(root, "images") or root
     annotations = child(root, "annotations")
-    if annotations and (images != root or any(top_files(root, _IMAGES))):
+    if annotations and (images != root or any(top_files(root, ENDINGS))):
         names = (name for name in all_files(annotations) if Path(name).suffix.lower() in _ANNOTATIONS)
         first = next(names, None)
-        if first and not _is_coco(annotations / first):
+        if first and not exports.is_coco(annotations / first):
             return images, annotations
     # Of the folder itself only the top: it can be any folder, with whatever in it.
     names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
-    stems = {Path(name).stem for name in top_files(root, _IMAGES)} if images == root else None
+    stems = {Path(name).stem for name in top_files(root, ENDINGS)} if images == root else None
     for name in names:
         path = images / name
-        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not _is_coco(path):
+        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not exports.is_coco(path):
             return images, images
     return None
-
-
-def _coco_files(root: Path) -> list[tuple[Path, str]]:
-    """COCO's files, each with the word for its split in its own or its folder's name (train2017), if any."""
-    annotations = child(root, "annotations")
-    roboflow = [(path, path.parent.name) for path in sorted(root.glob(f"*/{_ROBOFLOW}"))]
-    instances = sorted(annotations.glob("instances_*.json")) if annotations else []
-    named = [(path, path.stem.removeprefix("instances_")) for path in instances]
-    single = [(root / name, "") for name in ("annotations.json", _ROBOFLOW) if (root / name).is_file()]
-    kinds = [files for files in (roboflow, named, single) if files]
-    if not kinds and annotations:
-        others = [path for path in sorted(annotations.glob("*.json")) if not path.name.startswith(".")]
-        kinds = [[(path, path.stem) for path in others]] if others and _is_coco(others[0]) else []
-    if len(kinds) > 1:
-        both = first_few([str(path) for files in kinds for path, _ in files])
-        raise DataError(f"{root} has COCO files of several kinds ({both}); keep one kind, or move the others.")
-    files = kinds[0] if kinds else []
-    is_split = [bool(_split_of(word)) for _, word in files]
-    if any(is_split) and not all(is_split):
-        strangers = [str(path) for (path, _), known in zip(files, is_split, strict=True) if not known]
-        raise DataError(
-            f"{root} has COCO files for splits and others, which are for none (train, val, test): {first_few(strangers)}."
-            " Rename or move them."
-        )
-    return files
-
-
-def _split_of(word: str) -> str:
-    """validation for val2017; empty for what is no split."""
-    return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
-
-
-def _is_coco(path: Path) -> bool:
-    """Whether a JSON file is COCO's, by its beginning."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    return not re.search(rb'"shapes"\s*:', head) and bool(
-        re.search(rb'"(images|annotations|categories|info)"\s*:', head)
-    )

@@ -1,10 +1,38 @@
 """What lies in a folder of the user's, without the files that systems leave there."""
 
+import codecs
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+# Names of sub-folders and lists, and the split that each is.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
 _JUNK = {"thumbs.db", "desktop.ini"}
+
+
+def split_of(word: str) -> str:
+    """validation for val2017; empty for what is no split."""
+    return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8 or, by its byte-order mark, UTF-16. Bytes that are no text become what file names with them have."""
+    content = path.read_bytes()
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def composed(name: str) -> str:
+    """A name with letters and accents together (NFC): macOS stores them apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def has_undecoded(name: str) -> bool:
+    """Whether a name holds bytes that are no UTF-8."""
+    return any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def child(root: Path, name: str) -> Path | None:

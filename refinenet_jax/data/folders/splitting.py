@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, Split
-from refinenet_jax.data.folders.layouts import SPLIT_NAMES, Item
+from refinenet_jax.data.folders.layouts import Item
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, composed, has_undecoded, read_text
 
 _MAX_LIST_BYTES = 64 << 20
 _MAX_ID = 128
@@ -42,7 +44,7 @@ def divide(
     items = _with_videos(items, settings.group, folder / FILE)
     if (lists or any(item.split for item in items)) and settings.split is not None:
         reason = f"the lists {first_few(list(lists.values()))}" if lists else "the folders or files are named as splits"
-        raise DataError(f"{folder / FILE} has shares for split, but {reason}. Take one of the two away.")
+        raise DataError(f"{folder / FILE} has shares for split, but {reason}. Remove one of the two.")
     if lists:
         divided = {split: read_list(path, items, images, folder) for split, path in lists.items()}
     else:
@@ -92,26 +94,23 @@ def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> 
 
     Raises:
       DataError: "missing": lines name no picture with a mask, all of them counted. "unusable": a picture is named twice, or
-        the file is no text.
+        a line is no text.
     """
     if path.stat().st_size > _MAX_LIST_BYTES:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_LIST_BYTES:,} are read.")
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}, is no UTF-8 text ({error.reason}); save the list as UTF-8.") from error
     by_id = {item.id: item for item in items}
-    by_file = {item.image.relative_to(images).as_posix(): item for item in items if item.image.is_relative_to(images)}
+    files = ((item.image.relative_to(images), item) for item in items if item.image.is_relative_to(images))
+    by_file = {composed(file.as_posix()): item for file, item in files}
     named: dict[str, int] = {}
     missing, twice = [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(composed(read_text(path)).splitlines(), 1):
         if not line.strip():
             continue
         item = next(
             (known[key] for key in _readings(line, images, folder) for known in (by_id, by_file) if key in known), None
         )
+        if item is None and has_undecoded(line):
+            raise DataError(f"{path}, line {number}, is no UTF-8 text and names no file; save the list as UTF-8.")
         if item is None:
             missing.append(f"{line.strip()[:200]!r} (line {number})")
         elif item.id in named:
@@ -131,10 +130,10 @@ def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> 
 def _readings(line: str, images: Path, folder: Path) -> list[str]:
     """What a line can mean, as ids or paths below `images`: most literal first.
 
-    Some lists have the mask's path behind a space, and paths that begin with a slash or anywhere on another machine.
+    Some lists have the mask's path after a space, quotes, and paths that begin with a slash or anywhere on another machine.
     """
     readings = []
-    for text in dict.fromkeys((line.strip(), line.split()[0])):
+    for text in dict.fromkeys((line.strip(), line.strip().strip("\"'"), line.split()[0])):
         text = text.replace("\\", "/").removeprefix("./")
         below = [
             text,
@@ -151,7 +150,7 @@ def _find_lists(folders: Sequence[Path]) -> dict[str, Path]:
         lists: dict[str, Path] = {}
         for word, split in SPLIT_NAMES.items():
             path = folder / f"{word}.txt"
-            if path.is_file():
+            if os.path.lexists(path):
                 if split in lists:
                     raise DataError(f"{lists[split]} and {path} are lists of the same split; keep one.")
                 lists[split] = path
@@ -185,24 +184,24 @@ def _with_videos(items: Sequence[Item], group: re.Pattern | None, where: Path) -
     """Sets the video: what `group` captures in the name, else the first sub-folder in it, else nothing."""
     if group is None:
         return [dataclasses.replace(item, video=item.name.rpartition("/")[0].partition("/")[0]) for item in items]
-    found, strangers = [], []
+    found, others = [], []
     end = time.monotonic() + _MAX_SECONDS
     for item in items:
         match = group.search(item.name) if len(item.name) <= _MAX_ID else None
         if match is None or not match[1]:
-            strangers.append(item.name)
+            others.append(item.name)
             continue
         found.append(dataclasses.replace(item, video=match[1]))
         if time.monotonic() > end:
             raise DataError(f"{where}: group takes too long to search; write it simpler: {group.pattern}")
-    if strangers:
+    if others:
         raise DataError(
-            f"{where}: group {group.pattern!r} captures nothing in {len(strangers)} of {len(items)} ids (of at most"
-            f" {_MAX_ID} characters): {first_few(strangers)}. Write it so that it fits all."
+            f"{where}: group {group.pattern!r} captures nothing in {len(others)} of {len(items)} ids (of at most"
+            f" {_MAX_ID} characters): {first_few(others)}. Write it so that it fits all."
         )
     return found
 
 
 def _place(group: str, seed: int) -> float:
     """Evenly spread from 0 to 1."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8]) / 2**64
+    return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64

@@ -1,4 +1,4 @@
-"""Copies are recognised whatever was done to them, and different pictures are not taken for copies."""
+"""Copies are recognized whatever was done to them, and different pictures are not taken for copies."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from conftest import SHARED
 from planted import encode, picture
 
-from refinenet_jax.data.doctor.fingerprints import ALIKE, earlier_twins, fingerprint
+from refinenet_jax.data.doctor.fingerprints import ALIKE, earlier_lookalikes, fingerprint
 
 BIG = (240, 320)
 
@@ -23,7 +23,7 @@ COPIES = {
     "brightened": lambda image: (image * 1.2 + 15.0).clip(0, 255).astype(np.uint8),
     "darkened": lambda image: (255 * (image / 255.0) ** 1.5).astype(np.uint8),
     "noisy": lambda image: (image + np.random.default_rng(0).normal(0, 15, image.shape)).clip(0, 255).astype(np.uint8),
-    "without colour": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, -1),
+    "without color": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, -1),
     "shifted by a pixel": lambda image: np.roll(image, 1, axis=(0, 1)),
 }
 
@@ -54,12 +54,12 @@ def test_dark_and_flat_pictures_are_not_taken_for_copies():
     rows, columns = np.mgrid[-1:1:240j, -1:1:320j]
     light = 1 - 0.4 * (rows**2 + columns**2)
     frames = [(12 * light[..., None] + rng.normal(0, 3, (*BIG, 3))).clip(0, 255).astype(np.uint8) for _ in range(10)]
-    frames += [np.full((*BIG, 3), grey, np.uint8) for grey in (0, 1, 128, 255)]
+    frames += [np.full((*BIG, 3), gray, np.uint8) for gray in (0, 1, 128, 255)]
     prints = np.stack([fingerprint(frame) for frame in frames])
     assert (prints @ prints.T).max() < ALIKE
 
 
-def test_twins_are_those_of_all_pairs():
+def test_lookalikes_are_those_of_all_pairs():
     """Against the plain comparison of all with all, over more than a block."""
     rng = np.random.default_rng(0)
     lengths = [1500, 0, 700, 1]
@@ -67,38 +67,35 @@ def test_twins_are_those_of_all_pairs():
     copies = rng.integers(0, len(prints), 600)
     prints[rng.permutation(len(prints))[:600]] = prints[copies] + rng.normal(0, 0.1, (600, 16))
     prints /= np.linalg.norm(prints, axis=1, keepdims=True)
-    across, within = earlier_twins(prints, lengths)
+    earlier = earlier_lookalikes(prints, lengths)
 
     split = np.repeat(np.arange(len(lengths)), lengths)
     similarity = prints @ prints.T
     for i in range(len(prints)):
-        for twin, allowed in ((across[i], split < split[i]), (within[i], split == split[i])):
-            candidates = np.where(allowed & (np.arange(len(prints)) < i), similarity[i], -1)
-            assert (twin >= 0) == (candidates.max() >= ALIKE)
-            assert twin < 0 or candidates[twin] == pytest.approx(candidates.max(), abs=1e-6)
-    assert (across >= 0).sum() > 50
-    assert (within >= 0).sum() > 50
+        candidates = np.where(split < split[i], similarity[i], -1)
+        assert (earlier[i] >= 0) == (candidates.max() >= ALIKE)
+        assert earlier[i] < 0 or candidates[earlier[i]] == pytest.approx(candidates.max(), abs=1e-6)
+    assert (earlier >= 0).sum() > 50
 
 
-def test_no_pictures_have_no_twins():
-    across, within = earlier_twins(np.zeros((0, 144), np.float32), [0, 0])
-    assert len(across) == len(within) == 0
+def test_no_pictures_have_no_lookalikes():
+    assert len(earlier_lookalikes(np.zeros((0, 144), np.float32), [0, 0])) == 0
 
 
-def test_neighbouring_frames_are_alike_and_videos_are_not():
+def test_neighboring_frames_are_alike_and_videos_are_not():
     folder = SHARED / "realdata" / "egohands" / "_LABELLED_SAMPLES"
     if not folder.is_dir():
         pytest.skip("the real frames (../shared/realdata/egohands) are not on this machine")
-    prints, neighbours = {}, []
+    prints, neighbors = {}, []
     for video in sorted(folder.iterdir()):
         numbers = [int(path.stem[-4:]) for path in sorted(video.glob("*.jpg"))]
         following = [number for number in numbers if number + 1 in numbers][:4]
         for number in {*numbers[::10], *following, *(number + 1 for number in following)}:
             image = cv2.imread(str(video / f"frame_{number:04d}.jpg"), cv2.IMREAD_COLOR_RGB)
             prints[video.name, number] = fingerprint(image)
-        neighbours += [prints[video.name, number] @ prints[video.name, number + 1] for number in following]
-    assert min(neighbours) > ALIKE
-    assert len(neighbours) > 5
+        neighbors += [prints[video.name, number] @ prints[video.name, number + 1] for number in following]
+    assert min(neighbors) > ALIKE
+    assert len(neighbors) > 5
     others = [a @ b for (va, _), a in prints.items() for (vb, _), b in prints.items() if va != vb]
     assert max(others) < 0.5
     later = [a @ b for (va, i), a in prints.items() for (vb, j), b in prints.items() if va == vb and j > i + 400]

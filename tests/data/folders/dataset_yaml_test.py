@@ -28,7 +28,7 @@ def test_every_field_is_read(tmp_path):
 name: my_hands
 classes: {background: [], left hand: [left, Left Hand], right hand: right}
 flip_pairs: [[left hand, right hand]]
-colours: {right hand: [1, 2, 3], void: [255, 255, 255]}
+colors: {right hand: [1, 2, 3], void: [255, 255, 255]}
 ignore: [face]
 void: [unsure]
 layout: labelme
@@ -39,7 +39,7 @@ split: {validation: 0.2, test: 0, seed: 7}
     assert settings.name == "my_hands"
     assert settings.classes == {"background": (), "left hand": ("left", "Left Hand"), "right hand": ("right",)}
     assert settings.flip_pairs == (("left hand", "right hand"),)
-    assert settings.colours == {(1, 2, 3): 2, (255, 255, 255): 255}
+    assert settings.colors == {(1, 2, 3): 2, (255, 255, 255): 255}
     assert (settings.ignore, settings.void, settings.layout) == (("face",), ("unsure",), "labelme")
     assert settings.group.search("video12_003")[1] == "video12"
     assert settings.split == Split(0.2, 0, 7)
@@ -47,10 +47,10 @@ split: {validation: 0.2, test: 0, seed: 7}
 
 def test_classes_follow_from_what_masks_look_like(tmp_path):
     assert list(_read(tmp_path, "binary: true").classes) == ["background", "hand"]
-    assert _read(tmp_path, "binary: false") == Settings()
-    settings = _read(tmp_path, "colours: {background: [0, 0, 0], arm: [9, 0, 0], void: [1, 1, 1]}")
+    assert _read(tmp_path, "binary: false") == Settings(binary=False)
+    settings = _read(tmp_path, "colors: {background: [0, 0, 0], arm: [9, 0, 0], void: [1, 1, 1]}")
     assert list(settings.classes) == ["background", "arm"]
-    assert settings.colours == {(0, 0, 0): 0, (9, 0, 0): 1, (1, 1, 1): 255}
+    assert settings.colors == {(0, 0, 0): 0, (9, 0, 0): 1, (1, 1, 1): 255}
     assert _read(tmp_path, "\ufeffclasses: [background, Hände]").classes == {
         "background": ("background",),
         "Hände": ("Hände",),
@@ -79,18 +79,21 @@ def test_classes_follow_from_what_masks_look_like(tmp_path):
         (f"classes: [{', '.join(f'c{i}' for i in range(256))}]", "classes names 256; it must be 1 to 255"),
         ("classes: [a, b, a]", "names one twice"),
         ("classes: [a, b, c]\nbinary: true", "binary masks have two classes, background first; classes names 3"),
-        ("colours: {a: [0, 0, 0]}\nclasses: [a, b]\nbinary: true", "binary and colours exclude"),
-        ("colours: {a: [0, 0, 0], b: [0, 0, 0]}", "two classes have the colour"),
-        ("colours: {a: [0, 0, 256]}", r"from 0 to 255"),
-        ("colours: {a: [0, 0]}", r"from 0 to 255"),
-        ("colours: {a: [0, 0, 0.5]}", r"from 0 to 255"),
-        ("classes: [background, hand]\ncolours: {hands: [0, 0, 0]}", "'hands'; did you mean 'hand'"),
-        ("colours: [1]", "colours is .* not 'field: value'"),
+        ("colors: {a: [0, 0, 0]}\nclasses: [a, b]\nbinary: true", "binary and colors exclude"),
+        ("colors: {a: [0, 0, 0], b: [0, 0, 0]}", "two classes have the color"),
+        ("colors: {a: [0, 0, 256]}", r"from 0 to 255"),
+        ("colors: {a: [0, 0]}", r"from 0 to 255"),
+        ("colors: {a: [0, 0, 0.5]}", r"from 0 to 255"),
+        ("classes: [background, hand]\ncolors: {hands: [0, 0, 0]}", "'hands'; did you mean 'hand'"),
+        ("colors: [1]", "colors is .* not 'field: value'"),
         ("classes: [left, right]\nflip_pairs: [[left, rigth]]", "'rigth'; did you mean 'right'"),
         ("classes: [a, b, c]\nflip_pairs: [[a, b], [b, c]]", "names a class twice"),
-        ("flip_pairs: [[a, b]]", "needs the classes"),
+        ("flip_pairs: [[a, 1]]", "a class in flip_pairs is 1, not text"),
         ("flip_pairs: [a, b]", "not a list of pairs"),
         ("ignore: face", "not a list"),
+        ("classes: [background, hand]\nname: a\nclasses: [background, arm]", r"'classes' .* lines 1 and 3"),
+        ("split: {test: 0.1, seed: 1, test: 0.3}", "'test' .* lines 1 and 1"),
+        ("unannotated: ignore", "Unknown unannotated 'ignore'"),
         ("layout: mask", "Unknown layout 'mask'; did you mean 'masks'"),
         ("group: 'video'", "no brackets around"),
         ("group: '(video'", "no regular expression"),

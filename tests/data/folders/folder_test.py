@@ -1,6 +1,8 @@
 """Tests of folders as sources: every layout gives the same examples, and nothing faulty passes silently."""
 
 import io
+import json
+import os
 import pickle
 import subprocess
 import sys
@@ -73,12 +75,12 @@ def test_without_classes_they_are_found(tmp_path, make, capsys):
     root = make(tmp_path / "my_hands")
     names = ("background", "hand", "class 2") if make in (folders.masks, folders.voc) else folders.CLASSES
     assert _open(root).info.class_names == _open(root).info.class_names == names
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
-        told.count(f"found the classes 0 background, 1 {names[1]}, 2 {names[2]}. To name or order them, write into")
+        printed.count(f"found the classes 0 background, 1 {names[1]}, 2 {names[2]}. To name or order them, write into")
         == 1
     )
-    assert f"{root / 'dataset.yaml'}:\n  classes: [{', '.join(names)}]" in told
+    assert f"{root / 'dataset.yaml'}:\n  classes: [{', '.join(names)}]" in printed
 
 
 def test_splits_and_their_slices(tmp_path):
@@ -121,7 +123,9 @@ def test_coco_files_for_each_split(tmp_path):
 
 def test_pictures_that_no_coco_file_names_are_told(tmp_path, capsys):
     assert splits(str(folders.coco(tmp_path, ids=["kitchen/001"]))) == {"train": 1}
-    assert f"1 pictures are in no COCO file and left out: {tmp_path}/images/kitchen/002.png." in capsys.readouterr().err
+    assert (
+        f"1 pictures are in no annotation file and left out: {tmp_path}/images/kitchen/002" in capsys.readouterr().err
+    )
 
 
 def test_coco_files_as_roboflow_writes_them(tmp_path):
@@ -178,13 +182,13 @@ print(len(open_source({str(tmp_path)!r}, 'train[:100%]+test')[0]), 'tensorflow' 
         (np.stack([HANDS * 255] * 3, -1), "binary: true"),
         (_gif(HANDS * 255, "JPEG"), "binary: true"),
         (_gif(np.stack([HANDS * 255] * 3, -1), "JPEG"), "binary: true"),
-        (HANDS[..., None] * np.array([128, 0, 64], np.uint8), "colours: {background: [0, 0, 0], hand: [128, 0, 64]}"),
-        (HANDS * 7, "colours: {background: [0, 0, 0], hand: [7, 7, 7]}"),
+        (HANDS[..., None] * np.array([128, 0, 64], np.uint8), "colors: {background: [0, 0, 0], hand: [128, 0, 64]}"),
+        (HANDS * 7, "colors: {background: [0, 0, 0], hand: [7, 7, 7]}"),
         (HANDS, None),
-        (np.where(HANDS, 1, 255).astype(np.uint8), "colours: {hand: [1, 1, 1], background: [255, 255, 255]}"),
+        (np.where(HANDS, 1, 255).astype(np.uint8), "colors: {hand: [1, 1, 1], background: [255, 255, 255]}"),
     ],
 )
-def test_black_and_white_and_colours_become_ids(tmp_path, mask, yaml):
+def test_black_and_white_and_colors_become_ids(tmp_path, mask, yaml):
     source = _one(tmp_path, mask, yaml)
     expected = HANDS if source.info.class_names[0] == "background" else 1 - HANDS
     np.testing.assert_array_equal(source[0]["mask"], expected)
@@ -193,7 +197,7 @@ def test_black_and_white_and_colours_become_ids(tmp_path, mask, yaml):
 
 def test_a_colour_can_be_void(tmp_path):
     mask = np.array([(0, 0, 0), (0, 9, 0), (224, 224, 192)], np.uint8)[IDS]
-    source = _one(tmp_path, mask, "colours: {background: [0, 0, 0], hand: [0, 9, 0], void: [224, 224, 192]}")
+    source = _one(tmp_path, mask, "colors: {background: [0, 0, 0], hand: [0, 9, 0], void: [224, 224, 192]}")
     np.testing.assert_array_equal(source[0]["mask"], np.array([0, 1, 255])[IDS])
 
 
@@ -216,15 +220,9 @@ def _palette(ids):
     [
         (IDS[1:], NAMED, "size mismatch", r"uint8 \[23, 32\]; for this image it must be uint8 \[24, 32\]"),
         (IDS + np.uint8(2), NAMED, "mask value", "has the values 3, 4, which are neither"),
-        (RED, NAMED, "mask format", r"in colours.*\n  colours: .*hand: \[0, 0, 0\]|in colours"),
-        (RED, "colours: {background: [0, 0, 0], hand: [200, 0, 0]}", "mask value", r"does not name: \[0, 0, 200\]"),
-        (
-            _gif(_palette(IDS), "PNG"),
-            "colours: {background: [0, 0, 0], hand: [200, 0, 0]}",
-            "mask format",
-            "has a palette",
-        ),
-        (RED, "binary: true", "mask format", "in colours; with `binary: true`"),
+        (RED, NAMED, "mask format", r"in colors.*\n  colors: .*hand: \[0, 0, 0\]|in colors"),
+        (RED, "colors: {background: [0, 0, 0], hand: [200, 0, 0]}", "mask value", r"names: \[0, 0, 200\]"),
+        (RED, "binary: true", "mask format", "in colors; with `binary: true`"),
         (_gif(HANDS * 255, "JPEG"), NAMED, "mask format", "is a JPEG file.*Save it as PNG.*binary: true"),
         (_gif(RED, "WEBP", lossless=True), NAMED, "mask format", "is a WEBP file"),
         (IDS.astype(np.uint16), NAMED, "mask format", "16 bits"),
@@ -248,11 +246,6 @@ def test_masks_of_0_and_255_are_refused_with_the_line_to_write(tmp_path):
         _one(tmp_path, HANDS * 255, None)
     with pytest.raises(DataError, match=r"(?s)only the values \[0, 255\].*write into .*dataset\.yaml:\n  binary: true"):
         check_masks(_one(tmp_path, HANDS * 255, NAMED))
-
-
-def test_values_with_gaps_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"(?s)the values 0, 2, 4, which .*\n  classes: \["):
-        _one(tmp_path, IDS * 2, None)
 
 
 def test_masks_without_foreground_are_refused(tmp_path):
@@ -335,7 +328,7 @@ def test_labels_are_mapped_as_dataset_yaml_says(tmp_path, make):
 def test_unknown_labels_are_all_told_with_the_lines_to_write(tmp_path, make):
     with pytest.raises(
         DataError,
-        match=r"(?s)does not mention: left hand, right hand\. .*\n  classes: \{background: \[\], hand: \[left hand\]\}\n"
+        match=r"(?s)does not mention: left hand, right hand\. .*\n  classes: \{background: \[\], hand: \[left hand\]\}\n.*"
         r"  ignore: \[left hand, right hand\]",
     ) as error:
         _open(make(tmp_path), "classes: [background, foot]")
@@ -384,7 +377,7 @@ def test_faulty_annotations_are_told_together_before_anything_is_read(tmp_path):
         (
             '{"label": "x", "points": [[1, 1], [2, 5], [34, 9]]}]',
             "size mismatch",
-            "reaches out of its picture .* of 32 x 24",
+            "reaches out of the picture .* of 32 x 24",
         ),
         (
             '{"label": "x", "points": [[1, 1], [2, 5], [-1e7, 9]]}]',
@@ -401,18 +394,124 @@ def test_annotations_that_do_not_fit_are_refused(tmp_path, shapes, fault, messag
     assert error.value.fault == fault
 
 
-@pytest.mark.parametrize(
-    ("names", "pairs"),
-    [
-        (("background", "left hand", "right hand"), ((1, 2),)),
-        (("background", "own Left", "other_right", "own right", "other left"), ((1, 3), (4, 2))),
-        (("background", "left hand", "right foot"), ()),
-        (("background", "hand"), ()),
-    ],
-)
-def test_names_that_differ_by_left_and_right_are_flip_pairs(names, pairs):
-    assert classes.flip_pairs(names, classes.Settings()) == pairs
-    assert classes.flip_pairs(names, classes.Settings(flip_pairs=())) == ()
+def test_pairs_may_be_of_classes_that_are_found(tmp_path):
+    root = folders.masks(tmp_path)
+    assert _open(root).info.flip_pairs == ()
+    assert _open(root).info.unpaired == ("hand", "class 2")
+    info = _open(root, "flip_pairs: [[hand, class 2]]").info
+    assert (info.flip_pairs, info.unpaired) == (((1, 2),), ())
+    assert _open(root, "flip_pairs: []").info.unpaired == ()
+    with pytest.raises(DataError, match=r"dataset\.yaml.*'clas 2'; did you mean 'class 2'"):
+        _open(root, "flip_pairs: [[hand, clas 2]]")
+
+
+def test_left_and_right_of_labels_are_pairs(tmp_path):
+    assert classes.flip_pairs(("background", "lhand", "rhand"), classes.Settings()) == ((1, 2),)
+    assert classes.flip_pairs(("background", "lhand", "rhand"), classes.Settings(flip_pairs=())) == ()
+    assert _open(folders.labelme_json(tmp_path)).info.unpaired == ()
+
+
+# Folders as other programs write them, and what the operating system can do to them.
+
+
+def test_the_reserved_label_of_labelme_is_void(tmp_path):
+    shapes = [
+        {"label": label, "points": [[x + 0.5, 3.5], [x + 5.5, 9.5]], "shape_type": "rectangle"}
+        for label, x in (("hand", 2), ("__ignore__", 12), ("ignore", 22))
+    ]
+    folders.put(tmp_path / "a.json", json.dumps({"shapes": shapes}))
+    folders.put(tmp_path / "a.png", folders.png(folders.image("a")))
+    source = _open(tmp_path, split="train")
+    assert source.info.class_names == ("background", "hand", "ignore")
+    assert [source[0]["mask"][5, x] for x in (4, 14, 24)] == [1, 255, 2]
+    assert _open(tmp_path, "ignore: [__ignore__]", "train")[0]["mask"][5, 14] == 0
+
+
+def test_colors_of_cvat_are_read_from_its_labelmap(tmp_path):
+    colors = np.array([(0, 0, 0), (250, 50, 83), (1, 2, 3)], np.uint8)
+    for item_id in folders.PICTURES:
+        folders.put(tmp_path / "SegmentationClass" / f"{item_id}.png", folders.png(colors[folders.mask(item_id)]))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "ImageSets" / "Segmentation" / "default.txt", "\n".join(folders.PICTURES))
+    labelmap = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nRight_Hand:1,2,3::\nLeft hand:250,50,83::\n"
+    folders.put(tmp_path / "labelmap.txt", labelmap)
+    source = _open(tmp_path)
+    assert source.info.class_names == folders.CLASSES
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], folders.mask(example["id"]))
+    with pytest.raises(DataError, match="does not mention: left hand"):
+        _open(tmp_path, "classes: [background, right hand]")
+    source = _open(tmp_path, "classes: [background, right hand]\nignore: [left hand]")
+    assert set(np.unique(source[0]["mask"])) <= {0, 1}
+    folders.put(tmp_path / "labelmap.txt", "hand=1")
+    with pytest.raises(DataError, match=r"labelmap\.txt, line 1"):
+        _open(tmp_path, "name: hands")
+
+
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_what_labelme2voc_writes_has_names_and_arrays(tmp_path, with_pictures):
+    for item_id in folders.PICTURES:
+        array = np.where(folders.mask(item_id) == 2, -1, folders.mask(item_id)).astype(np.int32)
+        path = tmp_path / "SegmentationClass" / f"{item_id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+        if with_pictures:
+            folders.put(tmp_path / "SegmentationClassPNG" / f"{item_id}.png", folders.png(array.astype(np.uint8)))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "class_names.txt", "_background_\nleft hand\n")
+    source = _open(tmp_path)
+    assert source.info.class_names == ("background", "left hand")
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], np.array([0, 1, 255])[folders.mask(example["id"])])
+
+
+@pytest.mark.parametrize("unannotated", ["background", "skip"])
+def test_pictures_without_annotation_are_what_the_settings_say(tmp_path, unannotated):
+    root = folders.labelme_json(tmp_path)
+    (root / "images" / "street" / "001.json").unlink()
+    with pytest.raises(DataError, match="unannotated: background"):
+        _open(root)
+    folders.put(root / "dataset.yaml", f"unannotated: {unannotated}")
+    examples = {example["id"]: example for example in _open(root, split="+".join(splits(str(root))))}
+    assert ("street/001" in examples) == (unannotated == "background")
+    if unannotated == "background":
+        assert not examples["street/001"]["mask"].any()
+
+
+@pytest.mark.parametrize("make", LAYOUTS)
+@pytest.mark.parametrize("kind", ["dangling", "circle"])
+def test_links_that_lead_nowhere_are_named(tmp_path, make, kind):
+    root = make(tmp_path)
+    path = next(
+        p
+        for p in sorted(root.rglob("*"))
+        if (p.is_file() and {"images", "JPEGImages"}.isdisjoint(p.parts[:-1])) or (p.suffix == ".json")
+    )
+    path.unlink()
+    path.symlink_to(path if kind == "circle" else root / "gone")
+    with pytest.raises(DataError) as error:
+        [example["id"] for example in _open(root)]
+    assert error.value.fault == "missing"
+    assert str(path) in str(error.value)
+
+
+def test_a_dangling_dataset_yaml_is_named(tmp_path):
+    root = folders.masks(tmp_path)
+    (root / "dataset.yaml").symlink_to(root / "gone.yaml")
+    with pytest.raises(DataError, match=r"dataset\.yaml cannot be read") as error:
+        _open(root)
+    assert error.value.fault == "missing"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    root = folders.masks(tmp_path)
+    (root / "images").chmod(0)
+    try:
+        with pytest.raises(DataError, match="images"):
+            _open(root)
+    finally:
+        (root / "images").chmod(0o755)
 
 
 def test_other_flip_pairs_can_be_named(tmp_path):

@@ -1,10 +1,13 @@
 """Tests of reading LabelMe's XML and JSON, and of refusing what would harm."""
 
+import base64
 import json
 
+import folders
 import numpy as np
 import pytest
 
+from refinenet_jax.data import polygons
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.folders.labelme import Annotation, read_labelme
 
@@ -43,7 +46,7 @@ def _found(annotation):
 @pytest.mark.parametrize("content", [_xml(_xml_object()), _json(_json_shape(), imageData="A" * 1000)])
 def test_both_forms_say_the_same(tmp_path, content):
     annotation = _read(tmp_path, content)
-    assert (annotation.filename, annotation.size) == ("1.jpg", (480, 640))
+    assert (annotation.file_name, annotation.size) == ("1.jpg", (480, 640))
     assert _found(annotation) == [("hand", TRIANGLE)]
     assert annotation.shapes[0].points.dtype == np.float64
 
@@ -105,6 +108,20 @@ def test_rectangles_and_circles_become_polygons(tmp_path):
     assert _found(annotation)[3] == ("old", TRIANGLE)
 
 
+def _mask_shape(inside, corners, **fields):
+    encoded = base64.b64encode(folders.png(inside.astype(np.uint8) * 255)).decode()
+    return _json_shape(corners, shape_type="mask", **{"mask": encoded, **fields})
+
+
+def test_an_ai_mask_is_a_bitmap_between_two_pixels(tmp_path):
+    inside = np.array([[True, False, True], [False, True, True]])
+    for corners in ([[5, 7], [7, 8]], [[7.0, 8.0], [5.0, 7.0]]):
+        (shape,) = _read(tmp_path, _json(_mask_shape(inside, corners))).shapes
+        drawn = polygons.draw(20, 30, [(shape.points, 3)])
+        assert np.argwhere(drawn == 3).tolist() == [[7, 5], [7, 7], [8, 6], [8, 7]]
+        assert np.count_nonzero(drawn) == 4
+
+
 LAUGHS = (
     '<!DOCTYPE a [<!ENTITY a "hahaha"><!ENTITY b "&a;&a;&a;&a;">]><annotation><filename>&b;</filename></annotation>'
 )
@@ -143,6 +160,12 @@ LAUGHS = (
         (_json(_json_shape([[1, 2]], shape_type=["x"])), "shape_type"),
         (_json(_json_shape([[1, 2]], shape_type="circle")), "circle of 1 points"),
         (_json(imageHeight=[480]), "no whole numbers"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask")), r"object 0 \('hand'\) has a mask that is no PNG"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask", mask="!")), "a mask that is no PNG in base64"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask", mask="AAAA")), "object 0 .* cannot be decoded"),
+        (_json(_mask_shape(np.ones((2, 2), bool), [[1, 2], [3, 4]])), r"a mask of 2 x 2 pixels, but its corners"),
+        (_json(_mask_shape(np.ones((2, 2), bool), [[1, 2]])), "a mask of 1 points"),
+        (_json(_mask_shape(np.ones((2, 2), bool), [[1e12, 2], [1e12 + 1, 3]])), "a mask of 2 x 2 pixels, but"),
         (b"{" + b"[" * 2_000_001, "more than 2,000,000 elements"),
         (b"<annotation>" + b"<a/>" * 2_000_001, "more than 2,000,000 elements"),
     ],

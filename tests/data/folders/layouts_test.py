@@ -1,6 +1,7 @@
 """Tests of recognising layouts and of pairing files: nothing is left out silently."""
 
 import json
+import unicodedata
 
 import folders
 import pytest
@@ -48,7 +49,7 @@ LABELME = json.dumps({"version": "5.0", "flags": {}, "shapes": []})
         ({"images/a.jpg": "", "masks/a.png": "", "annotations.json": COCO}, ["masks", "coco"]),
     ],
 )
-def test_layouts_are_recognised(tmp_path, files, layouts):
+def test_layouts_are_recognized(tmp_path, files, layouts):
     for path, content in files.items():
         folders.put(tmp_path / path, content)
     assert layouts_in(tmp_path) == layouts
@@ -94,20 +95,54 @@ def test_links_are_followed_but_in_no_circle(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["masks", "voc", "labelme"])
-def test_all_that_has_no_partner_is_told_at_once(tmp_path, layout):
+def test_all_without_a_partner_is_reported_at_once_and_the_advice_works(tmp_path, layout):
     images, others, ending = {
         "masks": ("images", "masks", "png"),
         "voc": ("JPEGImages", "SegmentationClass", "png"),
         "labelme": ("images", "annotations", "xml"),
     }[layout]
     _touch(tmp_path, *(f"{images}/{i}.jpg" for i in range(8)), *(f"{others}/{i}.{ending}" for i in range(7, 10)))
-    with pytest.raises(
-        DataError,
-        match=rf"7 pictures in .*{images} have no .* in .*{others}: 0, 1, 2, 3, 4, and 2 more.*\n"
-        rf"2 .*s in .*{others} have no picture in .*{images}: 8\.{ending}, 9\.{ending}",
-    ) as error:
+    with pytest.raises(DataError) as error:
         read_layout(layout, tmp_path)
     assert error.value.fault == "missing"
+    message = str(error.value)
+    assert "7 pictures" in message
+    assert "0, 1, 2, 3, 4, and 2 more" in message
+    assert f"8.{ending}, 9.{ending}" in message
+    for i in (8, 9):
+        (tmp_path / others / f"{i}.{ending}").unlink()
+    assert "unannotated: background" in message
+    assert "unannotated: skip" in message
+    items = read_layout(layout, tmp_path, "background")
+    assert [item.annotation is None for item in items] == [True] * 7 + [False]
+    assert [item.id for item in read_layout(layout, tmp_path, "skip")] == ["7"]
+
+
+def test_pictures_that_no_coco_file_names_can_be_background(tmp_path):
+    root = folders.coco(tmp_path, ids=["kitchen/001"])
+    assert [(item.id, item.annotation is None) for item in read_layout("coco", root, "background")] == [
+        ("kitchen/001", False),
+        ("kitchen/002", True),
+    ]
+
+
+def test_files_of_other_endings_are_counted(tmp_path, capsys):
+    _touch(tmp_path, "images/a.jfif", "images/b.JPE", "images/c.xyz", "images/d.xyz", "images/e", "images/notes.txt")
+    _touch(tmp_path, "masks/a.png", "masks/b.png")
+    assert list(_pairs(tmp_path)) == ["a", "b"]
+    assert "3 files" in (said := capsys.readouterr().err)
+    assert "1 without ending, 2 .xyz" in said
+
+
+def test_names_that_macos_wrote_are_the_same(tmp_path):
+    nfd, nfc = (unicodedata.normalize(form, "Hände/ü") for form in ("NFD", "NFC"))
+    _touch(tmp_path, f"images/{nfd}.jpg", f"masks/{nfc}.png")
+    assert _pairs(tmp_path) == {nfc: (f"images/{nfd}.jpg", f"masks/{nfc}.png")}
+
+
+def test_what_labelme2voc_writes_is_read_from_its_pictures(tmp_path):
+    _touch(tmp_path, "JPEGImages/a.jpg", "SegmentationClass/a.npy", "SegmentationClassPNG/a.png")
+    assert _pairs(tmp_path, "voc") == {"a": ("JPEGImages/a.jpg", "SegmentationClassPNG/a.png")}
 
 
 def test_an_image_that_cannot_be_read_is_missed_by_its_mask(tmp_path):
@@ -134,25 +169,18 @@ def test_annotations_in_the_folder_itself_are_no_pictures(tmp_path):
     assert list(_pairs(tmp_path, "labelme")) == ["a", "b/c"]
 
 
-@pytest.mark.parametrize(
-    ("file_name", "message"),
-    [
-        ("gone.jpg", "names the picture 'gone.jpg', which is in none of"),
-        ("../a.jpg", "write it relative to"),
-        ("/etc/passwd", "write it relative to"),
-        ("..\\a.jpg", "write it relative to"),
-        ("", "write it relative to"),
-    ],
-)
-def test_pictures_that_a_coco_file_does_not_find_are_told(tmp_path, file_name, message):
+@pytest.mark.parametrize("file_name", ["gone.jpg", "../gone.jpg", "/etc/passwd", "..\\b.jpg", "", "https://a.b/c?d=e"])
+def test_pictures_that_a_coco_file_does_not_find_are_reported(tmp_path, file_name):
     _touch(tmp_path, "a.jpg")
     root = folders.coco_object(["kitchen/001", "kitchen/002"])
     for image in root["images"]:
         image["file_name"] = file_name
     folders.put(tmp_path / "annotations.json", json.dumps(root))
-    with pytest.raises(DataError, match=rf"(?s){message}.*\n.*{message}") as error:
+    with pytest.raises(DataError) as error:
         read_layout("coco", tmp_path)
     assert error.value.fault == "missing"
+    assert str(error.value).count(f"names the picture {file_name!r}") == 2
+    assert str(tmp_path / "images") in str(error.value)
 
 
 def test_a_picture_in_two_coco_files_is_refused(tmp_path):

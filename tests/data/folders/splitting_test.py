@@ -1,5 +1,7 @@
 """Tests of dividing a folder: no group on two sides, pictures that stay where they are, and lists as people write them."""
 
+import os
+import unicodedata
 from collections import Counter
 
 import folders
@@ -118,6 +120,8 @@ def test_an_overlong_id_is_not_searched(tmp_path):
         "/JPEGImages/../images/{}.png",
         "C:\\my\\images\\{}.png",
         "  {}  ",
+        '"{}.png"',
+        "'images/{}.png'",
     ],
 )
 def test_lines_are_ids_or_paths(tmp_path, place, line):
@@ -128,6 +132,31 @@ def test_lines_are_ids_or_paths(tmp_path, place, line):
     folders.put(root / place.format("test"), line.format(test[0]))
     assert _splits(root) == {"train": train, "test": test}
     assert _videos(root)["kitchen/001"] == "kitchen"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_lists_of_other_programs_are_read(tmp_path, encoding):
+    root = folders.masks(tmp_path)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    lines = unicodedata.normalize("NFD", f"{mark}office/frame.2 ü\r\nkitchen/001")
+    folders.put(root / "train.txt", lines.encode(encoding))
+    assert _splits(root) == {"train": ["office/frame.2 ü", "kitchen/001"]}
+
+
+def test_names_that_are_no_utf8_are_split_and_listed(tmp_path):
+    names = [os.fsdecode(b"caf\xe9 %d" % i) for i in range(30)]
+    root = _many(tmp_path, names)
+    assert sum(map(len, _splits(root).values())) == 30
+    folders.put(root / "train.txt", b"caf\xe9 1\ncaf\xe9 2.jpg")
+    assert _splits(root) == {"train": names[1:3]}
+
+
+def test_a_list_that_is_a_dangling_link_is_named(tmp_path):
+    root = folders.masks(tmp_path)
+    (root / "train.txt").symlink_to(root / "gone.txt")
+    with pytest.raises(DataError, match=r"train\.txt cannot be read") as error:
+        _splits(root)
+    assert error.value.fault == "missing"
 
 
 def test_lines_may_name_the_mask_too(tmp_path):
