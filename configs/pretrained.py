@@ -22,7 +22,7 @@ The packaged weights are the mean of the results of three stages. The config is 
      more bare forearms, and hair on them;
   6. 1,500 steps from stage 5 with this config.
 `python -m launch.average_weights` averaged stages 4, 5 and 6 and lowered the classifier bias for hands by 0.405,
-so that a pixel is a hand from a probability of 0.6 on: crops contain more hand pixels than pictures do. Hand IoU on every fourth
+so that a pixel is a hand from a probability of 0.6 on: crops contain more hand pixels than pictures do. Hand IoU on every 4th
 frame of the development video at that threshold: mean of the three 0.813 (every second frame: stage 5 0.790, stage 6 0.793).
 """
 
