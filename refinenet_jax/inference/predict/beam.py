@@ -19,11 +19,12 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from refinenet_jax.command_line import use_device
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict import coco
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.predict.pictures import predict_images
-from refinenet_jax.inference.predict.sources import Item
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.predict import VideoOptions, predict_video
 from refinenet_jax.progress import say
@@ -37,6 +38,7 @@ class Work:
 
     Attributes:
       checkpoint: path of the network.
+      device: of `use_device`.
       options: of `Segmenter.from_checkpoint`.
       root: folder of the results.
       kinds: what to save.
@@ -46,6 +48,7 @@ class Work:
     """
 
     checkpoint: str
+    device: str | None
     options: dict[str, Any]
     root: str
     kinds: tuple[str, ...]
@@ -68,7 +71,7 @@ def pipeline_options(text: str) -> PipelineOptions:
             options.get_all_options()
     except (ValueError, SystemExit) as error:
         reason = (told.getvalue().strip().splitlines() or [str(error)])[-1]
-        raise UsageError(f"Beam refuses --beam_pipeline_options={text}: {reason}") from error
+        raise UsageError(f"Beam refuses --beam-pipeline-options={text}: {reason}") from error
     return options
 
 
@@ -107,7 +110,8 @@ class _Predict(beam.DoFn):
         self._work = work
 
     def setup(self) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+        logging.set_verbosity(logging.ERROR)  # Orbax logs every file
+        use_device(self._work.device)
         self._segmenter = Segmenter.from_checkpoint(self._work.checkpoint, **self._work.options)
 
 

@@ -74,8 +74,8 @@ def prepare_folder(folder: Path, root: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """What to tell where a file cannot be written."""
     return UsageError(
-        f"{path} cannot be written ({error.strerror or error}). Make room or give another --output; "
-        "the same command with --resume goes on from here."
+        f"{path} cannot be written ({error.strerror or error}). Make room and resume with --resume, or "
+        "give another --output."
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.camera import Camera
@@ -69,7 +69,6 @@ def predict_video(
     """
     path = Path(item.path)
     with VideoReader(path) as video:
-        about = path.stat()
         writer = VideoWriter(
             root,
             item.name,
@@ -80,7 +79,7 @@ def predict_video(
             aspect=video.aspect,
             matrix=video.matrix,
             class_names=segmenter.class_names,
-            settings=settings | _settings(options) | {"source": [about.st_size, about.st_mtime_ns]},
+            settings=settings | _settings(options) | {"source": [video.about.st_size, video.about.st_mtime_ns]},
             resume=resume,
             min_area=options.min_area,
             keep_scores=options.smoothing > 0,
@@ -91,7 +90,7 @@ def predict_video(
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
-            results = _segment(segmenter, frames, options.batch_size)
+            results = segment_frames(segmenter, frames, options.batch_size)
             count = _write(_smooth(results, options.smoothing, video.time_base, writer), writer, bar)
             limited = options.max_frames is not None or options.max_seconds is not None
             writer.finish(path, cut=limited, start=video.start)
@@ -127,7 +126,7 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
         say(f"Camera {item.path}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
         with closing(writer), progress_bar(f"camera {item.path}", total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
-            results = _segment(segmenter, frames, batch_size=1)
+            results = segment_frames(segmenter, frames, batch_size=1)
             count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
             if not count:
                 raise UsageError(f"Camera {item.path} gave no picture.")
@@ -145,7 +144,7 @@ def _settings(options: VideoOptions) -> dict:
     }
 
 
-def _segment(
+def segment_frames(
     segmenter: Segmenter, frames: Iterable[Frame], batch_size: int | None
 ) -> Iterator[tuple[int, int, Segmentation]]:
     """Yields index, time and result of every frame."""

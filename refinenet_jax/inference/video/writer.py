@@ -26,6 +26,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, side_by_side, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
+from refinenet_jax.inference.video.reader import ffmpeg_path
 
 KINDS = ("masks", "overlays", "contours", "side-by-side", "frames")
 SEGMENT_FRAMES = 300
@@ -51,7 +52,7 @@ def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[st
     return {kind: root / f"{name}{_NAMES[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
 
 
-def there(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
+def existing(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
     """Those of the files that exist, whichever sound they have."""
     choices = [paths(root, name, kinds, sound).items() for sound in ((), ("pcm_s16le",))]
     return {kind: path for choice in choices for kind, path in choice if path.exists()}
@@ -173,7 +174,7 @@ class VideoWriter:
                 write_whole(path, self._root, make)
         except (OSError, av.FFmpegError) as error:
             raise cannot_write(self._folder, error) from error
-        for old in there(self._root, self._name, self._kinds).values():
+        for old in existing(self._root, self._name, self._kinds).values():
             if old not in made.values():  # of an earlier source, with other sound
                 old.unlink()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -231,7 +232,7 @@ class VideoWriter:
 
     def _encoder(self, path: Path, kind: str) -> Callable[[int, int, Segmentation], None]:
         """Opens a segment of pictures; returns what takes a frame."""
-        container = self._open.enter_context(av.open(str(path), "w", format="nut"))
+        container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
         height, width = self._size[0], self._size[1] * (2 if kind == "side-by-side" else 1)
         lossless = kind == "masks"
         # Half as many colour samples only where sides are even; players that take no 4:4:4 are rarer than cropped pixels.

@@ -16,7 +16,7 @@ from refinenet_jax import __main__, visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict import command
 from refinenet_jax.inference.predict import pictures as predict_images
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmenter import Segmenter
 
 
@@ -154,7 +154,7 @@ def test_stopped_run_goes_on(pictures, tmp_path, monkeypatch, capsys):
     arguments = [pictures, "--output", tmp_path / "out", "--save", "masks", "rle", "--batch-size", "1"]
     monkeypatch.setattr(predict_images.outputs, "write", interrupted)
     assert predict(*arguments) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    assert f"--output={tmp_path / 'out'} --resume" in capsys.readouterr().err
     monkeypatch.setattr(predict_images.outputs, "write", lambda *options: (written.append(options[2]), write(*options)))
     assert predict(*arguments, "--resume") == 0
     assert "Predicted 1 image in" in capsys.readouterr().out
@@ -192,27 +192,15 @@ def test_every_kind_of_a_mixed_folder(pictures, segmenter, tmp_path, capsys):
     assert "1 video, 3 frames" in capsys.readouterr().out
 
 
-def test_processes_share_a_folder_without_overlap(monkeypatch):
-    items = [Item(f"{i}", f"{i}", "image" if i % 3 else "video") for i in range(20)]
-    monkeypatch.setattr(command.jax, "process_count", lambda: 3)
-    shares = []
-    for process in range(3):
-        monkeypatch.setattr(command.jax, "process_index", lambda process=process: process)
-        shares.append(command._share(items, "image") + command._share(items, "video"))
-    assert sorted(item.path for share in shares for item in share) == sorted(item.path for item in items)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["missing.png"], "does not exist"),
-        (["empty"], "No images"),
+        (["empty"], "No pictures"),
         (["in", "--save", "frames"], "nothing would be written by --save frames"),
         (["in", "--batch-size", "0"], "--batch-size is 0"),
         (["in", "--smoothing", "-1"], "--smoothing is -1"),
         (["in", "--max-seconds", "nan"], "--max-seconds is nan"),
-        (["in", "--num_processes", "2"], "Several processes need all three"),
         (["97"], "There is no camera 97"),
         (["in/a.png", "in/again/a.png"], "would both be written"),
         (["in", "--max-seconds", "0"], "--max-seconds is 0"),

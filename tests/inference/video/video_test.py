@@ -18,7 +18,7 @@ from PIL import Image
 
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video import camera as video_camera
