@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import clips
 import jax
@@ -12,6 +14,7 @@ import tiny
 from PIL import Image
 from pycocotools.coco import COCO
 
+import refinenet_jax
 from refinenet_jax import __main__, visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict import command
@@ -190,6 +193,72 @@ def test_every_kind_of_a_mixed_folder(pictures, segmenter, tmp_path, capsys):
     ):
         assert (segmenter(frame).mask == mask).mean() > 0.98  # the reader takes another matrix to RGB
     assert "1 video, 3 frames" in capsys.readouterr().out
+
+
+def test_results_have_a_folder_of_their_own_without_output(pictures, tmp_path, monkeypatch, capsys):
+    """Also where it lies among the pictures: earlier results are not predicted. --resume then needs the folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("predict", "predict2", "predict3"):
+        assert predict(".", "--save", "masks") == 0
+        told = capsys.readouterr()
+        assert "Predicted 2 images in" in told.out
+        assert f"Results: runs/{folder}\n" in told.out
+    assert ".: skipped 6 files: 6 of earlier results" in told.err
+    assert files(tmp_path / "runs" / "predict3") == {"in/a_mask.png", "in/sub/b_mask.png", "predict.json"}
+    for option in ("--resume", "--overwrite"):
+        assert predict("in", option) == 1
+        assert f"{option} needs --output" in capsys.readouterr().err
+        assert predict(".", option, "--output=runs/predict3", "--save", "masks") == 0
+
+
+def test_equal_stems_and_long_names_are_predicted_and_resumed(segmenter, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    (tmp_path / "in").mkdir()
+    names = ("hand.jpg", "hand.png", f"{'x' * 246}.png", os.fsdecode(b"caf\xe9.png"))
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "in" / name)
+    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "contours", "rle")
+    assert predict(*arguments) == 0
+    assert {"hand.jpg_mask.png", "hand.png_mask.png", os.fsdecode(b"caf\xe9_mask.png")} < files(tmp_path / "out")
+    assert len(files(tmp_path / "out")) == 2 * len(names) + 2
+    assert predict(*arguments, "--resume") == 0
+    assert "Predicted nothing, 4 were there already" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "out" / "rle.json").read_text())
+    assert {image["file_name"] for image in stored["images"]} == set(names)
+
+
+def test_home_in_every_path_option(pictures, network, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: asked.append(str(path)) or network)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(pictures)
+    assert predict("~/in/a.png", "--output=~/out", "--checkpoint=~/run", "--save", "masks") == 0
+    assert asked == [f"{tmp_path}/run"]
+    assert "a_mask.png" in files(tmp_path / "out")
+    assert not (pictures / "~").exists()
+
+
+def test_endings_that_are_not_read_are_counted(pictures, tmp_path, capsys):
+    for name in ("notes.md", "b.json", "c.json"):
+        (pictures / name).write_text("x")
+    assert predict(pictures, "--output", tmp_path / "out") == 0
+    assert f"{pictures}: skipped 3 files: 2 .json, 1 .md" in capsys.readouterr().err
+
+
+def test_results_come_one_by_one_in_python(pictures, network, monkeypatch, capsys):
+    clips.write(pictures / "clip.mp4", clips.pictures(3, (64, 32)))
+    (pictures / "broken.png").write_bytes(b"no picture")
+    results = refinenet_jax.predict(pictures)
+    found = [(Path(result.source).relative_to(pictures).as_posix(), result.seconds) for result in results]
+    assert sorted(found[:2]) == [("a.png", None), ("sub/b.png", None)]
+    assert found[2:] == [("clip.mp4", pytest.approx(time)) for time in (0, 0.04, 0.08)]
+    assert "broken.png" in capsys.readouterr().err
+    (result,) = refinenet_jax.predict([pictures / "a.png"])
+    np.testing.assert_array_equal(result.mask, network(str(pictures / "a.png")).mask)
+    with pytest.raises(UsageError, match="does not exist"):
+        refinenet_jax.predict("missing/")  # before the first result is asked for
+    with pytest.raises(UsageError, match="Segmenter"):
+        refinenet_jax.predict([result.image])
 
 
 @pytest.mark.parametrize(
