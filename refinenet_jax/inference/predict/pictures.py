@@ -5,17 +5,21 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import reading
-from refinenet_jax.inference.predict import coco, outputs
+from refinenet_jax.inference.predict import outputs
 from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Prepared, Segmenter
 from refinenet_jax.progress import say
+
+if TYPE_CHECKING:  # pycocotools, which `refinenet_jax.predict` does not need
+    from refinenet_jax.inference.predict.coco import Journals
 
 _WRITES_WAITING = 4  # pictures, while the network works on the next ones
 
@@ -64,7 +68,7 @@ def predict_images(
     items: Sequence[Item],
     root: Path,
     kinds: Sequence[str],
-    journals: coco.Journals,
+    journals: "Journals",
     batch_size: int | None,
     advance: Callable[[str], object] = lambda line: None,
     tell: Callable[[str], object] = say,

@@ -123,13 +123,13 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
             min_area=options.min_area,
         )
         total = options.max_frames or 0
-        say(f"Camera {item.path}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
-        with closing(writer), progress_bar(f"camera {item.path}", total) as bar:
+        say(f"Camera {item.name}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
+        with closing(writer), progress_bar(item.name, total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
             results = segment_frames(segmenter, frames, batch_size=1)
             count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
             if not count:
-                raise UsageError(f"Camera {item.path} gave no picture.")
+                raise UsageError(f"Camera {item.name} gave no picture.")
             writer.finish(None, cut=False)
         return Counter(videos=1, frames=count)
 
