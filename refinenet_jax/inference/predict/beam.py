@@ -64,13 +64,13 @@ def pipeline_options(text: str) -> PipelineOptions:
       UsageError: one that Beam refuses.
     """
     flags = [f"--{flag.strip().removeprefix('--')}" for flag in text.split(",") if flag.strip()]
-    told = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(errors):
             options = PipelineOptions(flags)
             options.get_all_options()
     except (ValueError, SystemExit) as error:
-        reason = (told.getvalue().strip().splitlines() or [str(error)])[-1]
+        reason = (errors.getvalue().strip().splitlines() or [str(error)])[-1]
         raise UsageError(f"Beam refuses --beam-pipeline-options={text}: {reason}") from error
     return options
 
@@ -123,7 +123,7 @@ class _PredictPictures(_Predict):
         with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:
             batch_size = work.video.batch_size
             count = predict_images(
-                self._segmenter, items, Path(work.root), work.kinds, journals, batch_size, tell=messages.append
+                self._segmenter, items, Path(work.root), work.kinds, journals, batch_size, report=messages.append
             )
         yield {**count, "messages": messages}
 

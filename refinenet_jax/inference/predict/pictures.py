@@ -1,4 +1,4 @@
-"""Pictures of any sizes -> files of results, in batches, read ahead and written beside the next prediction."""
+"""Pictures of any sizes -> files of results, in batches, read ahead and written while the network works."""
 
 import time
 from collections import Counter, deque
@@ -71,7 +71,7 @@ def predict_images(
     journals: "Journals",
     batch_size: int | None,
     advance: Callable[[str], object] = lambda line: None,
-    tell: Callable[[str], object] = say,
+    report: Callable[[str], object] = say,
 ) -> Counter:
     """Predicts pictures and writes the results; one that cannot be read is named and skipped.
 
@@ -83,7 +83,7 @@ def predict_images(
       journals: for COCO.
       batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
       advance: called once for each picture, with a line about it.
-      tell: takes a line for each picture that cannot be read.
+      report: takes a line for each picture that cannot be read.
 
     Returns:
       How many `images` were predicted, and how many `failed`: could not be read.
@@ -96,7 +96,7 @@ def predict_images(
     def unreadable(error: UsageError) -> None:
         nonlocal failed
         failed += 1
-        tell(f"skipped: {error}")
+        report(f"skipped: {error}")
         advance("")
 
     def save(result: Segmentation, item: Item) -> None:

@@ -1,5 +1,6 @@
 """Frames of a camera or a network stream, through OpenCV, with the times at which they were taken."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -33,14 +34,14 @@ class Camera:
         Raises:
           UsageError: there is none, it is in use, or it gives no picture.
         """
-        self._source = source
+        self._source = re.sub("//[^/]*@", "//", source)  # without a password
         self._capture = _open(source)
         there, picture = self._capture.read()
         if not there:
             self._capture.release()
             raise UsageError(
-                f"There is no camera {source} that gives pictures: it is not connected, in use by another program, or not "
-                "allowed to you. "
+                f"There is no camera {self._source} that gives pictures: it is not connected, in use by another program, or "
+                "not allowed to you. "
                 + (
                     "Check address, name and password with a player such as ffplay or VLC."
                     if "://" in source

@@ -38,7 +38,7 @@ def join(
 
     Args:
       parts: of one video stream each, times counting through.
-      target: to be written; its ending tells the format.
+      target: to be written; its ending decides the format.
       source: whose sound tracks are copied; None for none.
       start: seconds in the source that are 0 in the target.
       until: seconds in the target after which sound ends; None for all of it.

@@ -29,7 +29,7 @@ class VideoOptions:
     """How videos are predicted.
 
     Attributes:
-      kinds: what to save, of `video_writer.KINDS`; others are passed over.
+      kinds: what to save, of `video_writer.KINDS`; others are ignored.
       batch_size: frames that go through the network together, None for as many as suit the device; a camera's go one by
         one.
       smoothing: time constant in seconds with which a frame's probabilities fade into those of the frames after it; 0 for
@@ -58,14 +58,14 @@ def predict_video(
       root: folder of the results.
       options: see there.
       settings: what the segmenter's results depend on, JSON.
-      resume: whether to go on where a killed run stopped. The result is that of an unbroken run.
+      resume: whether to resume where a killed run stopped. The result is that of an uninterrupted run.
 
     Returns:
       `videos`, 1; `frames` that were predicted; `failed`, 1 where some of it is damaged.
 
     Raises:
       DataError: no video that can be read.
-      UsageError: no room, or a run to go on with that had other settings.
+      UsageError: no room, or a run to resume that had other settings.
     """
     path = Path(item.path)
     with VideoReader(path) as video:
@@ -86,7 +86,7 @@ def predict_video(
         )
         first = writer.frames
         if first:
-            say(f"{path}: goes on from frame {first}")
+            say(f"{path}: resumes at frame {first}")
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
@@ -175,7 +175,7 @@ def _smooth(
 
 
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Draws and encodes beside the next prediction; returns the number of frames."""
+    """Draws and encodes while the network works; returns the number of frames."""
     count = 0
     pending: deque = deque()
     with ThreadPoolExecutor(1) as pool:

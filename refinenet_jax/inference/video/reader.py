@@ -48,9 +48,9 @@ class VideoReader:
       size: (h, w) of the upright frames.
       time_base: seconds of a unit of `pts`.
       rate: mean frames per second.
-      length: how many frames it should have; 0 where the file does not tell.
+      length: how many frames it should have; 0 if unknown.
       aspect: width of a pixel divided by its height, upright.
-      matrix: YUV matrix of the frames: as AVColorSpace, 2 where the file does not tell; and as the scaler takes it, then what
+      matrix: YUV matrix of the frames: as AVColorSpace, 2 if unknown; and as the scaler takes it, then what
         players assume for the size.
       audio_codecs: of its sound tracks.
       faults: damaged packets and frames met so far.
@@ -109,8 +109,8 @@ class VideoReader:
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self.aspect = 1 / aspect if turned[0] else aspect
         assumed = _BT709 if min(self.size) >= _HD_HEIGHT else _BT601
-        told = first.colorspace in _MATRICES
-        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if told else (_UNKNOWN, assumed)
+        known = first.colorspace in _MATRICES
+        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
         self.audio_codecs = tuple(track.codec_context.name for track in sound_tracks(self._container))
         self._decoded = self._chain(first, self._decoded)
 
@@ -120,7 +120,7 @@ class VideoReader:
         return Fraction(self._container.start_time or 0, av.time_base)
 
     def frames(self, first: int = 0, limit: int | None = None, seconds: float | None = None) -> Iterator[Frame]:
-        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and passed over.
+        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and skipped.
 
         Args:
           first: number of the first frame to give.
@@ -177,7 +177,7 @@ class VideoReader:
         return Frame(index, pts, np.ascontiguousarray(image[:: 1 - 2 * mirror_y, :: 1 - 2 * mirror_x]))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """All frames that can be decoded; damaged packets are passed over and counted."""
+        """All frames that can be decoded; damaged packets are skipped and counted."""
         packets = self._container.demux(self._stream)
         in_a_row = 0
         while in_a_row < _MOST_FAULTS:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.items import Item
-from refinenet_jax.inference.predict.sources import find, find_images
+from refinenet_jax.inference.predict.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find, find_images
 
 
 @pytest.fixture
@@ -210,3 +210,9 @@ def test_only_pictures(tree):
     assert [path.name for path in find_images([tree])] == ["a.jpg", "b.PNG", "with space.gif"]
     with pytest.raises(UsageError, match="only videos"):
         find_images([tree / "sub" / "deep"])
+
+
+def test_every_ending_in_the_docs_is_one_that_is_found():
+    text = (Path(__file__).parents[3] / "docs" / "predict.md").read_text(encoding="utf-8")
+    lines = [line.split() for line in text.splitlines() if line.startswith("    .")]
+    assert {ending for line in lines for ending in line} == IMAGE_SUFFIXES | VIDEO_SUFFIXES

@@ -15,6 +15,7 @@ import clips
 import cv2
 import numpy as np
 import pytest
+import rtsp
 import tiny
 from PIL import Image
 
@@ -368,6 +369,17 @@ def test_absent_camera_is_a_sentence(segmenter, tmp_path, capfd):
     with pytest.raises(UsageError, match="There is no camera 97"):
         predict_camera(segmenter, Item("97", "camera97", "camera"), tmp_path, VideoOptions())
     assert "WARN" not in capfd.readouterr().err
+
+
+def test_network_camera(segmenter, tmp_path, monkeypatch):
+    """One that asks for no password, and one that is not there."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;udp")
+    (item,) = find([f"rtsp://127.0.0.1:{rtsp.start()}/live"])
+    assert predict_camera(segmenter, item, tmp_path, VideoOptions(max_frames=5)) == {"videos": 1, "frames": 5}
+    assert len(clips.times(tmp_path / "camera_127.0.0.1_live_overlay.mp4")) == 5
+    (item,) = find(["rtsp://me:secret@127.0.0.1:9/live"])
+    with pytest.raises(UsageError, match=r"no camera rtsp://127\.0\.0\.1:9/live"):
+        predict_camera(segmenter, item, tmp_path, VideoOptions())
 
 
 def test_camera_ends_at_ctrl_c_with_whole_files(segmenter, tmp_path, monkeypatch):
