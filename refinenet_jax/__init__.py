@@ -2,7 +2,9 @@
 
 model, variables = refinenet_jax.load("refinenet_res101_egohands.mat")
 segmenter = refinenet_jax.Segmenter.from_checkpoint("runs/demo")
-mask = segmenter(image).mask
+mask = segmenter("photo.jpg").mask
+for result in refinenet_jax.predict("photos/"):
+    print(result.source, result.regions())
 """
 
 import importlib
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refinenet_jax.errors import UsageError
+    from refinenet_jax.inference.predict.api import predict
     from refinenet_jax.inference.segmentation import Segmentation
     from refinenet_jax.inference.segmenter import Segmenter
     from refinenet_jax.models import VARIANTS, create_model
@@ -23,6 +26,7 @@ __all__ = [
     "create_model",
     "load",
     "load_weights",
+    "predict",
     "save_weights",
 ]
 
@@ -34,6 +38,7 @@ _HOMES = {
     "create_model": "models",
     "load": "weights",
     "load_weights": "weights",
+    "predict": "inference.predict.api",
     "save_weights": "weights",
 }
 

@@ -28,6 +28,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from refinenet_jax import compilation_cache, parallel
+from refinenet_jax.command_line import expand_home
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
@@ -122,7 +123,7 @@ def _evaluate() -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; an unknown field of the config is told with its nearest name, not with a traceback."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(expand_home(argv))
     except (AttributeError, KeyError) as error:
         lines = str(error).encode().decode("unicode_escape").splitlines()
         unknown = ". ".join(line.strip("'\" ") for line in lines)

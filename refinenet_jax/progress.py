@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from refinenet_jax import parallel
 
@@ -22,12 +22,13 @@ def say_once(text: str) -> None:
 
 
 def progress_bar(what: str, total: int, done: int = 0) -> tqdm:
-    """A bar with the time left; silent where standard error is no terminal."""
+    """A bar with the time left; silent where standard error is neither a terminal nor a notebook."""
+    shown = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
         desc=what,
         total=total,
         initial=done,
-        disable=not (sys.stderr.isatty() and parallel.is_main_process()),
+        disable=not (shown and parallel.is_main_process()),
         dynamic_ncols=True,
         bar_format="{desc} {n_fmt}/{total_fmt} |{bar:12}| {remaining} left {postfix}",
     )

@@ -13,6 +13,7 @@ from refinenet_jax import visualize
 # Outlines may leave out corners up to this many pixels beside the line. No pixel's centre is nearer to an outline than
 # sqrt(2) / 4, so that none changes sides.
 _POLYGON_TOLERANCE = 0.35
+_SHOWN_SIDE = 1280  # pixels of the longer side in a notebook
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ class Segmentation:
       image: uint8 [h, w, 3] RGB, as given.
       scores: float32 [h, w, c], probabilities of the classes.
       class_names: c names, background first.
+      source: file, address or camera that the image is from; None where it was given as an array.
+      seconds: time of a video's frame from the start of the file, of a camera's from the first frame; None for a picture.
     """
 
     image: np.ndarray
     scores: np.ndarray
     class_names: tuple[str, ...]
+    source: str | None = None
+    seconds: float | None = None
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -76,6 +81,13 @@ class Segmentation:
     def overlay(self) -> np.ndarray:
         """The image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
         return visualize.overlay(self.image, self.mask)
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, as notebooks show it."""
+        picture = self.overlay()
+        scale = min(_SHOWN_SIDE / max(picture.shape[:2]), 1)
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
     def contours(self) -> np.ndarray:
         """The image with the classes outlined, uint8 [h, w, 3] RGB."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from refinenet_jax import models, parallel
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import fitting, tiles
+from refinenet_jax.inference import fitting, reading, tiles
 from refinenet_jax.inference.crf import CrfParameters, crf
 from refinenet_jax.inference.fitting import Size
 from refinenet_jax.inference.programs import Programs
@@ -139,26 +139,35 @@ class Segmenter:
             longest_side=description.get("longest_side", 0) if longest_side is None else longest_side,
         )
 
-    def __call__(self, image: np.ndarray) -> Segmentation:
-        """Segments one image, uint8 [h, w, 3] RGB.
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickles: all but the compiled programs, with the variables on the host."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "variables": jax.device_get(self.variables)
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, variables=parallel.on_local_devices(state["variables"]))
+
+    def __call__(self, image: reading.Picture) -> Segmentation:
+        """Segments one image: an array uint8 [h, w, 3] RGB, a PIL image, or the path of a file.
 
         Raises:
-          UsageError: the image is something else.
+          UsageError: the image is something else, or cannot be read.
         """
         return next(self.stream([image], batch_size=1))
 
-    def batch(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[Segmentation]:
+    def batch(self, images: Sequence[reading.Picture], batch_size: int | None = None) -> list[Segmentation]:
         """Segments images of any sizes, those of one canvas together; results are in the order of the images."""
         results = dict(self.unordered(enumerate(map(self.prepare, images)), batch_size))
         return [results[i] for i in range(len(images))]
 
-    def stream(self, images: Iterable[np.ndarray], batch_size: int | None = None) -> Iterator[Segmentation]:
+    def stream(self, images: Iterable[reading.Picture], batch_size: int | None = None) -> Iterator[Segmentation]:
         """Segments images as they come, in order; neighbors of one canvas share a batch.
 
         Results are not kept: memory is that of one batch, however many images come.
 
         Args:
-          images: uint8 [h, w, 3] RGB, of any sizes.
+          images: of any sizes, as `__call__` takes them.
           batch_size: images that go through the network together, rounded up to fill all devices; by default one on each
             CPU device and eight on each GPU or TPU.
 
@@ -190,14 +199,13 @@ class Segmenter:
         for group in groups.values():
             yield from self._segment(group, rows)
 
-    def prepare(self, image: np.ndarray) -> Prepared:
-        """Fits an image uint8 [h, w, 3] RGB to the longest side and puts it on its canvas.
+    def prepare(self, image: reading.Picture) -> Prepared:
+        """Fits an image, as `__call__` takes it, to the longest side and puts it on its canvas.
 
         Raises:
-          UsageError: the image is something else.
+          UsageError: the image is something else, or cannot be read.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-            raise UsageError(f"An image must be uint8 [h, w, 3] RGB; this one is {image.dtype} {list(image.shape)}.")
+        image = reading.to_rgb(image)
         fitted = fitting.fit(image, self.longest_side)
         return Prepared(image, fitted.shape[:2], fitting.on_canvas(fitted))
 

@@ -21,6 +21,7 @@ def open_network(path: Path, step: int | None = None) -> tuple[Mapping, dict]:
       CheckpointError: nothing there.
       UsageError: a file that is damaged, unsafe or of no whole network known; a step of a file.
     """
+    path = path.expanduser()
     if not path.is_file():
         from refinenet_jax import checkpoint  # loads Orbax, which a file of weights does not need
 

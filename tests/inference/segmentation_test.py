@@ -130,3 +130,12 @@ def test_cutout_is_written_with_its_transparency(tmp_path):
     np.testing.assert_array_equal(read, cutout)
     with pytest.raises(visualize.UsageError, match=r"cutout\.jpg.*written as \.png or \.webp"):
         visualize.write(str(tmp_path / "cutout.jpg"), cutout)
+
+
+@pytest.mark.parametrize(("size", "shown"), [((30, 40), (30, 40)), ((640, 2560), (320, 1280))])
+def test_notebooks_show_the_overlay_at_a_bounded_size(size, shown):
+    result = _segmentation(_blobs(size, 3, 0))
+    picture = cv2.imdecode(np.frombuffer(result._repr_png_(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert picture.shape == (*shown, 3)
+    if size == shown:
+        np.testing.assert_array_equal(picture, result.overlay())

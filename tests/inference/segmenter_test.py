@@ -1,6 +1,7 @@
 """Probabilities of every pixel at its own place: scales, flips, padding and batches change nothing that they should not."""
 
 import gc
+import pickle
 import weakref
 from functools import partial
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
 from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.errors import UsageError
@@ -310,3 +312,32 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 def test_what_is_no_image_is_refused_with_its_shape(image, says):
     with pytest.raises(UsageError, match=rf"must be uint8 \[h, w, 3\] RGB; this one is {says}"):
         _segmenter()(image)
+
+
+def test_a_segmenter_can_be_pickled_after_use():
+    (image,) = _images([(20, 30)])
+    segmenter = _segmenter(scales=(0.5, 1.0), flip=True)
+    before = segmenter(image).scores
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(segmenter))(image).scores, before)
+
+
+def test_images_may_be_files(tmp_path, monkeypatch):
+    (image,) = _images([(20, 30)])
+    Image.fromarray(image).save(tmp_path / "a.png")
+    segmenter = _segmenter()
+    expected = segmenter(image).scores
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
+        np.testing.assert_array_equal(segmenter(given).scores, expected)
+    for given in (None, [image.tolist()], jax.numpy.asarray(image)):
+        with pytest.raises(UsageError, match="a NumPy array"):
+            segmenter(given)
+
+
+def test_home_of_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights.save_weights(
+        tmp_path / "w.npz",
+        _real_variables(),
+        {"variant": "rf_lw_mbv2", "class_names": ["b", "l", "r"], "dtype": "float32"},
+    )
+    assert Segmenter.from_checkpoint("~/w.npz").class_names == ("b", "l", "r")

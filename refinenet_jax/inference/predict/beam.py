@@ -19,11 +19,12 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from refinenet_jax.command_line import use_device
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict import coco
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.predict.pictures import predict_images
-from refinenet_jax.inference.predict.sources import Item
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.predict import VideoOptions, predict_video
 from refinenet_jax.progress import say
@@ -37,6 +38,7 @@ class Work:
 
     Attributes:
       checkpoint: path of the network.
+      device: of `use_device`.
       options: of `Segmenter.from_checkpoint`.
       root: folder of the results.
       kinds: what to save.
@@ -46,6 +48,7 @@ class Work:
     """
 
     checkpoint: str
+    device: str | None
     options: dict[str, Any]
     root: str
     kinds: tuple[str, ...]
@@ -61,14 +64,14 @@ def pipeline_options(text: str) -> PipelineOptions:
       UsageError: one that Beam refuses.
     """
     flags = [f"--{flag.strip().removeprefix('--')}" for flag in text.split(",") if flag.strip()]
-    told = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(errors):
             options = PipelineOptions(flags)
             options.get_all_options()
     except (ValueError, SystemExit) as error:
-        reason = (told.getvalue().strip().splitlines() or [str(error)])[-1]
-        raise UsageError(f"Beam refuses --beam_pipeline_options={text}: {reason}") from error
+        reason = (errors.getvalue().strip().splitlines() or [str(error)])[-1]
+        raise UsageError(f"Beam refuses --beam-pipeline-options={text}: {reason}") from error
     return options
 
 
@@ -107,7 +110,8 @@ class _Predict(beam.DoFn):
         self._work = work
 
     def setup(self) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+        logging.set_verbosity(logging.ERROR)  # Orbax logs every file
+        use_device(self._work.device)
         self._segmenter = Segmenter.from_checkpoint(self._work.checkpoint, **self._work.options)
 
 
@@ -119,7 +123,7 @@ class _PredictPictures(_Predict):
         with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:
             batch_size = work.video.batch_size
             count = predict_images(
-                self._segmenter, items, Path(work.root), work.kinds, journals, batch_size, tell=messages.append
+                self._segmenter, items, Path(work.root), work.kinds, journals, batch_size, report=messages.append
             )
         yield {**count, "messages": messages}
 

@@ -83,7 +83,7 @@ class Journals:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
-            with contextlib.suppress(OSError):  # told when it was written
+            with contextlib.suppress(OSError):  # reported when it was written
                 file.close()
 
     def add(self, result: Segmentation, file_name: str) -> None:
@@ -110,7 +110,7 @@ def begin(root: Path, forms: Sequence[str], resume: bool) -> set[str]:
     Args:
       root: folder of the results.
       forms: that are wanted.
-      resume: whether journals and files of an earlier run are gone on with; they are removed otherwise.
+      resume: whether to continue journals and files of an earlier run; they are removed otherwise.
 
     Returns:
       The file names of pictures that are in all forms already.
@@ -169,7 +169,7 @@ def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> N
 
 
 def _placed_lines(folder: Path, form: str) -> Iterator[tuple[tuple[Path, int], dict]]:
-    """Every whole line with its file and offset; what a killed process left half written is passed over."""
+    """Every whole line with its file and offset; what a killed process left half written is skipped."""
     for path in sorted(folder.glob(f"{form}.*.jsonl")):
         with path.open("rb") as file:
             offset = 0
@@ -192,7 +192,7 @@ def _at(places: Sequence[tuple[Path, int]]) -> Iterator[dict]:
 
 
 def _take_apart(final: Path, root: Path, form: str) -> None:
-    """A finished file -> a journal, to be gone on with."""
+    """A finished file -> a journal, to be continued."""
     try:
         whole = json.loads(final.read_bytes())
         lines = {image.pop("id"): image | {"annotations": []} for image in whole["images"]}

@@ -42,7 +42,7 @@ def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> 
 
 
 def write_whole(path: Path, root: Path, writer: Callable[[Path], object]) -> None:
-    """Lets `writer` write a hidden file beside `path`, with its ending, which then takes its name: a killed run leaves no half.
+    """Lets `writer` write a hidden file next to `path`, which then takes its name: a killed run leaves no half-written file.
 
     Raises:
       UsageError: it cannot be written, or would lie outside `root`, where a link leads.
@@ -72,10 +72,10 @@ def prepare_folder(folder: Path, root: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UsageError:
-    """What to tell where a file cannot be written."""
+    """The error for a file that cannot be written."""
     return UsageError(
-        f"{path} cannot be written ({error.strerror or error}). Make room or give another --output; "
-        "the same command with --resume goes on from here."
+        f"{path} cannot be written ({error.strerror or error}). Make room and resume with --resume, or "
+        "give another --output."
     )
 
 

@@ -1,23 +1,66 @@
-"""Pictures of any sizes -> files of results, in batches, read ahead and written beside the next prediction."""
+"""Pictures of any sizes -> files of results, in batches, read ahead and written while the network works."""
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 
-from refinenet_jax.data import images
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict import coco, outputs
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference import reading
+from refinenet_jax.inference.predict import outputs
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Prepared, Segmenter
 from refinenet_jax.progress import say
 
+if TYPE_CHECKING:  # pycocotools, which `refinenet_jax.predict` does not need
+    from refinenet_jax.inference.predict.coco import Journals
+
 _WRITES_WAITING = 4  # pictures, while the network works on the next ones
+
+
+def segment_images(
+    segmenter: Segmenter,
+    items: Iterable[Item],
+    batch_size: int | None,
+    unreadable: Callable[[UsageError], object],
+) -> Iterator[tuple[Item, Segmentation]]:
+    """Reads pictures ahead and segments them as soon as those of one canvas fill a batch.
+
+    Args:
+      segmenter: the network.
+      items: pictures, of any sizes in any order.
+      batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
+      unreadable: takes the error of each picture that cannot be read, which is skipped.
+
+    Raises:
+      UsageError: there is no room for the batch on the device.
+    """
+
+    def read(item: Item) -> tuple[Item, Prepared | UsageError]:
+        try:
+            return item, segmenter.prepare(reading.read(item.path))
+        except UsageError as error:
+            return item, error
+
+    def readable() -> Iterator[tuple[Item, Prepared]]:
+        for item, prepared in read_ahead(read, items):
+            if isinstance(prepared, Prepared):
+                yield item, prepared
+            else:
+                unreadable(prepared)
+
+    try:
+        yield from segmenter.unordered(readable(), batch_size)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UsageError("The device has no room for a batch; give a smaller --batch-size, or --tile=512.") from error
 
 
 def predict_images(
@@ -25,10 +68,10 @@ def predict_images(
     items: Sequence[Item],
     root: Path,
     kinds: Sequence[str],
-    journals: coco.Journals,
+    journals: "Journals",
     batch_size: int | None,
     advance: Callable[[str], object] = lambda line: None,
-    tell: Callable[[str], object] = say,
+    report: Callable[[str], object] = say,
 ) -> Counter:
     """Predicts pictures and writes the results; one that cannot be read is named and skipped.
 
@@ -40,7 +83,7 @@ def predict_images(
       journals: for COCO.
       batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
       advance: called once for each picture, with a line about it.
-      tell: takes a line for each picture that cannot be read.
+      report: takes a line for each picture that cannot be read.
 
     Returns:
       How many `images` were predicted, and how many `failed`: could not be read.
@@ -50,24 +93,11 @@ def predict_images(
     """
     failed = 0
 
-    def read(item: Item) -> tuple[Item, Prepared | UsageError]:
-        """The picture, upright and prepared, or the reason why there is none."""
-        try:
-            encoded = images.read(Path(item.path))
-            image = images.turn_upright(images.decode_rgb(encoded, item.path), images.orientation(encoded))
-            return item, segmenter.prepare(image)
-        except UsageError as error:
-            return item, error
-
-    def readable() -> Iterator[tuple[Item, Prepared]]:
+    def unreadable(error: UsageError) -> None:
         nonlocal failed
-        for item, prepared in read_ahead(read, items):
-            if isinstance(prepared, Prepared):
-                yield item, prepared
-                continue
-            failed += 1
-            tell(f"skipped: {prepared}")
-            advance("")
+        failed += 1
+        report(f"skipped: {error}")
+        advance("")
 
     def save(result: Segmentation, item: Item) -> None:
         outputs.write(result, root, item.name, kinds)
@@ -75,20 +105,15 @@ def predict_images(
 
     pending: deque[Future] = deque()
     before = time.monotonic()
-    try:
-        with ThreadPoolExecutor(2) as writers:
-            for item, result in segmenter.unordered(readable(), batch_size):
-                pending.append(writers.submit(save, result, item))
-                height, width = result.image.shape[:2]
-                now = time.monotonic()
-                advance(f"{item.relative}: {width}x{height}, {now - before:.2f} s")
-                before = now
-                while len(pending) > _WRITES_WAITING:
-                    pending.popleft().result()
-            while pending:
+    with ThreadPoolExecutor(2) as writers:
+        for item, result in segment_images(segmenter, items, batch_size, unreadable):
+            pending.append(writers.submit(save, result, item))
+            height, width = result.image.shape[:2]
+            now = time.monotonic()
+            advance(f"{item.relative}: {width}x{height}, {now - before:.2f} s")
+            before = now
+            while len(pending) > _WRITES_WAITING:
                 pending.popleft().result()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise UsageError("The device has no room for a batch; give a smaller --batch-size, or --tile=512.") from error
+        while pending:
+            pending.popleft().result()
     return Counter(images=len(items) - failed, failed=failed)

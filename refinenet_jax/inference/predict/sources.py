@@ -1,70 +1,73 @@
-"""What a user names, as files: pictures, videos, folders, patterns, lists, file URLs; and a camera."""
+"""Resolves command-line sources to items: pictures, videos, folders, patterns, lists, addresses, cameras and streams."""
 
 import glob
 import os
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import reading
+from refinenet_jax.inference.predict.items import Item, with_distinct_names
+from refinenet_jax.inference.video.reader import is_video
+from refinenet_jax.progress import say
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")
+SETTINGS = "predict.json"  # a folder that has one holds results
+
+_PICTURES = "apng avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo pjp pjpeg png tif tiff webp"
+_VIDEOS = (
+    "264 265 3g2 3gp 3gpp asf avc avi divx dv f4v flv h264 h265 hevc insv ismv ivf lrv m1v m2t m2ts m2v m4v mj2 mjpeg mjpg "
+    "mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod trp ts vob webm wmv y4m"
+)
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _PICTURES.split())
+VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEOS.split())
 
 _LIST_LIMIT = 1 << 28  # bytes of a list of paths
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture, video or camera.
-
-    Attributes:
-      path: of the file; of a camera its number or device.
-      relative: the path that names it, relative to the folder, pattern or list it came from; never leads out of it.
-      kind: image, video or camera.
-    """
-
-    path: str
-    relative: str
-    kind: str
-
-    @property
-    def name(self) -> str:
-        """`relative` without its ending: results are called after it."""
-        return self.relative if self.kind == "camera" else str(Path(self.relative).with_suffix(""))
+_EARLIER = "of earlier results"
 
 
 def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | None = None) -> list[Item]:
-    """What there is to predict, each file once.
+    """Finds what there is to predict, each file once, and prints how many files of which endings were skipped.
 
     Args:
       sources: of these kinds:
-        a file: a video by its ending (VIDEO_SUFFIXES), else a picture.
+        a file: a picture or a video, by its content where its ending leaves it open.
         a folder: all pictures and videos in it and below, by their endings; hidden files are left out.
         a pattern such as 'photos/**/*.jpg': named relative to what stands before the first * ? or [.
         '@list.txt': the sources in a text file, one in a line, relative to the working directory; not further lists. Files
           are named relative to the folder that they have in common.
-        'file:///path': a file or folder.
-        '0', '1', ... or '/dev/video0': a camera.
-      leave_out: folder of results: what lies there is nothing to predict.
+        'file:///path': a file or folder; 'https://host/a.jpg': a picture to download.
+        '0', '1', ..., '/dev/video0', 'rtsp://host/stream': a camera.
+      leave_out: folder of results, which are not predicted. Nor are those of earlier runs below a folder.
 
     Raises:
       UsageError: a source that does not exist or cannot be read, two that would have the same name, or nothing is found.
     """
-    results = Path(leave_out).resolve() if leave_out is not None else None
+    search = _Search(Path(leave_out).resolve() if leave_out is not None else None)
     found: dict[str, Item] = {}
     for source in sources:
-        for item in _items(os.fspath(source), results):
-            found.setdefault(os.path.abspath(item.path) if item.kind != "camera" else item.path, item)
+        for item in search.items(os.fspath(source)):
+            key = item.path if item.kind == "camera" or reading.is_address(item.path) else os.path.abspath(item.path)
+            found.setdefault(key, item)
+    skipped = [f"{place}: skipped {_count(endings)}" for place, endings in search.skipped.items()]
     if not found:
-        raise UsageError(
-            f"No images or videos in {', '.join(map(str, sources))}; looked for "
-            f"{' '.join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}."
+        lists = [place for place in search.skipped if place.endswith(".txt")]
+        advice = (
+            f" If it is a list of paths, write @{lists[0]}"
+            if lists
+            else " Convert files of other kinds to .png or .mp4"
         )
-    _refuse_equal_names(found.values())
-    return list(found.values())
+        raise UsageError(
+            ". ".join([f"No pictures or videos in {', '.join(map(str, sources))}", *skipped]) + f".{advice}."
+        )
+    for line in skipped:
+        say(line)
+    return with_distinct_names(list(found.values()))
 
 
 def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
@@ -73,86 +76,139 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
     Raises:
       UsageError: as `find`, or there are videos alone.
     """
-    found = [Path(item.path) for item in find(sources) if item.kind == "image"]
+    items = find(sources)
+    found = [Path(item.path) for item in items if item.kind == "image" and not reading.is_address(item.path)]
     if not found:
-        raise UsageError(f"No images in {', '.join(map(str, sources))}; looked for {' '.join(IMAGE_SUFFIXES)}.")
+        raise UsageError(
+            f"No pictures in {', '.join(map(str, sources))}, only videos or addresses; give picture files."
+        )
+    if len(found) < len(items):
+        say(f"{', '.join(map(str, sources))}: skipped {len(items) - len(found)} videos and addresses")
     return found
 
 
-def _items(source: str, results: Path | None) -> Iterator[Item]:
-    if source.startswith("@") and not os.path.exists(source):
-        yield from _below_common_folder(
-            item for line in _lines(Path(source[1:])) for item in _items_of_path(_local(line), results)
-        )
-    else:
-        yield from _items_of_path(_local(source), results)
+class _Search:
+    """Resolves sources one after the other.
 
+    Attributes:
+      skipped: for each source, how many files of which endings were neither pictures nor videos.
+    """
 
-def _items_of_path(source: str, results: Path | None) -> Iterator[Item]:
-    """Of anything but a list."""
-    path = Path(source)
-    try:
-        if _is_camera(source):
-            yield Item(source, f"camera{''.join(filter(str.isdigit, source))}", "camera")
-        elif path.is_dir():
-            yield from _in_folder(path, results)
-        elif path.is_file():
-            yield _file(path, path.name)
-        elif path.exists():
-            raise UsageError(f"{source} is no ordinary file.")
-        elif glob.has_magic(source):
-            yield from _matching(source, results)
-        elif source.startswith("@"):
-            raise UsageError(f"{source}: a list cannot name another list; put its lines in.")
+    def __init__(self, results: Path | None):
+        self._results = results
+        self.skipped: dict[str, Counter[str]] = {}
+
+    def items(self, source: str) -> Iterator[Item]:
+        if source.startswith("@") and not os.path.exists(source):
+            lines = _lines(Path(source[1:]).expanduser())
+            yield from _below_common_folder([item for line in lines for item in self._items_of_path(_local(line))])
         else:
-            raise UsageError(f"{source} does not exist.")
-    except OSError as error:
-        raise UsageError(f"{error.filename or source} cannot be read ({error.strerror}).") from error
+            yield from self._items_of_path(_local(source))
+
+    def _items_of_path(self, source: str) -> Iterator[Item]:
+        """Of anything but a list."""
+        path = Path(source)
+        try:
+            if "://" in source and not os.path.exists(source):
+                yield _remote(source)
+            elif (source.isdecimal() and not os.path.exists(source)) or source.startswith("/dev/video"):
+                yield Item(source, f"camera{''.join(filter(str.isdigit, source))}", "camera")
+            elif path.is_dir():
+                yield from self._in_folder(path)
+            elif path.is_file():
+                yield from self._file(source, path, path.name)
+            elif path.exists():
+                raise UsageError(f"{source} is no ordinary file.")
+            elif glob.has_magic(source):
+                yield from self._matching(source)
+            elif source.startswith("@"):
+                raise UsageError(f"{source}: a list cannot name another list; put its lines in.")
+            else:
+                raise UsageError(f"{source} does not exist.")
+        except OSError as error:
+            raise UsageError(f"{error.filename or source} cannot be read ({error.strerror}).") from error
+
+    def _in_folder(self, folder: Path) -> Iterator[Item]:
+        for name in self._without_results(str(folder), folder, all_files(folder)):
+            path = folder / name
+            kind = _kind_by_ending(path)
+            if kind and path.is_file():
+                yield Item(str(path), name, kind)
+            else:
+                self._skip(str(folder), _ending(path))
+
+    def _matching(self, pattern: str) -> Iterator[Item]:
+        parts = Path(pattern).parts
+        folder = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+        paths = [path for path in map(Path, sorted(glob.iglob(pattern, recursive=True))) if path.is_file()]
+        if not paths:
+            raise UsageError(f"{pattern} matches no file.")
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        for name in self._without_results(pattern, folder, names):
+            yield from self._file(pattern, folder / name, name)
+
+    def _file(self, source: str, path: Path, relative: str) -> Iterator[Item]:
+        """A file that is named by itself: its content decides where the ending does not."""
+        kind = _kind_by_ending(path)
+        if kind != "video":
+            try:
+                kind = "image" if reading.is_picture(path) else "video" if is_video(path) else kind
+            except OSError as error:
+                if kind is None:
+                    raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
+        if kind:
+            yield Item(str(path), relative, kind)
+        else:
+            self._skip(source, _ending(path))
+
+    def _without_results(self, source: str, folder: Path, names: Iterable[str]) -> Iterator[str]:
+        """Names of files below a folder, less those of results."""
+        here = folder.resolve()
+        if self._results == here:
+            raise UsageError(
+                f"{folder} would hold pictures and results, which would be predicted next time; give another --output."
+            )
+        of_results = {".": False}
+        for name in names:
+            parent = os.path.dirname(name) or "."
+            for above in [*reversed(Path(parent).parents), Path(parent)]:
+                key = above.as_posix()
+                if key not in of_results:
+                    of_results[key] = (
+                        of_results[above.parent.as_posix()]
+                        or here / above == self._results
+                        or (here / above / SETTINGS).is_file()
+                    )
+            if of_results[parent]:
+                self._skip(source, _EARLIER)
+            else:
+                yield name
+
+    def _skip(self, source: str, what: str) -> None:
+        self.skipped.setdefault(source, Counter())[what] += 1
 
 
-def _in_folder(folder: Path, results: Path | None) -> Iterator[Item]:
-    below = _results_below(folder, results)
-    for name in all_files(folder):
-        wanted = Path(name).suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and (folder / name).is_file()
-        if wanted and not (below and name.startswith(below)):
-            yield _file(folder / name, name)
+def _kind_by_ending(path: Path) -> str | None:
+    ending = path.suffix.lower()
+    return "image" if ending in IMAGE_SUFFIXES else "video" if ending in VIDEO_SUFFIXES else None
 
 
-def _matching(pattern: str, results: Path | None) -> Iterator[Item]:
-    parts = Path(pattern).parts
-    folder = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
-    paths = [path for path in map(Path, sorted(glob.iglob(pattern, recursive=True))) if path.is_file()]
-    if not paths:
-        raise UsageError(f"{pattern} matches no file.")
-    below = _results_below(folder, results)
-    for path in paths:
-        name = path.relative_to(folder).as_posix()
-        if not (below and name.startswith(below)):
-            yield _file(path, name)
+def _ending(path: Path) -> str:
+    if not path.is_file():
+        return "broken links" if path.is_symlink() else "that are no ordinary files"
+    return path.suffix.lower() or "without an ending"
 
 
-def _results_below(folder: Path, results: Path | None) -> str | None:
-    """How names of results begin that lie below a folder of pictures; None where they lie elsewhere."""
-    here = folder.resolve()
-    if results == here:
-        raise UsageError(
-            f"{folder} would hold pictures and results, which would be predicted next time; give another --output."
-        )
-    return f"{results.relative_to(here).as_posix()}/" if results and results.is_relative_to(here) else None
+def _count(endings: Counter[str]) -> str:
+    total = sum(endings.values())
+    return f"{total:,} file{'s' * (total > 1)}: {', '.join(f'{n:,} {what}' for what, n in endings.most_common())}"
 
 
-def _file(path: Path, relative: str) -> Item:
-    if path.suffix.lower() == ".txt":
-        raise UsageError(f"{path} is no picture. If it is a list of paths, write @{path}.")
-    return Item(str(path), relative, "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image")
-
-
-def _below_common_folder(items: Iterable[Item]) -> Iterator[Item]:
-    items = list(items)
-    folders = [os.path.dirname(os.path.abspath(item.path)) for item in items if item.kind != "camera"]
-    common = os.path.commonpath(folders) if folders else ""
+def _below_common_folder(items: Sequence[Item]) -> Iterator[Item]:
+    local = [item for item in items if item.kind != "camera" and not reading.is_address(item.path)]
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(item.path)) for item in local]) if local else ""
     for item in items:
-        relative = item.relative if item.kind == "camera" else os.path.relpath(os.path.abspath(item.path), common)
+        relative = os.path.relpath(os.path.abspath(item.path), common) if item in local else item.relative
         yield Item(item.path, relative, item.kind)
 
 
@@ -160,41 +216,53 @@ def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _LIST_LIMIT:
             raise UsageError(f"{path} is too long for a list of paths ({path.stat().st_size:,} bytes).")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        encoded = path.read_bytes()
     except OSError as error:
         raise UsageError(f"The list {path} cannot be read ({error.strerror}).") from error
+    try:
+        utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # what PowerShell's > writes
+        # Names of files need not be UTF-8.
+        text = encoded.decode("utf-16") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no list of paths: it is no UTF-8 text.") from error
-    named = [line.strip() for line in lines if line.strip()]
+        raise UsageError(f"{path} is no list of paths: it is no UTF-8 or UTF-16 text.") from error
+    named = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
     if any("\0" in line for line in named):
         raise UsageError(f"{path} is no list of paths: it holds zero bytes.")
     return named
 
 
 def _local(source: str) -> str:
-    """The path of a file URL; anything else as it is.
+    """The path that a source means: `~`, file URLs, quotes, backslashes and other forms of accents, where only that exists."""
+    if os.path.exists(source):
+        return source
+    url = urlsplit(source) if source.startswith("file://") else None
+    if url:
+        if url.netloc not in ("", "localhost"):
+            raise UsageError(f"{source} is on another machine; copy it here first.")
+        return url2pathname(url.path)
+    plain = os.path.expanduser(source.strip("\"'"))
+    slashes = plain.replace("\\", "/")
+    forms = plain, slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))
+    return next(filter(os.path.exists, forms), plain)
+
+
+def _remote(source: str) -> Item:
+    """A picture's address, or a stream.
 
     Raises:
-      UsageError: the URL is of another machine.
+      UsageError: an address of anything else.
     """
-    if "://" not in source or os.path.exists(source):
-        return source
     url = urlsplit(source)
-    if url.scheme != "file" or url.netloc not in ("", "localhost"):
-        raise UsageError(f"{source} is not on this machine; download it first. Only file:///path is read.")
-    return unquote(url.path)
+    last = Path(unquote(url.path)).name
+    if url.scheme in ("rtsp", "rtsps"):
+        return Item(source, f"camera_{_safe(f'{url.hostname}_{last}')}", "camera")
+    if not reading.is_address(source):
+        raise UsageError(f"{source} cannot be read; give a path, http://, https://, rtsp:// or file://.")
+    if _kind_by_ending(Path(last)) == "video":
+        raise UsageError(f"{source}: only pictures are downloaded; download the video first.")
+    return Item(source, _safe(last or url.hostname or ""), "image")
 
 
-def _is_camera(source: str) -> bool:
-    return (source.isdecimal() and not os.path.exists(source)) or source.startswith("/dev/video")
-
-
-def _refuse_equal_names(items: Iterable[Item]) -> None:
-    owner: dict[tuple[bool, str], str] = {}
-    for item in items:
-        other = owner.setdefault((item.kind == "image", item.name), item.path)
-        if other != item.path:
-            raise UsageError(
-                f"{other} and {item.path} would both be written as {item.name}; predict them apart, or give the folder "
-                "that holds both."
-            )
+def _safe(name: str) -> str:
+    """A name that is no hidden file and no folder."""
+    return re.sub(r"[^\w.-]", "_", name).strip("._") or "picture"

@@ -12,7 +12,7 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve.limits import Limits
@@ -92,7 +92,7 @@ def segment(
     except UsageError as error:
         text = str(error).replace(str(path), "The clip").replace(str(folder), "the server's work folder")
         raise HTTPException(422, text) from error
-    made = video_writer.there(folder, NAME, _KINDS)
+    made = video_writer.existing(folder, NAME, _KINDS)
     facts = {
         "width": size[1],
         "height": size[0],

@@ -1,5 +1,6 @@
-"""Frames of a camera, through OpenCV, with the times at which they were taken."""
+"""Frames of a camera or a network stream, through OpenCV, with the times at which they were taken."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -9,6 +10,8 @@ from cv2.utils import logging
 
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.video.reader import Frame
+
+_WAIT = 15_000  # milliseconds for a stream to answer
 
 
 class Camera:
@@ -26,19 +29,24 @@ class Camera:
         """Opens it.
 
         Args:
-          source: number of the camera, or device such as /dev/video0.
+          source: number of the camera, device such as /dev/video0, or address such as rtsp://host/stream.
 
         Raises:
           UsageError: there is none, it is in use, or it gives no picture.
         """
-        self._source = source
+        self._source = re.sub("//[^/]*@", "//", source)  # without a password
         self._capture = _open(source)
         there, picture = self._capture.read()
         if not there:
             self._capture.release()
             raise UsageError(
-                f"There is no camera {source} that gives pictures: it is not connected, in use by another program, or not "
-                "allowed to you. On Linux, /dev/video* are the cameras, for members of the group video."
+                f"There is no camera {self._source} that gives pictures: it is not connected, in use by another program, or "
+                "not allowed to you. "
+                + (
+                    "Check address, name and password with a player such as ffplay or VLC."
+                    if "://" in source
+                    else "On Linux, /dev/video* are the cameras, for members of the group video."
+                )
             )
         self.size = picture.shape[:2]
         rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -69,8 +77,11 @@ class Camera:
 
 def _open(source: str) -> cv2.VideoCapture:
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it tells of every way that it tried
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it logs every way that it tried
     try:
+        if "://" in source:
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _WAIT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _WAIT]
+            return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
         return cv2.VideoCapture(int(source)) if source.isdecimal() else cv2.VideoCapture(source, cv2.CAP_V4L2)
     finally:
         logging.setLogLevel(level)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from refinenet_jax.inference.video.reader import open_video, sound_tracks
+from refinenet_jax.inference.video.reader import ffmpeg_path, open_video, sound_tracks
 from refinenet_jax.progress import say
 
 # Bit-exact: no random numbers and dates, so that equal videos are equal files.
@@ -38,7 +38,7 @@ def join(
 
     Args:
       parts: of one video stream each, times counting through.
-      target: to be written; its ending tells the format.
+      target: to be written; its ending decides the format.
       source: whose sound tracks are copied; None for none.
       start: seconds in the source that are 0 in the target.
       until: seconds in the target after which sound ends; None for all of it.
@@ -51,8 +51,8 @@ def join(
     """
     with ExitStack() as stack:
         options = _MP4 if target.suffix == ".mp4" else _MATROSKA
-        out = stack.enter_context(av.open(str(target), "w", container_options=options))
-        with av.open(str(parts[0])) as first:
+        out = stack.enter_context(av.open(ffmpeg_path(target), "w", container_options=options))
+        with av.open(ffmpeg_path(parts[0])) as first:
             video = out.add_stream_from_template(first.streams.video[0])
         container = stack.enter_context(open_video(source)) if source else None
         tracks = {}
@@ -75,7 +75,7 @@ def join(
 
 def _pictures(parts: Sequence[Path], video: av.VideoStream) -> Iterator[Timed]:
     for part in parts:
-        with av.open(str(part)) as container:
+        with av.open(ffmpeg_path(part)) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.pts is not None:
                     packet.dts = packet.pts  # segments have no B-frames

@@ -13,7 +13,7 @@ import numpy as np
 
 from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.camera import Camera
@@ -29,7 +29,7 @@ class VideoOptions:
     """How videos are predicted.
 
     Attributes:
-      kinds: what to save, of `video_writer.KINDS`; others are passed over.
+      kinds: what to save, of `video_writer.KINDS`; others are ignored.
       batch_size: frames that go through the network together, None for as many as suit the device; a camera's go one by
         one.
       smoothing: time constant in seconds with which a frame's probabilities fade into those of the frames after it; 0 for
@@ -58,18 +58,17 @@ def predict_video(
       root: folder of the results.
       options: see there.
       settings: what the segmenter's results depend on, JSON.
-      resume: whether to go on where a killed run stopped. The result is that of an unbroken run.
+      resume: whether to resume where a killed run stopped. The result is that of an uninterrupted run.
 
     Returns:
       `videos`, 1; `frames` that were predicted; `failed`, 1 where some of it is damaged.
 
     Raises:
       DataError: no video that can be read.
-      UsageError: no room, or a run to go on with that had other settings.
+      UsageError: no room, or a run to resume that had other settings.
     """
     path = Path(item.path)
     with VideoReader(path) as video:
-        about = path.stat()
         writer = VideoWriter(
             root,
             item.name,
@@ -80,18 +79,18 @@ def predict_video(
             aspect=video.aspect,
             matrix=video.matrix,
             class_names=segmenter.class_names,
-            settings=settings | _settings(options) | {"source": [about.st_size, about.st_mtime_ns]},
+            settings=settings | _settings(options) | {"source": [video.about.st_size, video.about.st_mtime_ns]},
             resume=resume,
             min_area=options.min_area,
             keep_scores=options.smoothing > 0,
         )
         first = writer.frames
         if first:
-            say(f"{path}: goes on from frame {first}")
+            say(f"{path}: resumes at frame {first}")
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
-            results = _segment(segmenter, frames, options.batch_size)
+            results = segment_frames(segmenter, frames, options.batch_size)
             count = _write(_smooth(results, options.smoothing, video.time_base, writer), writer, bar)
             limited = options.max_frames is not None or options.max_seconds is not None
             writer.finish(path, cut=limited, start=video.start)
@@ -124,13 +123,13 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
             min_area=options.min_area,
         )
         total = options.max_frames or 0
-        say(f"Camera {item.path}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
-        with closing(writer), progress_bar(f"camera {item.path}", total) as bar:
+        say(f"Camera {item.name}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
+        with closing(writer), progress_bar(item.name, total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
-            results = _segment(segmenter, frames, batch_size=1)
+            results = segment_frames(segmenter, frames, batch_size=1)
             count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
             if not count:
-                raise UsageError(f"Camera {item.path} gave no picture.")
+                raise UsageError(f"Camera {item.name} gave no picture.")
             writer.finish(None, cut=False)
         return Counter(videos=1, frames=count)
 
@@ -145,7 +144,7 @@ def _settings(options: VideoOptions) -> dict:
     }
 
 
-def _segment(
+def segment_frames(
     segmenter: Segmenter, frames: Iterable[Frame], batch_size: int | None
 ) -> Iterator[tuple[int, int, Segmentation]]:
     """Yields index, time and result of every frame."""
@@ -176,7 +175,7 @@ def _smooth(
 
 
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Draws and encodes beside the next prediction; returns the number of frames."""
+    """Draws and encodes while the network works; returns the number of frames."""
     count = 0
     pending: deque = deque()
     with ThreadPoolExecutor(1) as pool:

@@ -15,7 +15,8 @@ from refinenet_jax.data.reading import read_ahead
 # Nothing in a file makes FFmpeg open another file or an address, as playlists called .mp4 would.
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,nut,ogg,flv,asf,mxf,gif",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,nut,ogg,flv,asf,mxf,gif,"
+    "dv,ivf,m4v,mjpeg,obu,rm,yuv4mpegpipe",
 }
 # FFmpeg's numbers of YUV matrices in files (AVColorSpace) -> those its scaler takes (SWS_CS_*).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
@@ -43,12 +44,13 @@ class VideoReader:
 
     Attributes:
       path: of the file.
+      about: what the file system says of it: size and time of change.
       size: (h, w) of the upright frames.
       time_base: seconds of a unit of `pts`.
       rate: mean frames per second.
-      length: how many frames it should have; 0 where the file does not tell.
+      length: how many frames it should have; 0 if unknown.
       aspect: width of a pixel divided by its height, upright.
-      matrix: YUV matrix of the frames: as AVColorSpace, 2 where the file does not tell; and as the scaler takes it, then what
+      matrix: YUV matrix of the frames: as AVColorSpace, 2 if unknown; and as the scaler takes it, then what
         players assume for the size.
       audio_codecs: of its sound tracks.
       faults: damaged packets and frames met so far.
@@ -64,7 +66,11 @@ class VideoReader:
         self.faults = 0
         self._container = open_video(self.path)
         try:
+            self.about = self.path.stat()
             self._begin()
+        except OSError as error:
+            self._container.close()
+            raise _unreadable(f"{self.path} cannot be read ({error.strerror or error}).") from error
         except BaseException:
             self._container.close()
             raise
@@ -103,8 +109,8 @@ class VideoReader:
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self.aspect = 1 / aspect if turned[0] else aspect
         assumed = _BT709 if min(self.size) >= _HD_HEIGHT else _BT601
-        told = first.colorspace in _MATRICES
-        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if told else (_UNKNOWN, assumed)
+        known = first.colorspace in _MATRICES
+        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
         self.audio_codecs = tuple(track.codec_context.name for track in sound_tracks(self._container))
         self._decoded = self._chain(first, self._decoded)
 
@@ -114,7 +120,7 @@ class VideoReader:
         return Fraction(self._container.start_time or 0, av.time_base)
 
     def frames(self, first: int = 0, limit: int | None = None, seconds: float | None = None) -> Iterator[Frame]:
-        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and passed over.
+        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and skipped.
 
         Args:
           first: number of the first frame to give.
@@ -171,7 +177,7 @@ class VideoReader:
         return Frame(index, pts, np.ascontiguousarray(image[:: 1 - 2 * mirror_y, :: 1 - 2 * mirror_x]))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """All frames that can be decoded; damaged packets are passed over and counted."""
+        """All frames that can be decoded; damaged packets are skipped and counted."""
         packets = self._container.demux(self._stream)
         in_a_row = 0
         while in_a_row < _MOST_FAULTS:
@@ -213,17 +219,33 @@ def open_video(path: Path) -> av.container.InputContainer:
     Raises:
       DataError: it is not there, or no video.
     """
-    if not path.is_file():
-        raise _unreadable(f"{path} {'is no ordinary file' if path.exists() else 'does not exist'}.")
-    if not path.stat().st_size:
-        raise _unreadable(f"{path} is empty (0 bytes).")
     try:
-        return av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+        if not path.is_file():
+            raise _unreadable(f"{path} {'is no ordinary file' if path.exists() else 'does not exist'}.")
+        if not path.stat().st_size:
+            raise _unreadable(f"{path} is empty (0 bytes).")
+        return av.open(ffmpeg_path(path), options=_OPTIONS, metadata_errors="replace")
+    except DataError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _unreadable(
             f"{path} cannot be opened as a video ({reason}); it is damaged, cut short, or no video."
         ) from error
+
+
+def is_video(path: Path) -> bool:
+    """Whether FFmpeg finds moving pictures in a file, whatever its ending."""
+    try:
+        with open_video(path) as container:
+            return bool(container.streams.video)
+    except DataError:
+        return False
+
+
+def ffmpeg_path(path: Path) -> str:
+    """A path as FFmpeg takes it for reading and writing: it reads what stands before a colon as a protocol."""
+    return f"file:{path.absolute()}"
 
 
 def sound_tracks(container: av.container.InputContainer) -> list[av.AudioStream]:

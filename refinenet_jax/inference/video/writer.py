@@ -1,6 +1,6 @@
 """What is written of a video: segments of some seconds, each whole before the next begins; at the end, the files made of them.
 
-While a video is worked on, a hidden folder beside its results, .NAME.parts, holds
+While a video is worked on, a hidden folder next to its results, .NAME.parts, holds
 
     state.json         settings of the run, frames of every whole segment, time of the last frame
     0000.overlays.nut  segment 0 of a kind, and 0000.frames.csv
@@ -26,6 +26,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, side_by_side, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
+from refinenet_jax.inference.video.reader import ffmpeg_path
 
 KINDS = ("masks", "overlays", "contours", "side-by-side", "frames")
 SEGMENT_FRAMES = 300
@@ -83,7 +84,7 @@ class VideoWriter:
         min_area: int = 1,
         keep_scores: bool = False,
     ):
-        """Begins, or goes on where a killed run stopped.
+        """Begins, or resumes where a killed run stopped.
 
         Args:
           root: folder of the results.
@@ -94,7 +95,7 @@ class VideoWriter:
           rate: mean frames per second.
           class_names: background first.
           settings: all that the results depend on, JSON.
-          resume: whether to go on with what is there; it is removed otherwise.
+          resume: whether to continue with what is there; it is removed otherwise.
           aspect: width of a pixel divided by its height.
           matrix: YUV matrix to be written: AVColorSpace, and as the scaler takes it.
           min_area: regions smaller than this, in pixels, are not in the table of frames.
@@ -180,9 +181,9 @@ class VideoWriter:
         return list(made.values())
 
     def close(self) -> None:
-        """Leaves it as it is, to be gone on with; the segment at hand is lost."""
+        """Leaves it as it is, to be resumed; the segment at hand is lost."""
         if self._open is not None:
-            with suppress(OSError, av.FFmpegError):  # told when it was written
+            with suppress(OSError, av.FFmpegError):  # reported when it was written
                 self._open.close()
             self._open = None
 
@@ -217,12 +218,12 @@ class VideoWriter:
             before = state["settings"]
             int(state["last_pts"]), sum(state["segments"])
         except (OSError, ValueError, TypeError, LookupError) as error:
-            raise UsageError(f"{path} is damaged ({error}); give --overwrite to begin anew.") from error
+            raise UsageError(f"{path} is damaged ({error}); give --overwrite to start from scratch.") from error
         other = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
         if other:
             raise UsageError(
                 f"{self._folder} was begun with other settings ({', '.join(other)}). "
-                "Give the same, or --overwrite to begin anew."
+                "Give the same, or --overwrite to start from scratch."
             )
         return state
 
@@ -231,7 +232,7 @@ class VideoWriter:
 
     def _encoder(self, path: Path, kind: str) -> Callable[[int, int, Segmentation], None]:
         """Opens a segment of pictures; returns what takes a frame."""
-        container = self._open.enter_context(av.open(str(path), "w", format="nut"))
+        container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
         height, width = self._size[0], self._size[1] * (2 if kind == "side-by-side" else 1)
         lossless = kind == "masks"
         # Half as many colour samples only where sides are even; players that take no 4:4:4 are rarer than cropped pixels.
@@ -279,7 +280,7 @@ class VideoWriter:
         count = join(parts, target, **options)
         if count != self.frames:
             raise UsageError(
-                f"{self._folder} is damaged ({count} of {self.frames} frames); give --overwrite to begin anew."
+                f"{self._folder} is damaged ({count} of {self.frames} frames); give --overwrite to start from scratch."
             )
 
     def _join_tables(self, parts: Sequence[Path], target: Path) -> None:

@@ -46,7 +46,7 @@ def test_beam_writes_the_same_files(loads, tmp_path, capsys):
     assert predict(tmp_path / "in", "--output", tmp_path / "plain", *options) == 1
     plain = capsys.readouterr()
     loads.clear()
-    beam = ["--beam_pipeline_options", "runner=DirectRunner"]
+    beam = ["--beam-pipeline-options", "runner=DirectRunner"]
     assert predict(tmp_path / "in", "--output", tmp_path / "beam", *options, *beam) == 1
     told = capsys.readouterr()
     assert told.out.split(" in ")[0] == plain.out.split(" in ")[0] == "Predicted 7 images, 1 video, 3 frames"
@@ -72,5 +72,5 @@ def test_beam_writes_the_same_files(loads, tmp_path, capsys):
 @pytest.mark.parametrize("options", ["runner=NoSuchRunner", "runner=DirectRunner,direct_num_workers=many"])
 def test_wrong_options_are_told(options, loads, tmp_path, capsys):
     visualize.write(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    assert predict(tmp_path / "a.png", "--output", tmp_path / "out", "--beam_pipeline_options", options) == 1
+    assert predict(tmp_path / "a.png", "--output", tmp_path / "out", "--beam-pipeline-options", options) == 1
     assert "Beam" in capsys.readouterr().err

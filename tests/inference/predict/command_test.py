@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import clips
 import jax
@@ -12,11 +14,12 @@ import tiny
 from PIL import Image
 from pycocotools.coco import COCO
 
+import refinenet_jax
 from refinenet_jax import __main__, visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict import command
 from refinenet_jax.inference.predict import pictures as predict_images
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.segmenter import Segmenter
 
 
@@ -154,7 +157,7 @@ def test_stopped_run_goes_on(pictures, tmp_path, monkeypatch, capsys):
     arguments = [pictures, "--output", tmp_path / "out", "--save", "masks", "rle", "--batch-size", "1"]
     monkeypatch.setattr(predict_images.outputs, "write", interrupted)
     assert predict(*arguments) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    assert f"--output={tmp_path / 'out'} --resume" in capsys.readouterr().err
     monkeypatch.setattr(predict_images.outputs, "write", lambda *options: (written.append(options[2]), write(*options)))
     assert predict(*arguments, "--resume") == 0
     assert "Predicted 1 image in" in capsys.readouterr().out
@@ -192,27 +195,81 @@ def test_every_kind_of_a_mixed_folder(pictures, segmenter, tmp_path, capsys):
     assert "1 video, 3 frames" in capsys.readouterr().out
 
 
-def test_processes_share_a_folder_without_overlap(monkeypatch):
-    items = [Item(f"{i}", f"{i}", "image" if i % 3 else "video") for i in range(20)]
-    monkeypatch.setattr(command.jax, "process_count", lambda: 3)
-    shares = []
-    for process in range(3):
-        monkeypatch.setattr(command.jax, "process_index", lambda process=process: process)
-        shares.append(command._share(items, "image") + command._share(items, "video"))
-    assert sorted(item.path for share in shares for item in share) == sorted(item.path for item in items)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 2
+def test_results_have_a_folder_of_their_own_without_output(pictures, tmp_path, monkeypatch, capsys):
+    """Also where it lies among the pictures: earlier results are not predicted. --resume then needs the folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("predict", "predict2", "predict3"):
+        assert predict(".", "--save", "masks") == 0
+        told = capsys.readouterr()
+        assert "Predicted 2 images in" in told.out
+        assert f"Results: runs/{folder}\n" in told.out
+    assert ".: skipped 6 files: 6 of earlier results" in told.err
+    assert files(tmp_path / "runs" / "predict3") == {"in/a_mask.png", "in/sub/b_mask.png", "predict.json"}
+    for option in ("--resume", "--overwrite"):
+        assert predict("in", option) == 1
+        assert f"{option} needs --output" in capsys.readouterr().err
+        assert predict(".", option, "--output=runs/predict3", "--save", "masks") == 0
+
+
+def test_equal_stems_and_long_names_are_predicted_and_resumed(segmenter, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    (tmp_path / "in").mkdir()
+    names = ("hand.jpg", "hand.png", f"{'x' * 246}.png", os.fsdecode(b"caf\xe9.png"))
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "in" / name)
+    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "contours", "rle")
+    assert predict(*arguments) == 0
+    assert {"hand.jpg_mask.png", "hand.png_mask.png", os.fsdecode(b"caf\xe9_mask.png")} < files(tmp_path / "out")
+    assert len(files(tmp_path / "out")) == 2 * len(names) + 2
+    assert predict(*arguments, "--resume") == 0
+    assert "Predicted nothing, 4 were there already" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "out" / "rle.json").read_text())
+    assert {image["file_name"] for image in stored["images"]} == set(names)
+
+
+def test_home_in_every_path_option(pictures, network, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: asked.append(str(path)) or network)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(pictures)
+    assert predict("~/in/a.png", "--output=~/out", "--checkpoint=~/run", "--save", "masks") == 0
+    assert asked == [f"{tmp_path}/run"]
+    assert "a_mask.png" in files(tmp_path / "out")
+    assert not (pictures / "~").exists()
+
+
+def test_endings_that_are_not_read_are_counted(pictures, tmp_path, capsys):
+    for name in ("notes.md", "b.json", "c.json"):
+        (pictures / name).write_text("x")
+    assert predict(pictures, "--output", tmp_path / "out") == 0
+    assert f"{pictures}: skipped 3 files: 2 .json, 1 .md" in capsys.readouterr().err
+
+
+def test_results_come_one_by_one_in_python(pictures, network, monkeypatch, capsys):
+    clips.write(pictures / "clip.mp4", clips.pictures(3, (64, 32)))
+    (pictures / "broken.png").write_bytes(b"no picture")
+    results = refinenet_jax.predict(pictures)
+    found = [(Path(result.source).relative_to(pictures).as_posix(), result.seconds) for result in results]
+    assert sorted(found[:2]) == [("a.png", None), ("sub/b.png", None)]
+    assert found[2:] == [("clip.mp4", pytest.approx(time)) for time in (0, 0.04, 0.08)]
+    assert "broken.png" in capsys.readouterr().err
+    (result,) = refinenet_jax.predict([pictures / "a.png"])
+    np.testing.assert_array_equal(result.mask, network(str(pictures / "a.png")).mask)
+    with pytest.raises(UsageError, match="does not exist"):
+        refinenet_jax.predict("missing/")  # before the first result is asked for
+    with pytest.raises(UsageError, match="Segmenter"):
+        refinenet_jax.predict([result.image])
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["missing.png"], "does not exist"),
-        (["empty"], "No images"),
+        (["empty"], "No pictures"),
         (["in", "--save", "frames"], "nothing would be written by --save frames"),
         (["in", "--batch-size", "0"], "--batch-size is 0"),
         (["in", "--smoothing", "-1"], "--smoothing is -1"),
         (["in", "--max-seconds", "nan"], "--max-seconds is nan"),
-        (["in", "--num_processes", "2"], "Several processes need all three"),
         (["97"], "There is no camera 97"),
         (["in/a.png", "in/again/a.png"], "would both be written"),
         (["in", "--max-seconds", "0"], "--max-seconds is 0"),

@@ -4,21 +4,25 @@ import argparse
 import csv
 import gc
 import math
+import os
 import signal
 import weakref
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import clips
 import cv2
 import numpy as np
 import pytest
+import rtsp
 import tiny
 from PIL import Image
 
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import Item
+from refinenet_jax.inference.predict.items import Item
+from refinenet_jax.inference.predict.sources import find
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video import camera as video_camera
@@ -142,6 +146,50 @@ def test_formats(segmenter, name, options, tmp_path):
         assert [p[-20:] for p in data] == [p[-20:] for p in sources]  # MP4 takes the headers of a stream off
     for frame, picture in zip(read(source)[0], pictures, strict=True):
         assert np.abs(frame.image.astype(int) - picture).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.3gp", {"sound": "aac"}),
+        ("a.flv", {"codec": "flv"}),
+        ("a.wmv", {"codec": "wmv2"}),
+        ("a.m2ts", {}),
+        ("a.h264", {}),
+        ("a.vob", {"codec": "mpeg2video"}),
+        ("a.mxf", {"codec": "mpeg2video"}),
+        ("a.ivf", {"codec": "libvpx-vp9"}),
+        ("a.y4m", {"codec": "wrapped_avframe"}),
+        ("a.mjpeg", {"codec": "mjpeg", "pixels": "yuvj420p"}),
+    ],
+)
+def test_every_ending_of_a_folder_is_read(segmenter, name, options, tmp_path):
+    (tmp_path / "in").mkdir()
+    clips.write(tmp_path / "in" / name, clips.pictures(4), **options)
+    (item,) = find([tmp_path / "in"])
+    assert item.kind == "video"
+    assert predict_video(segmenter, item, tmp_path / "out", VideoOptions(), {})["frames"] == 4
+
+
+def test_colons_in_relative_paths(segmenter, tmp_path, monkeypatch):
+    """FFmpeg takes what stands before a colon for a protocol."""
+    monkeypatch.chdir(tmp_path)
+    clips.write(tmp_path / "clip.mp4", clips.pictures(3), sound="aac").rename("take: 1.mp4")
+    item = Item("take: 1.mp4", "take: 1.mp4", "video")
+    assert predict_video(segmenter, item, Path("out:1"), VideoOptions(), {})["frames"] == 3
+    names = {path.name for path in Path("out:1").iterdir()}
+    assert names == {"take: 1_mask.mkv", "take: 1_overlay.mp4", "take: 1_frames.csv"}
+    assert len(clips.sound_packets(tmp_path / "out:1" / "take: 1_overlay.mp4")) > 0
+
+
+@pytest.mark.parametrize("name", ["x" * 250, os.fsdecode(b"caf\xe9"), "cafe\u0301"], ids=["long", "latin-1", "NFD"])
+def test_names_of_all_kinds_are_written_and_resumed(segmenter, name, tmp_path):
+    source = tmp_path / f"{name}.mp4"
+    clips.write(tmp_path / "clip.mp4", clips.pictures(3)).rename(source)
+    item = Item(str(source), source.name, "video")
+    for resume in (False, True):
+        assert predict_video(segmenter, item, tmp_path / "out", VideoOptions(), {}, resume)["frames"] == 3
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_interlaced_frames_have_no_comb(tmp_path):
@@ -321,6 +369,17 @@ def test_absent_camera_is_a_sentence(segmenter, tmp_path, capfd):
     with pytest.raises(UsageError, match="There is no camera 97"):
         predict_camera(segmenter, Item("97", "camera97", "camera"), tmp_path, VideoOptions())
     assert "WARN" not in capfd.readouterr().err
+
+
+def test_network_camera(segmenter, tmp_path, monkeypatch):
+    """One that asks for no password, and one that is not there."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;udp")
+    (item,) = find([f"rtsp://127.0.0.1:{rtsp.start()}/live"])
+    assert predict_camera(segmenter, item, tmp_path, VideoOptions(max_frames=5)) == {"videos": 1, "frames": 5}
+    assert len(clips.times(tmp_path / "camera_127.0.0.1_live_overlay.mp4")) == 5
+    (item,) = find(["rtsp://me:secret@127.0.0.1:9/live"])
+    with pytest.raises(UsageError, match=r"no camera rtsp://127\.0\.0\.1:9/live"):
+        predict_camera(segmenter, item, tmp_path, VideoOptions())
 
 
 def test_camera_ends_at_ctrl_c_with_whole_files(segmenter, tmp_path, monkeypatch):

@@ -1,0 +1,106 @@
+"""The options of `refinenet-jax predict`."""
+
+import argparse
+import math
+
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import test_time
+from refinenet_jax.inference.predict import coco, outputs
+from refinenet_jax.inference.video import writer as video_writer
+
+KINDS = (*outputs.ENDINGS, *coco.FORMS, "frames")
+_EXAMPLES = """examples:
+  refinenet-jax predict photos/ clip.mp4
+  refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/egohands --output=out
+  refinenet-jax predict 0 --save overlays frames --max-seconds=60
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `refinenet-jax predict`."""
+    parser.usage = "refinenet-jax predict SOURCE [SOURCE ...] [options]"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, videos, folders and all below them, 'patterns/*.jpg' in quotes, @LIST (a text file of sources), "
+        "https:// addresses of pictures, cameras (0, /dev/video0, rtsp://...)",
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--output", metavar="DIR", help="folder of the results (default: runs/predict, runs/predict2, ...)"
+    )
+    results.add_argument(
+        "--save",
+        nargs="+",
+        choices=KINDS,
+        default=["masks", "overlays", "frames"],
+        metavar="KIND",
+        help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames); of videos: "
+        f"{', '.join(video_writer.KINDS)}",
+    )
+    results.add_argument(
+        "--min-area",
+        type=int,
+        default=1,
+        metavar="PIXELS",
+        help="leave smaller regions out of polygons, rle and frames (default: 1)",
+    )
+    results.add_argument("--show", action="store_true", help="open the folder of the results at the end")
+    again = results.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace results in --output")
+    again.add_argument("--resume", action="store_true", help="do what a stopped run left to do in --output")
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
+    )
+    network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
+    test_time.add_arguments(network)
+    network.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="longest side that the network sees at once, such as 512 (default: no limit)",
+    )
+    network.add_argument(
+        "--crf",
+        metavar="PARAMETERS",
+        help="refine with a dense CRF, which is slow: default, or bilateral_weight=5,iterations=4 (default: off)",
+    )
+    videos = parser.add_argument_group("videos and cameras")
+    videos.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time constant of averaging over earlier frames (default: 0, off)",
+    )
+    videos.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames (default: all)")
+    videos.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop after that time (default: all)")
+    devices = parser.add_argument_group("devices")
+    devices.add_argument("--device", help="cpu, gpu, gpu:0, gpu:0,1 or tpu (default: the fastest there is)")
+    devices.add_argument(
+        "--batch-size", type=int, metavar="N", help="images at a time (default: 1 on a CPU, 8 on each GPU or TPU)"
+    )
+    devices.add_argument(
+        "--beam-pipeline-options",
+        metavar="OPTIONS",
+        help="share the work by Apache Beam, such as runner=DirectRunner,direct_num_workers=2",
+    )
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises UsageError where a number cannot be, or options do not go together."""
+    for name in ("batch_size", "min_area", "max_frames"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if not 0 <= args.smoothing < math.inf:
+        raise UsageError(f"--smoothing is {args.smoothing}; it must be 0 or more.")
+    if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
+        raise UsageError(f"--max-seconds is {args.max_seconds}; it must be more than 0.")
+    if (args.resume or args.overwrite) and not args.output:
+        raise UsageError(
+            f"--{'resume' if args.resume else 'overwrite'} needs --output=DIR, the folder of the earlier run."
+        )

@@ -1,0 +1,63 @@
+"""What all commands share: `~`, wrong words, devices, and a reader that stops reading."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refinenet_jax import __main__
+from refinenet_jax.command_line import expand_home, use_device
+from refinenet_jax.errors import UsageError
+
+
+def test_home_is_expanded_where_shells_leave_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["~/a", "--output=~/x", "--checkpoints=~/a,b,~/c", "@~/list.txt", "--config.data.name=~", "a~b/~", "~.jpg"]
+    expected = ["/home/me/a", "--output=/home/me/x", "--checkpoints=/home/me/a,b,/home/me/c", "@/home/me/list.txt"]
+    assert expand_home(given) == [*expected, "--config.data.name=/home/me", "a~b/~", "~.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["predit", "a.jpg"], "predict"),
+        (["predict", "a.jpg", "--ouput=out"], "--output"),
+        (["predict", "a.jpg", "--save", "mask"], "masks"),
+    ],
+)
+def test_a_wrong_word_is_one_line_with_the_nearest_right_one(arguments, near, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(arguments)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert f"did you mean {near}?" in line
+
+
+def test_devices():
+    use_device(None)
+    use_device("cpu")  # the tests' own
+    for name in ("gpu", "cuda", "tpu"):
+        with pytest.raises(UsageError, match=rf"--device={name} cannot be used"):
+            use_device(name)
+    for name in ("cpu:1", "gpux", "gpu:a", "tpu:0"):
+        with pytest.raises(UsageError, match=f"--device={name}"):
+            use_device(name)
+
+
+def test_a_reader_that_stops_reading_is_no_traceback(tmp_path):
+    """As in `refinenet-jax verify ... | head`: the reading end of the pipe is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        code = (
+            "import sys; from refinenet_jax import __main__, verify; verify.run = lambda args: print('a line') or 0; "
+        )
+        command = [sys.executable, "-c", f"{code}sys.exit(__main__.main(['verify', 'x']))"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        found = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
+    finally:
+        os.close(writing)
+    assert (found.returncode, found.stderr) == (141, "")
