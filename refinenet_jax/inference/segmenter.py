@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from refinenet_jax import models, parallel
+from refinenet_jax import models, parallel, pretrained
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import fitting, reading, tiles
 from refinenet_jax.inference.crf import CrfParameters, crf
@@ -95,7 +95,7 @@ class Segmenter:
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike | None = None,
         *,
         step: int | None = None,
         scales: Sequence[float] | None = None,
@@ -104,23 +104,23 @@ class Segmenter:
         crf: CrfParameters | None = None,
         longest_side: int | None = None,
     ) -> "Segmenter":
-        """The network in a training run's folder, or in one file of weights (.safetensors, .npz, .pth, .mat).
+        """Loads a network from a run folder or a weight file (.safetensors, .npz, .pth, .mat).
 
         Args:
-          path: the folder, whose best checkpoint is taken unless `step` says another, or the file. Where a file does not tell
-            its classes, they are named by their number, as `refinenet-jax convert` would: `background` and `hand` of two.
-          step: of the checkpoint.
-          scales: test scales; by default those of the run's config, and 1 of a foreign file.
-          flip: whether to average over the mirrored image; the same.
+          path: run folder, or weight file; None for the network that comes with the package. Classes that a file does not
+            name get the names that `refinenet-jax convert` would give: `background` and `hand` if there are two.
+          step: step of the checkpoint; None for the best one.
+          scales: test scales; None for those stored with the network (1 if there are none).
+          flip: whether to average with the mirrored image; None for the stored setting.
           tile: see `Segmenter`.
           crf: see `Segmenter`.
-          longest_side: see `Segmenter`; by default the config's, and 0 of a foreign file.
+          longest_side: see `Segmenter`; None for the stored setting (0 if there is none).
 
         Raises:
-          CheckpointError: no checkpoint there.
-          UsageError: a file that is damaged, unsafe or of no whole network known.
+          CheckpointError: there is no checkpoint.
+          UsageError: the file is damaged, unsafe, or not a known complete network.
         """
-        description, variables = open_network(Path(path), step)
+        description, variables = open_network(Path(path or pretrained.PATH), step)
         model = models.create_model(
             description["variant"],
             description.get("num_classes", len(description["class_names"])),  # more only where there is void

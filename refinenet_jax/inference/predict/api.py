@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from refinenet_jax import pretrained
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.items import Item
@@ -33,7 +32,7 @@ def predict(
 
     Args:
       sources: files, folders, patterns, lists (@list.txt), addresses and cameras, as `refinenet-jax predict` takes them.
-      checkpoint: folder of a run, or a file of weights; the network in the package by default.
+      checkpoint: run folder or weight file; the packaged network by default.
       batch_size: images that go through the network together; None for as many as suit the device.
       options: of `Segmenter.from_checkpoint`: step, scales, flip, longest_side, tile, crf.
 
@@ -48,7 +47,7 @@ def predict(
     if not all(isinstance(source, (str, os.PathLike)) for source in given):
         raise UsageError("Sources are paths; for arrays and PIL images, use Segmenter.from_checkpoint(...)(image).")
     items = find(given)
-    return _results(Segmenter.from_checkpoint(checkpoint or pretrained.PATH, **options), items, batch_size)
+    return _results(Segmenter.from_checkpoint(checkpoint, **options), items, batch_size)
 
 
 def _results(segmenter: Segmenter, items: Sequence[Item], batch_size: int | None) -> Iterator[Segmentation]:

@@ -170,7 +170,7 @@ def _work_on_beam(
     try:
         from refinenet_jax.inference.predict import beam
     except ImportError as error:
-        raise UsageError("--beam-pipeline-options needs Apache Beam: pip install 'refinenet-jax[data]'.") from error
+        raise UsageError("--beam-pipeline-options needs Apache Beam: pip install 'refinenet-jax[train]'.") from error
     work = beam.Work(
         checkpoint=str(_checkpoint(args).absolute()),
         device=args.device,
