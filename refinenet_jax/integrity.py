@@ -85,6 +85,11 @@ def complete_manifests(workdir: str | os.PathLike) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_manifest(workdir: str | os.PathLike, step: int) -> None:
+    """Removes the manifest of a checkpoint whose files are about to change; `complete_manifests` writes a new one."""
+    _manifest(workdir, step).unlink(missing_ok=True)
+
+
 def read_manifest(workdir: str | os.PathLike, step: int) -> dict[str, tuple[int, str]] | None:
     """(bytes, SHA-256 in hexadecimal) of every file of a checkpoint by its relative name; None where there is no manifest.
 
@@ -155,7 +160,7 @@ def set_aside(workdir: str | os.PathLike, step: int) -> Path:
 
 
 @contextmanager
-def hold(workdir: str | os.PathLike) -> Iterator[None]:
+def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Keeps other processes from training in a folder, which it creates, for as long as the context lasts; main process only.
 
     The kernel releases the lock (flock) with the process, whatever ends it; the file stays and means nothing by itself. Over

@@ -150,8 +150,10 @@ def test_first_signal_asks_and_the_second_has_its_usual_effect():
         assert stop.requested(2)
         assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]
     with parallel.StopSignal() as stop:
+        assert not stop.is_interrupt
         signal.raise_signal(signal.SIGINT)
         assert stop.requested(3)
+        assert stop.is_interrupt
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert {number: signal.getsignal(number) for number in before} == before
