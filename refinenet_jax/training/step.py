@@ -28,10 +28,10 @@ class TrainState:
     """All that training changes. Randomness is a function of seed and step, so it is not carried.
 
     Attributes:
-      step: steps taken, those left out for not being finite included.
-      params: what the optimiser moves.
+      step: steps taken, including those skipped for not being finite.
+      params: parameters that the optimizer updates.
       batch_stats: moments of batch norm.
-      opt_state: of the optimiser.
+      opt_state: state of the optimizer.
       ema: exponential moving averages of params and batch_stats, {'params': ..., 'batch_stats': ...}; None if not asked for.
     """
 
@@ -91,7 +91,7 @@ def train_step(
 
     Returns:
       The next state, and figures of the whole batch: loss and terms (means), pixels, confusion int32 [c, c] (rows are the
-      truth), gradient_norm, skipped (1 if the step was left out).
+      truth), gradient_norm, skipped (1 if the step was skipped).
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
     parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
