@@ -202,7 +202,6 @@ def test_start_from_another_network_is_refused(unbroken):
         ({"augment.crop": "centre"}, "crop='centre' must be"),
         ({"init_from": "no/such/run"}, "no/such/run has no model.json"),
         ({"model.batch_norm": "frozen"}, r"(?s)--config.init_from=.*--config.model.batch_norm=local"),
-        ({"data.mix": "egohands/hands,gtea/wrist"}, "--config.data.mix="),
         ({"data.mix": ("egohands/hands", "gtea/wrist")}, "--config.data.mix="),
         ({"optimizer.clip_norm": -1.0}, "clip_norm"),
     ],
