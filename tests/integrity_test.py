@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
     message, whole = done.stdout.splitlines()
     assert re.fullmatch(
         rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, a checkpoint takes about 1 MB\. "
-        r"Make room and start again with the same command: training goes on from step 2\.",
+        r"Make room and start again with the same command: training resumes from step 2\.",
         message,
     )
     assert whole == "(2, {})"
@@ -275,6 +275,6 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
 def test_only_a_full_disk_or_quota_is_called_so(tmp_path):
     quota = integrity.disk_full_message(OSError(errno.EDQUOT, "quota"), tmp_path)
     assert quota.startswith(f"No room in {tmp_path} (disk quota exceeded): ")
-    assert quota.endswith("training begins anew, as no checkpoint is written yet.")
+    assert quota.endswith("training starts from scratch, as no checkpoint is written yet.")
     for other in (OSError(errno.EIO, "disk"), ValueError("RESOURCE_EXHAUSTED: Out of memory"), ValueError("28")):
         assert integrity.disk_full_message(other, tmp_path) is None
