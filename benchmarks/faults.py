@@ -192,7 +192,7 @@ def damages(folder: Path, unbroken: Path, count: int, rng: random.Random) -> lis
             with contextlib.redirect_stdout(io.StringIO()):
                 found += verify.run(argparse.Namespace(folder=workdir))
         said = finish(workdir)
-        back = "goes on from an older one" if "oing on" in said else "DOES NOT GO ON"
+        back = "resumes from an older one" if "resuming from" in said else "DOES NOT RESUME"
         rows.append(
             f"| {kind} bytes, {count} times | {found} found by verify; {back} | {1 - same(unbroken, workdir)} |"
         )

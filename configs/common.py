@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.model.remat = False  # compute the cascade of a ResNet twice rather than keep it in memory
     config.model.input_scale = 1.0  # pictures are enlarged by this in front of the network
 
-    config.init_from = ""  # folder of a run, or .npz of PyTorch names; empty for random weights
+    config.init_from = ""  # folder of a run, or a file of published weights; empty for random weights
 
     config.data = ConfigDict()
     config.data.name = ""  # dataset/config, built before with `tfds build`, or ./folder of pictures and masks
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.data.dir = ""  # where it was built; empty for TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.train_split = "train"
     config.data.eval_split = "validation"  # scored during training
-    config.data.max_faults = 0  # examples that may be unreadable, and are then left out, told and counted
+    config.data.max_faults = 0  # examples that may be unreadable; they are skipped, logged and counted
     config.data.num_workers = 0  # processes that decode and augment; 0 for threads
 
     config.augment = ConfigDict()
@@ -59,13 +59,16 @@ def get_config() -> ConfigDict:
     config.loss_resolution = "logits"  # logits (1/4 of the input, nearest labels) | labels
 
     config.batch_size = 1  # over all devices
-    config.accumulate = 1  # parts in which a device works off its share of the batch, to save memory
+    config.accumulate = 1  # microbatches per device (gradient accumulation steps), to save memory
     config.num_steps = 0
     config.parallel = "pmap"  # pmap | shard_map
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw
-    config.optimizer.momentum = 0.9
+    config.optimizer.momentum = 0.9  # of sgd
+    config.optimizer.betas = (0.9, 0.999)  # of adamw
+    config.optimizer.epsilon = 1e-8  # of adamw
+    config.optimizer.clip_norm = 0.0  # largest norm of the whole gradient; 0 for no clipping
     config.optimizer.weight_decay = 5e-4
     config.optimizer.decay_all = True  # False leaves out biases and batch-norm scales
     config.optimizer.factors = ConfigDict({"trunk": 1.0, "cascade": 1.0, "classifier": 1.0})  # on the learning rate
@@ -79,7 +82,7 @@ def get_config() -> ConfigDict:
     config.schedule.decay_rate = 0.1  # of step and plateau
     config.schedule.patience = 5  # of plateau: evaluations without a better mean IoU before the rate falls
 
-    config.ema_decay = 0.0  # of averaged weights, which are then evaluated and saved; 0 for none
+    config.ema_decay = 0.0  # of averaged weights and moments, which are then evaluated and saved; 0 for none
     config.early_stopping = 0  # evaluations without a better mean IoU before the run ends; 0 for never
     config.max_skipped_steps = 10  # whose loss or gradient is not finite, before the run stops
     config.overfit_batches = 0  # train on the first so many batches again and again, to see whether it can learn

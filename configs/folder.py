@@ -6,11 +6,13 @@
     dataset.yaml                              if need be: classes: [background, left hand, right hand]
 
   refinenet-jax check ./my_hands
-  python -m refinenet_jax.main --config=configs/folder.py --config.data.name=./my_hands --workdir=runs/my_hands
-  python -m refinenet_jax.main --config=configs/folder.py --config.data.name=./my_hands --workdir=runs/my_hands --job=evaluate
+  python -m refinenet_jax.main --config=configs/folder.py --config.data.name=./my_hands --config.init_from=START \\
+    --workdir=runs/my_hands
+  python -m refinenet_jax.main --workdir=runs/my_hands --job=evaluate
 
+START is a trained network: another run, or a published ResNet, any file that `refinenet-jax convert` reports as one.
 docs/own_data.md shows the other folders (VOC, LabelMe, COCO), masks of 0 and 255, and how splits are made.
-Other networks behind a colon: --config=configs/folder.py:rf_lw_mbv2
+Other networks after a colon: --config=configs/folder.py:rf_lw_mbv2
 A tenth of the pictures is for validation and a tenth for testing, unless lists or folders say otherwise.
 """
 

@@ -1,10 +1,11 @@
 """PASCAL Person-Part, six parts of the body: what the CVPR 2018 paper starts from, with its recipe for hands, see `paper.py`.
 
   tfds build tfds_builders/person_parts --config=parts --file_format=array_record
-  python -m refinenet_jax.main --config=configs/person_parts.py --workdir=runs/person_parts
+  python -m refinenet_jax.main --config=configs/person_parts.py --workdir=runs/person_parts --config.init_from=RESNET
   python -m refinenet_jax.main --config=configs/person_parts.py --workdir=runs/person_parts --job=evaluate
 
-Then the hand datasets start from it, such as configs/egohands.py with --config.init_from=runs/person_parts.
+RESNET is a published ResNet-101 trained on ImageNet: any file that `refinenet-jax convert` reports as one. Then the hand
+datasets start from this run, such as configs/egohands.py with --config.init_from=runs/person_parts.
 
 Published, on the 1,817 validation pictures, mean IoU of the seven classes: RefineNet-101 0.686 (CVPR 2017); Light-Weight
 RefineNet-50, -101, -152 0.649, 0.667, 0.676 (BMVC 2018). Their recipes differ; the 80 epochs here are known for EgoHands only.

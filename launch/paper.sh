@@ -2,14 +2,14 @@
 # The study, whole: Person-Parts first, then fine-tuning on each of the four hand datasets, all five evaluated.
 # Every step goes on where it stopped and is left out once done: run it again after a break.
 #
-#   bash launch/paper.sh --manual_dir=DIR
+#   bash launch/paper.sh --manual_dir=DIR --init_from=resnet101.pth
 #   bash launch/paper.sh --variant=rf_lw101 --init_from=imagenet_weights.npz --config.batch_size=4
 #
 #   --manual_dir=DIR    has a folder for each dataset with what its owners publish: DIR/egohands, DIR/eyth, DIR/gtea,
 #                       DIR/hof, DIR/person_parts (see tfds_builders/*/README.md); without it they are downloaded
 #   --variant=NAME      network; rf101, the paper's, by default
 #   --runs=DIR          where the five runs go; runs/paper by default
-#   --init_from=PATH    what Person-Parts starts from: another run or published weights; random weights by default
+#   --init_from=PATH    what Person-Parts starts from: published weights of a ResNet, or another run; required
 #   --datasets="A B"    instead of all four: egohands eyth gtea hof
 # Anything else goes to training and evaluation, such as --config.batch_size=4.
 set -euo pipefail
@@ -25,6 +25,7 @@ for argument in "$@"; do
     *) flags+=("$argument") ;;
   esac
 done
+[ -n "$init_from" ] || { echo "error: random weights cannot be trained with frozen batch norm; give --init_from=PATH" >&2; exit 1; }
 source "$(dirname "$0")/setup.sh"
 for name in $datasets; do
   [ -e "configs/$name.py" ] || { echo "error: no dataset $name; there are egohands eyth gtea hof" >&2; exit 1; }
@@ -44,7 +45,7 @@ study() {
   fi
   local job=(python -m refinenet_jax.main --config="configs/$name.py:$variant" --workdir="$run" "${flags[@]}")
   echo "== $name: training in $run"
-  "${job[@]}" ${start:+--config.init_from="$start"}
+  "${job[@]}" --config.init_from="$start"
   if [ "$run/metrics.json" -nt "$run/checkpoints" ]; then
     echo "== $name: evaluated before, see $run/metrics.json"
   else

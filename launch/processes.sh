@@ -5,7 +5,7 @@
 #   bash launch/processes.sh 2 python -m refinenet_jax.main --config=configs/demo.py --workdir=runs/two
 #
 # Lines of process I begin with "[I] ". The exit status is the first that is not 0; where a process fails, the others are
-# killed. SIGTERM and Ctrl-C go to all of them: a training then saves and exits with 143. PORT=... takes another port than a
+# killed. SIGTERM and Ctrl-C go to all of them: a training then saves and exits with 143 or 130. PORT=... takes another port than a
 # free one. On GPUs give each process its own: CUDA_VISIBLE_DEVICES is the same for all here, so this is for CPUs.
 set -euo pipefail
 case ${1:-} in
@@ -40,7 +40,7 @@ while [ ${#pids[@]} -gt 0 ]; do
     [ $status != 0 ] || status=$code
   done
   # Those that were asked to stop do so together, and may still be saving; without a failed one they would hang.
-  if [ ${#left[@]} != ${#pids[@]} ] && [ ${#left[@]} != 0 ] && [ $status != 0 ] && [ $status != 143 ]; then
+  if [ ${#left[@]} != ${#pids[@]} ] && [ ${#left[@]} != 0 ] && [ $status != 0 ] && [ $status != 143 ] && [ $status != 130 ]; then
     echo "A process ended with status $status; killing the others" >&3
     kill -KILL "${left[@]}" || true
   fi

@@ -2,7 +2,7 @@
 
 A training folder holds
 
-    model.json           what the network is: all that predict and export need to know beside the weights
+    model.json           what the network is: all that predict and export need to know besides the weights
     checkpoints/STEP/    model (params, batch_stats), optimizer (opt_state, step), data (position), metrics
 
 written un-replicated, so that any number of devices restores them.
@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from refinenet_jax import integrity, parallel
@@ -93,6 +94,29 @@ class Checkpoints:
         if parallel.is_main_process():
             self._proof = self._prover.submit(self._prove)
 
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Adds the metrics of an evaluation to a checkpoint that was written without them, as a whole or not at all."""
+        with self._explained():
+            if parallel.is_main_process():
+                integrity.remove_manifest(self._workdir, step)  # the files change; the manifest is written again
+                path = _folder(self._workdir) / str(step) / "metrics" / "metrics"  # where Orbax keeps them, as JSON
+                path.parent.mkdir(exist_ok=True)
+                partial = path.with_name("metrics.partial")
+                partial.write_text(json.dumps(dict(metrics)))
+                partial.replace(path)
+                integrity.complete_manifests(self._workdir)
+        parallel.wait_for_all("metrics are added")
+        self._manager.reload()
+
+    def metrics(self, step: int) -> dict | None:
+        """The metrics in a checkpoint, None where it was not evaluated."""
+        return self._manager.metrics(step)
+
+    def optimizer_entries(self) -> set[str]:
+        """Names at the top of the latest checkpoint's optimizer tree."""
+        folder = epath.Path(_folder(self._workdir)) / str(self.latest_step) / "optimizer"
+        return set(ocp.StandardCheckpointHandler().metadata(folder).keys())
+
     def restore_data(self) -> dict:
         """The latest checkpoint's data, JSON."""
         return self._manager.restore(self.latest_step, args=ocp.args.Composite(data=ocp.args.JsonRestore())).data
@@ -135,26 +159,30 @@ class Checkpoints:
 
 
 def recover(workdir: str | os.PathLike) -> int | None:
-    """Sets damaged checkpoints aside, so that training goes on from the newest whole one; for before `Checkpoints`.
+    """Sets damaged checkpoints aside, so that training resumes from the newest whole one; to be called before `Checkpoints`.
 
     Returns:
       Step of the newest whole checkpoint, None if there is none at all.
 
     Raises:
-      CheckpointError: all are damaged.
+      UsageError: on all processes: all checkpoints are damaged, or the processes find different ones.
     """
-    whole, faults = integrity.latest_whole_step(workdir)
-    if faults and whole is None:
-        raise CheckpointError(
-            f"No checkpoint in {workdir} is whole; `refinenet-jax verify {workdir}` tells more. Restore one from a copy, or "
-            "give another --workdir."
-        )
-    parallel.wait_for_all("checkpoints are read")
+    with parallel.raise_on_all_processes():
+        whole, faults = integrity.latest_whole_step(workdir)
+        if faults and whole is None:
+            raise CheckpointError(
+                f"No checkpoint in {workdir} is whole; `refinenet-jax verify {workdir}` lists the damage. Restore one from a "
+                "copy, or give another --workdir."
+            )
+    parallel.require_same_on_all_processes(
+        {"the newest whole checkpoint": whole, "the damaged checkpoints": sorted(faults)},
+        f"Give a --workdir that all machines share; {workdir} is not the same folder, or not up to date, on all of them.",
+    )
     if parallel.is_main_process():
-        for step, found in faults.items():
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        for step, reasons in faults.items():
+            more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
             aside = integrity.set_aside(workdir, step)
-            say(f"Checkpoint {step} is damaged ({found[0]}{more}): set aside as {aside}; going on from {whole}.")
+            say(f"Checkpoint {step} is damaged ({reasons[0]}{more}): set aside as {aside}; resuming from {whole}.")
     parallel.wait_for_all("damaged ones are set aside")
     return whole
 
@@ -229,7 +257,7 @@ def check_description(workdir: str | os.PathLike, description: Mapping[str, Any]
     description = json.loads(json.dumps(description))
     wrong = [key for key in identity if existing.get(key, description[key]) != description[key]]
     if wrong:
-        differences = "\n  ".join(f"{key}: there {existing.get(key)}, now {description.get(key)}" for key in wrong)
+        differences = "\n  ".join(f"{key}: before {existing.get(key)}, now {description.get(key)}" for key in wrong)
         raise CheckpointError(
             f"{workdir} belongs to another model:\n  {differences}\nGive another --workdir, or the config of that run."
         )

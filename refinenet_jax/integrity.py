@@ -79,10 +79,15 @@ def complete_manifests(workdir: str | os.PathLike) -> None:
     for step in steps(workdir):
         if not _manifest(workdir, step).exists():
             _write_manifest(workdir, step)
-    there = set(steps(workdir))
+    finished = set(steps(workdir))
     for path in (Path(workdir) / _MANIFESTS).glob("*.json*"):
-        if (match := _MANIFEST.fullmatch(path.name)) and int(match[1]) not in there:
+        if (match := _MANIFEST.fullmatch(path.name)) and int(match[1]) not in finished:
             path.unlink(missing_ok=True)
+
+
+def remove_manifest(workdir: str | os.PathLike, step: int) -> None:
+    """Removes the manifest of a checkpoint whose files are about to change; `complete_manifests` writes a new one."""
+    _manifest(workdir, step).unlink(missing_ok=True)
 
 
 def read_manifest(workdir: str | os.PathLike, step: int) -> dict[str, tuple[int, str]] | None:
@@ -114,16 +119,16 @@ def check(workdir: str | os.PathLike, step: int) -> list[str]:
     """
     try:
         expected = read_manifest(workdir, step)
-        there = files(workdir, step)
+        actual = files(workdir, step)
     except (UsageError, OSError) as error:
         return [str(error)]
-    if not there:
+    if not actual:
         return ["it holds no files"]
     if expected is None:
         return []
     faults = []
-    for name in sorted(expected.keys() | there.keys()):
-        fault = _fault(_folder(workdir, step) / name, there.get(name), expected.get(name))
+    for name in sorted(expected.keys() | actual.keys()):
+        fault = _fault(_folder(workdir, step) / name, actual.get(name), expected.get(name))
         if fault:
             faults.append(f"{name if name.isprintable() else ascii(name)} {fault}")
     return faults
@@ -134,9 +139,9 @@ def latest_whole_step(workdir: str | os.PathLike) -> tuple[int | None, dict[int,
 
     All are read, not only the newest: Orbax opens no folder where as much as the metrics of an old checkpoint are damaged.
     """
-    there = steps(workdir)
-    faults = {step: found for step in there if (found := check(workdir, step))}
-    return max((step for step in there if step not in faults), default=None), faults
+    finished = steps(workdir)
+    faults = {step: reasons for step in finished if (reasons := check(workdir, step))}
+    return max((step for step in finished if step not in faults), default=None), faults
 
 
 def set_aside(workdir: str | os.PathLike, step: int) -> Path:
@@ -155,7 +160,7 @@ def set_aside(workdir: str | os.PathLike, step: int) -> Path:
 
 
 @contextmanager
-def hold(workdir: str | os.PathLike) -> Iterator[None]:
+def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Keeps other processes from training in a folder, which it creates, for as long as the context lasts; main process only.
 
     The kernel releases the lock (flock) with the process, whatever ends it; the file stays and means nothing by itself. Over
@@ -191,7 +196,7 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def disk_full_message(error: BaseException, workdir: str | os.PathLike) -> str | None:
-    """What to tell the user where `error` comes from a full disk or quota; None where it does not.
+    """Returns a message for the user where `error` comes from a full disk or quota; None where it does not.
 
     Orbax writes in the background, so the error appears with the next save or on closing: as OSError, or as a ValueError
     of TensorStore that has the number in its text. Earlier checkpoints are not touched by it.
@@ -200,12 +205,14 @@ def disk_full_message(error: BaseException, workdir: str | os.PathLike) -> str |
     number = int(in_text[1]) if in_text else getattr(error, "errno", None)
     if number not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    there = steps(workdir)
+    finished = steps(workdir)
     free = shutil.disk_usage(workdir).free
     message = f"No room in {workdir} ({os.strerror(number).lower()}): {free / 1e6:.0f} MB are free"
-    if there:
-        message += f", a checkpoint takes about {sum(files(workdir, there[-1]).values()) / 1e6:.0f} MB"
-    further = f"goes on from step {there[-1]}" if there else "begins anew, as no checkpoint is written yet"
+    if finished:
+        message += f", a checkpoint takes about {sum(files(workdir, finished[-1]).values()) / 1e6:.0f} MB"
+    further = (
+        f"resumes from step {finished[-1]}" if finished else "starts from scratch, as no checkpoint is written yet"
+    )
     return f"{message}. Make room and start again with the same command: training {further}."
 
 

@@ -4,7 +4,7 @@
   python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands --job=evaluate
   python -m refinenet_jax.main --config=configs/egohands.py:rf_lw_mbv2 --workdir=... --config.batch_size=8
 
---job=train makes checkpoints in --workdir; started again, it goes on where it stopped. --job=evaluate scores the best
+--job=train makes checkpoints in --workdir; started again, it resumes where it stopped. --job=evaluate scores the best
 checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json, the
 tables, the page evaluation_*.html and the pictures in --workdir. With --predictions=DIR it scores the masks in a folder, of
 whatever program, instead of a checkpoint; with --corruptions a checkpoint under blur, noise and the like, too, which takes 30
@@ -13,21 +13,24 @@ times as long. --job=cross_evaluate scores each of --checkpoints on each of --da
   python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/cross --job=cross_evaluate \
     --checkpoints=runs/egohands,runs/gtea --datasets=egohands/hands,gtea/wrist
 
-Every field of the config can be set: --config.schedule.learning_rate=1e-4.
+Every field of the config can be set: --config.schedule.learning_rate=1e-4. A run keeps its config: without --config, the jobs
+train and evaluate take that of the run in --workdir.
 
-A training stopped by SIGTERM saves first and exits with 143. Several processes train as one with the same command on each:
-under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
+A training stopped by SIGTERM or Ctrl-C saves first, and exits with 143 or 130. Several processes train as one with the same
+command on each: under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
 """
 
+import argparse
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded, for TensorBoard
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, parallel
+from refinenet_jax import compilation_cache, parallel, run_config
 from refinenet_jax.command_line import expand_home
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
@@ -38,19 +41,19 @@ from refinenet_jax.training.loop import train
 from refinenet_jax.training.report import write_report
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The config, with a variant behind a colon if need be.", lock_config=True
+    "config", None, "The config, with a variant after a colon if need be; by default that of the run.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "What to do.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, tell what it takes, and write nothing.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, print its memory and work, write nothing.")
 _CACHE = flags.DEFINE_string(
     "compilation_cache",
     None,
     "Folder that keeps compiled programs; ~/.cache/refinenet_jax/xla by default, '' for none.",
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several processes train as one.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many they are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes that train as one.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to evaluate; --workdir by default.")
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "Folder of masks to evaluate instead of a run: ID.png of class ids, or of 0 and 255."
@@ -74,7 +77,7 @@ _POLICY = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every file
     try:
         _check_flags()
         compilation_cache.use(_CACHE.value)
@@ -90,10 +93,14 @@ def main(argv: list[str]) -> None:
             print(f"Report: {write_report(_WORKDIR.value)}")
     except UsageError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 + SIGINT
 
 
 def _check_flags() -> None:
-    """Raises UsageError where a flag would have no effect."""
+    """Raises UsageError where a flag is missing or would have no effect."""
+    if _CONFIG.value is None:
+        raise UsageError(f"Give --config=configs/...py: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
         for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
             if flag.value != flag.default:
@@ -121,9 +128,9 @@ def _evaluate() -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; an unknown field of the config is told with its nearest name, not with a traceback."""
+    """Parses the flags; an unknown field of the config is reported with its nearest name, without a traceback."""
     try:
-        return flags.FLAGS(expand_home(argv))
+        return flags.FLAGS(_with_config(expand_home(argv)))
     except (AttributeError, KeyError) as error:
         lines = str(error).encode().decode("unicode_escape").splitlines()
         unknown = ". ".join(line.strip("'\" ") for line in lines)
@@ -132,6 +139,18 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(f"error: {error}\nPass --help to see the flags, and configs/common.py for the fields of --config.")
 
 
+def _with_config(argv: list[str]) -> list[str]:
+    """The arguments; where they name a run but no config, with the run's own."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("config", "checkpoint", "workdir"):
+        parser.add_argument(f"--{name}")
+    given = parser.parse_known_args(argv[1:])[0]
+    folder = given.checkpoint or given.workdir
+    if given.config or not folder or not Path(folder, run_config.NAME).is_file():
+        return argv
+    return [argv[0], f"--config={run_config.__file__}:{folder}", *argv[1:]]
+
+
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("workdir")
     app.run(main, flags_parser=_parse)

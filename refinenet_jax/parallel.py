@@ -13,7 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,8 +44,9 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
       process_id: from 0 to num_processes - 1.
 
     Raises:
-      UsageError: only some of the arguments, wrong ones, the port is in use, or process 0 does not answer within
-        CONNECT_SECONDS. Where another process is missing, JAX ends this one (SIGABRT) after as long again.
+      UsageError: only some of the arguments, wrong ones, the port is in use, process 0 does not answer within
+        CONNECT_SECONDS, or the hosts of a TPU cannot be found. Where another process is missing, JAX ends this one (SIGABRT)
+        after as long again.
     """
     if num_processes == 1:
         return
@@ -52,9 +54,19 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     if given == (None, None, None):
         if _launched_as_one_of_several():
             jax.distributed.initialize(initialization_timeout=CONNECT_SECONDS)
-        elif importlib.util.find_spec("libtpu"):
-            with suppress(ValueError):  # a machine without TPUs
+        elif importlib.util.find_spec("libtpu") and _has_tpu():
+            try:
                 jax.distributed.initialize(initialization_timeout=CONNECT_SECONDS)
+            except (
+                ValueError,
+                LookupError,
+                OSError,
+                RuntimeError,
+            ) as error:  # alone, each host would train as process 0
+                raise UsageError(
+                    f"This machine has TPUs, but JAX cannot connect the hosts that share them ({error}). Give --coordinator, "
+                    "--num_processes and --process_id; on a TPU of a single host --num_processes=1."
+                ) from error
         return
     if None in given:
         raise UsageError(
@@ -84,10 +96,13 @@ class StopSignal:
 
     The first signal is noted; a second one has its usual effect: it ends the process at once. In a run of several processes JAX
     catches SIGTERM, on any of them, and finds in about two seconds a step that all can reach; further ones are lost until then.
+
+    Attributes:
+      is_interrupt: whether it was Ctrl-C, in this process.
     """
 
     def __enter__(self) -> "StopSignal":
-        self._asked = False
+        self._asked = self.is_interrupt = False
         self._before = {}
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
             caught = [signal.SIGINT] if jax.distributed.is_initialized() else [signal.SIGINT, signal.SIGTERM]
@@ -109,7 +124,7 @@ class StopSignal:
 
     def _note(self, number: int, frame: object) -> None:
         del frame
-        self._asked = True
+        self._asked, self.is_interrupt = True, number == signal.SIGINT
         signal.signal(number, self._before[number])
         if jax.distributed.is_initialized():
             os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells the other processes
@@ -248,13 +263,37 @@ def gather_json(value: Any) -> list[Any]:
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-def agree(error: UsageError | None) -> None:
-    """Raises on every process if one of them brings an error, so that none waits for it. All must call it."""
-    errors = [text for text in gather_json(error and str(error)) if text]
+@contextmanager
+def raise_on_all_processes() -> Iterator[None]:
+    """A context whose UsageError on one process is raised on all, so that none waits for it.
+
+    All processes must enter it, and what runs inside must not communicate: the others would wait there for one that failed.
+    """
+    error = None
+    try:
+        yield
+    except UsageError as raised:
+        error = raised
+    messages = [message for message in gather_json(error and str(error)) if message]
     if error:
         raise error
-    if errors:
-        raise UsageError(f"Another process of this run stopped: {errors[0]}")
+    if messages:
+        raise UsageError(f"Another process of this run stopped: {messages[0]}")
+
+
+def require_same_on_all_processes(values: dict[str, Any], fix: str) -> None:
+    """Raises UsageError on all processes unless all have the same values. All must call it.
+
+    Args:
+      values: JSON, by the names that a message gives them.
+      fix: sentence that ends the message.
+    """
+    first, *others = gather_json(values)
+    for index, other in enumerate(others, 1):
+        different = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+        if different:
+            listed = "; ".join(f"{name} is {first.get(name)} and {other.get(name)}" for name in different)
+            raise UsageError(f"Processes 0 and {index} of this run differ: {listed}. {fix}")
 
 
 def wait_for_all(what: str) -> None:
@@ -310,8 +349,13 @@ def _is_number(array: Any) -> bool:
     return hasattr(array, "dtype") and array.dtype.kind not in "USO"
 
 
+def _has_tpu() -> bool:
+    """Whether this machine has TPU chips, as the files of their drivers show."""
+    return any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
+
+
 def _launched_as_one_of_several() -> bool:
-    """Whether a launcher that JAX knows started this process beside others."""
+    """Whether a launcher that JAX knows started this process together with others."""
     slurm = "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
     mpi = "OMPI_MCA_orte_hnp_uri" in os.environ and int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
     # Every pod has the first; only those of an indexed job have the second, without which JAX cannot connect them.

@@ -178,13 +178,13 @@ def test_description_of_the_same_model_is_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"variant": "rf50"}, "variant: there rf101, now rf50"),
-        ({"input_scale": 1.2}, "input_scale: there 1.0, now 1.2"),
+        ({"variant": "rf50"}, "variant: before rf101, now rf50"),
+        ({"input_scale": 1.2}, "input_scale: before 1.0, now 1.2"),
         (
             {"class_names": ("background", "hand")},
-            r"there \['background', 'left', 'right'\], now \['background', 'hand'\]",
+            r"before \['background', 'left', 'right'\], now \['background', 'hand'\]",
         ),
-        ({"flip_pairs": ()}, r"flip_pairs: there \[\[1, 2\]\], now \[\]"),
+        ({"flip_pairs": ()}, r"flip_pairs: before \[\[1, 2\]\], now \[\]"),
     ],
 )
 def test_description_of_another_model_is_refused_with_both_values(tmp_path, change, says):

@@ -176,14 +176,14 @@ def test_only_the_main_process_writes(workdir, monkeypatch, tmp_path):
     monkeypatch.setattr(parallel, "is_main_process", lambda: False)
     integrity.complete_manifests(workdir)
     assert not (workdir / "manifests").exists()
-    with integrity.hold(tmp_path / "new"), integrity.hold(tmp_path / "new"):
+    with integrity.lock_workdir(tmp_path / "new"), integrity.lock_workdir(tmp_path / "new"):
         assert not (tmp_path / "new").exists()
 
 
 HOLDER = """
 import sys, time
 from refinenet_jax import integrity
-with integrity.hold(sys.argv[1]):
+with integrity.lock_workdir(sys.argv[1]):
     print("held", flush=True)
     time.sleep(100)
 """
@@ -197,13 +197,13 @@ def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
         assert holder.stdout.readline() == "held\n"
         says = rf"run is in use by process {holder.pid} on {socket.gethostname()} since 20\S+ \S+\. Wait.*another --workdir"
         for _ in range(2):  # being refused changes nothing
-            with pytest.raises(UsageError, match=says), integrity.hold(tmp_path / "run"):
+            with pytest.raises(UsageError, match=says), integrity.lock_workdir(tmp_path / "run"):
                 pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with integrity.hold(tmp_path / "run"):
+        with integrity.lock_workdir(tmp_path / "run"):
             assert f"process {os.getpid()} " in (tmp_path / "run" / ".lock").read_text()
-            with pytest.raises(UsageError, match=f"process {os.getpid()} "), integrity.hold(tmp_path / "run"):
+            with pytest.raises(UsageError, match=f"process {os.getpid()} "), integrity.lock_workdir(tmp_path / "run"):
                 pass  # nor twice in one process
     finally:
         holder.kill()
@@ -211,9 +211,9 @@ def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
 
 
 def test_a_folder_is_free_again_behind_its_holder_even_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), integrity.hold(tmp_path):
+    with pytest.raises(RuntimeError), integrity.lock_workdir(tmp_path):
         raise RuntimeError
-    with integrity.hold(tmp_path):
+    with integrity.lock_workdir(tmp_path):
         pass
 
 
@@ -222,7 +222,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, cap
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(integrity.fcntl, "flock", flock)
-    with integrity.hold(tmp_path):
+    with integrity.lock_workdir(tmp_path):
         assert "cannot be locked (Function not implemented); see to it" in capsys.readouterr().err
 
 
@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
     message, whole = done.stdout.splitlines()
     assert re.fullmatch(
         rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, a checkpoint takes about 1 MB\. "
-        r"Make room and start again with the same command: training goes on from step 2\.",
+        r"Make room and start again with the same command: training resumes from step 2\.",
         message,
     )
     assert whole == "(2, {})"
@@ -275,6 +275,6 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
 def test_only_a_full_disk_or_quota_is_called_so(tmp_path):
     quota = integrity.disk_full_message(OSError(errno.EDQUOT, "quota"), tmp_path)
     assert quota.startswith(f"No room in {tmp_path} (disk quota exceeded): ")
-    assert quota.endswith("training begins anew, as no checkpoint is written yet.")
+    assert quota.endswith("training starts from scratch, as no checkpoint is written yet.")
     for other in (OSError(errno.EIO, "disk"), ValueError("RESOURCE_EXHAUSTED: Out of memory"), ValueError("28")):
         assert integrity.disk_full_message(other, tmp_path) is None

@@ -1,4 +1,4 @@
-"""The command lines: configs load, faults are told in a line with the cure, and importing the package stays light."""
+"""The command lines: configs load, faults are reported in a line with the fix, and importing the package stays light."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from absl import flags
 from conftest import ROOT
 
 from configs import demo, egohands, eyth, folder, gtea, hof, person_parts
-from refinenet_jax import main, models
+from refinenet_jax import main, models, run_config
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import protocols
 
@@ -68,7 +68,7 @@ def test_the_papers_protocol_is_asked_for_where_its_scripts_count(module):
     ],
 )
 def test_flags_without_effect_are_refused(arguments, says):
-    flags.FLAGS(["main", "--workdir=none", *arguments])
+    flags.FLAGS(["main", f"--config={ROOT / 'configs' / 'demo.py'}", "--workdir=none", *arguments])
     try:
         if says is None:
             main._check_flags()
@@ -77,9 +77,53 @@ def test_flags_without_effect_are_refused(arguments, says):
                 main._check_flags()
     finally:
         idle = ("checkpoint", "predictions", "resize_predictions", "save_predictions", "corruptions")
-        for flag in ("job", "dry_run", *idle, "checkpoints", "datasets", "policy"):
+        for flag in ("config", "job", "dry_run", *idle, "checkpoints", "datasets", "policy"):
             flags.FLAGS[flag].unparse()
         flags.FLAGS.unparse_flags()
+
+
+def test_a_run_is_evaluated_with_the_config_that_it_keeps(tmp_path, monkeypatch):
+    config = demo.get_config()
+    config.augment.scales = (0.25, 0.5)
+    config.data.mix = (("a", 1.0), ("b", 2.0))
+    run_config.write(tmp_path, config)
+    arguments = ["main", "--job=evaluate", f"--workdir={tmp_path}", "--config.evaluate.split=validation"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        main._parse(arguments)
+        main._check_flags()
+        config.evaluate.split = "validation"
+        assert main._CONFIG.value.to_dict() == config.to_dict()
+    finally:
+        for flag in ("config", "job"):
+            flags.FLAGS[flag].unparse()
+        flags.FLAGS.unparse_flags()
+
+
+def test_a_folder_without_a_config_needs_one(tmp_path):
+    try:
+        main._parse(["main", "--job=evaluate", f"--workdir={tmp_path}"])
+        with pytest.raises(UsageError, match=f"--config=.*{tmp_path} has no config.json"):
+            main._check_flags()
+    finally:
+        flags.FLAGS["job"].unparse()
+        flags.FLAGS.unparse_flags()
+
+
+def test_ctrl_c_exits_with_its_status(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "train", interrupted)
+    flags.FLAGS(["main", f"--config={ROOT / 'configs' / 'demo.py'}", "--workdir=none", "--compilation_cache="])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main.main(["main"])
+    finally:
+        for flag in ("config", "compilation_cache"):
+            flags.FLAGS[flag].unparse()
+        flags.FLAGS.unparse_flags()
+    assert stopped.value.code == 130
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Batches are shared without a loss by devices and by processes; two real processes give the numbers of one."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -150,8 +151,10 @@ def test_first_signal_asks_and_the_second_has_its_usual_effect():
         assert stop.requested(2)
         assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]
     with parallel.StopSignal() as stop:
+        assert not stop.is_interrupt
         signal.raise_signal(signal.SIGINT)
         assert stop.requested(3)
+        assert stop.is_interrupt
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert {number: signal.getsignal(number) for number in before} == before
@@ -195,6 +198,23 @@ def test_one_process_is_left_alone(monkeypatch, given, tasks):
     jax.devices()
     parallel.initialize(*given)
     assert not jax.distributed.is_initialized()
+
+
+def test_hosts_of_a_tpu_that_cannot_be_connected_do_not_train_alone(monkeypatch):
+    """Each would be process 0 of a run of its own, in the same folder."""
+
+    def fail(**_):
+        raise ValueError("coordinator_address should be defined.")
+
+    for name in ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    parallel.initialize()  # libtpu, and no TPU
+    monkeypatch.setattr(parallel, "_has_tpu", lambda: True)
+    with pytest.raises(UsageError, match=r"coordinator_address.*--coordinator.*--num_processes=1"):
+        parallel.initialize()
+    parallel.initialize(num_processes=1)
 
 
 def test_tasks_of_slurm_are_connected_without_arguments():

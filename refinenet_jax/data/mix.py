@@ -12,7 +12,7 @@ def open_mix(parts: Sequence[tuple[str, float]], split: str, data_dir: str | os.
     """Opens the datasets of a mix.
 
     Args:
-      parts: names, as `open_source` takes them, each with its weight: of every n examples, n * weight / sum of weights come
+      parts: (name, weight) of each dataset, named as for `open_source`: of every n examples, n * weight / sum of weights come
         from it (weights are kept to a hundredth of the smallest).
       split: of each.
       data_dir: see open_source.
@@ -20,6 +20,11 @@ def open_mix(parts: Sequence[tuple[str, float]], split: str, data_dir: str | os.
     Raises:
       DataError: a weight that is none, a dataset twice, one that is not there, or other classes than the first has.
     """
+    if isinstance(parts, str) or not all(isinstance(part, tuple | list) and len(part) == 2 for part in parts):
+        raise DataError(
+            f"The mix is {parts!r}; write a (name, weight) for each dataset: "
+            """--config.data.mix='(("egohands/hands", 2.0), ("gtea/wrist", 1.0))'"""
+        )
     names = [name for name, _ in parts]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"The mix names {', '.join(sorted(twice))} twice; give it one, greater, weight.")

@@ -90,7 +90,8 @@ def train_batches(
     # Consecutive batches are the shares of consecutive processes.
     share = batches[start_step * process_count + process_index :: process_count]
     # Grain counts its buffer in elements, here batches; its default of 500 would fill the memory.
-    threads = 1 if num_workers else min(os.cpu_count() or 1, 16)
+    threads = 1 if num_workers else os.cpu_count() or 1
+    cv2.setNumThreads(0)  # Grain's threads, or the workers, already use all cores
     batches = share.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
     if num_workers:
         if not flags.FLAGS.is_parsed():

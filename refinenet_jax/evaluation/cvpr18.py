@@ -21,7 +21,6 @@ import numpy as np
 from refinenet_jax import models, parallel
 from refinenet_jax.data.examples import VOID, Source
 from refinenet_jax.data.reading import read_ahead
-from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.models import resize
 
@@ -179,8 +178,7 @@ def count(
     def find(size: tuple[int, int]) -> Callable:
         return parallel.parallel_map(lambda variables, image: hands(segmenter.model, variables, image, size))
 
-    refused = None
-    try:
+    with parallel.raise_on_all_processes():
         for batch in _batches(read_ahead(source.__getitem__, mine), batch_size or jax.local_device_count()):
             size = SIZES.get(dataset, batch[0]["image"].shape[:2])
             masks = np.asarray(find(size)(segmenter.variables, np.stack([example["image"] for example in batch])))
@@ -189,9 +187,6 @@ def count(
                 save(example["id"], mask)
                 done += 1
             progress(len(batch))
-    except UsageError as error:
-        refused = error
-    parallel.agree(refused)
     return parallel.gather_rows(np.array(mine, np.int64), counts, len(source))
 
 

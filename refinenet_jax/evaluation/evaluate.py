@@ -36,14 +36,18 @@ def count(
 
     Returns:
       int64 [n, c, c], in the source's order.
+
+    Raises:
+      UsageError: a picture cannot be read; on all processes.
     """
     mine = parallel.share(len(source))
     indices, counts = [], np.zeros((len(mine), *[len(segmenter.class_names)] * 2), np.int64)
-    for (index, example), result in _segment(segmenter, source, mine, batch_size):
-        counts[len(indices)] = metrics.count(example["mask"], result.mask, len(segmenter.class_names))
-        indices.append(index)
-        if progress:
-            progress(len(indices), len(mine))
+    with parallel.raise_on_all_processes():
+        for (index, example), result in _segment(segmenter, source, mine, batch_size):
+            counts[len(indices)] = metrics.count(example["mask"], result.mask, len(segmenter.class_names))
+            indices.append(index)
+            if progress:
+                progress(len(indices), len(mine))
     return parallel.gather_rows(np.array(indices, np.int64), counts, len(source))
 
 
@@ -83,7 +87,7 @@ def score(
       UsageError: a picture cannot be read or a mask cannot be written; raised on all processes.
     """
     protocols.check(options.protocols)
-    refused, published = None, None
+    published = None
 
     def keep(kind: str) -> Callable[[str, np.ndarray], object]:
         sinks = [partial(predictions.write, folder / kind)] if folder else []
@@ -93,15 +97,11 @@ def score(
 
     mine, keep_strict = parallel.share(len(source)), keep("strict")
     with Collector(source.info, len(source)) as collector:
-        try:
-            with progress_bar("evaluating", len(mine)) as bar:
-                for (index, example), result in _segment(segmenter, source, mine, options.batch_size):
-                    collector.add(index, example, result.mask, probabilities=result.scores)
-                    keep_strict(example["id"], result.mask)
-                    bar.update()
-        except UsageError as error:
-            refused = error
-        parallel.agree(refused)
+        with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
+            for (index, example), result in _segment(segmenter, source, mine, options.batch_size):
+                collector.add(index, example, result.mask, probabilities=result.scores)
+                keep_strict(example["id"], result.mask)
+                bar.update()
         if "cvpr18" in options.protocols:
             with progress_bar("evaluating, cvpr18", len(mine)) as bar:
                 published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
@@ -132,14 +132,15 @@ def evaluate_checkpoint(
       UsageError: there is no checkpoint or dataset, or the dataset has other classes than the model.
     """
     options = config.evaluate
-    protocols.check(options.protocols)
-    source = open_source(config.data.name, options.split, config.data.dir)
+    with parallel.raise_on_all_processes():
+        protocols.check(options.protocols)
+        source = open_source(config.data.name, options.split, config.data.dir)
+        check_masks(source)
     parameters = crf.parse_parameters(options.crf) if options.crf else None
     segmenter = Segmenter.from_checkpoint(
         directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
     )
     check_classes(segmenter, source, directory)
-    check_masks(source)
     workdir = Path(workdir)
     folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
@@ -184,10 +185,11 @@ def evaluate_predictions(
       UsageError: there is no dataset, or masks are missing or wrong.
     """
     options = config.evaluate
-    protocols.check(options.protocols)
-    source = open_source(config.data.name, options.split, config.data.dir)
-    masks = predictions.Predictions(folder, source.info, resize)
-    check_masks(source)
+    with parallel.raise_on_all_processes():
+        protocols.check(options.protocols)
+        source = open_source(config.data.name, options.split, config.data.dir)
+        masks = predictions.Predictions(folder, source.info, resize)
+        check_masks(source)
     scores = predictions.score(masks, source, options)
     title = f"{source.info.name} [{options.split}], masks in {folder}"
     about = {"predictions": str(folder)}

@@ -145,9 +145,8 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
         example = source[index]
         return example, predictions.read(example)
 
-    refused = None
-    with Collector(source.info, len(source)) as collector, progress_bar("evaluating", len(mine)) as bar:
-        try:
+    with Collector(source.info, len(source)) as collector:
+        with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
             for row, (index, (example, masks)) in enumerate(zip(mine, read_ahead(read, mine), strict=True)):
                 if masks:
                     used.append((predictions.path(example["id"]), example["id"]))
@@ -156,9 +155,6 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
                     published[row] = cvpr18.compare(example["mask"], given, dataset)
                 collector.add(index, example, mask, found=masks is not None)
                 bar.update()
-        except UsageError as error:
-            refused = error
-        parallel.agree(refused)
         published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
         scores = collector.scores(cvpr18=published if "cvpr18" in options.protocols else None)
     _report_mismatches(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])

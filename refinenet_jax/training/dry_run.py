@@ -1,4 +1,4 @@
-"""A run that compiles its step, tells what it would take, and writes nothing."""
+"""A run that compiles its step, reports memory and work, and writes nothing."""
 
 import os
 from collections import Counter
@@ -13,10 +13,10 @@ from refinenet_jax.training.setup import Setup, prepare
 
 
 def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
-    """Looks at everything that `train` looks at, compiles the step for one device's share, and describes it.
+    """Checks everything that `train` checks, compiles the step for one device's share, and describes it.
 
     Returns:
-      Text of at most 80 columns: the parameters by part, memory and work of a step on each device.
+      Text of at most 80 columns: the parameters by module, memory and work of a step on each device.
 
     Raises:
       UsageError: as `train`.
@@ -35,11 +35,11 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
 
 
 def parameter_table(params: dict) -> list[str]:
-    """Lines with the number of parameters of each part: two levels of the tree, blocks of a stage together."""
+    """Lines with the number of parameters of each module: two levels of the tree, blocks of a stage together."""
     counts: Counter[str] = Counter()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        room, *inner = [key.key for key in path][:-1]
-        counts["/".join((room, *(inner[0].split("_block")[:1] if inner else ())))] += int(np.prod(leaf.shape))
+        module, *inner = [key.key for key in path][:-1]
+        counts["/".join((module, *(inner[0].split("_block")[:1] if inner else ())))] += int(np.prod(leaf.shape))
     lines = [f"{'parameters':<40}{'number':>14}"]
     lines += [f"  {name:<38}{count:>14,}" for name, count in counts.items()]
     return [*lines, f"{'all':<40}{sum(counts.values()):>14,}"]
@@ -47,16 +47,16 @@ def parameter_table(params: dict) -> list[str]:
 
 def _step_lines(config: ConfigDict, setup: Setup, state: object, compiled: jax.stages.Compiled) -> list[str]:
     memory = compiled.memory_analysis()
-    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     height, width = models.prepared_size(setup.model, setup.augmentation.shape)
     share = config.batch_size // jax.device_count()
     rows = [
         ("network", f"{config.model.variant}, input {height} x {width}, computed in {config.model.dtype}"),
         ("devices", f"{jax.device_count()} of kind {jax.devices()[0].device_kind}"),
         ("batch", f"{config.batch_size}, {share} on each device"),
-        ("state on each device", f"{held / 2**20:,.0f} MiB (parameters, moments, optimiser)"),
+        ("state on each device", f"{state_bytes / 2**20:,.0f} MiB (parameters, moments, optimizer)"),
     ]
-    if memory is not None:  # not every backend tells
+    if memory is not None:  # not every backend reports it
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
         peak -= memory.alias_size_in_bytes
         rows.append(("memory of a step", f"{peak / 2**20:,.0f} MiB on each device, as XLA plans it"))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from refinenet_jax import checkpoint, models, weights
+from refinenet_jax.errors import UsageError
 from refinenet_jax.progress import say
 
 
@@ -19,16 +20,33 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
     Raises:
       UsageError: nothing to start from there.
     """
-    # A folder that was left before its first checkpoint starts anew.
+    # A folder that was left before its first checkpoint starts from scratch.
     description = checkpoint.read_description(workdir) if checkpoint.latest_step(workdir) is not None else None
     if description is None and init_from:
         if Path(init_from).is_file():
             description = weights.network_in(init_from).options
         else:
             description = checkpoint.require_description(init_from)
-    found = models.options_of(description or {})
-    found.pop("input_scale", None)
-    return found
+    network_options = models.options_of(description or {})
+    network_options.pop("input_scale", None)
+    return network_options
+
+
+def check_batch_norm(batch_norm: str, workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> None:
+    """Raises UsageError where the start of a run has no batch-norm moments that go with `config.model.batch_norm`."""
+    if checkpoint.latest_step(workdir) is not None:
+        return
+    if batch_norm == "frozen" and not init_from:
+        raise UsageError(
+            "config.model.batch_norm is frozen, but the trunk starts from random weights, which have no moments to freeze: it "
+            "would hardly learn. Start from trained weights, --config.init_from=FILE_OR_RUN, or train the moments, "
+            "--config.model.batch_norm=local"
+        )
+    if batch_norm != "frozen" and Path(init_from).is_file() and weights.files.read(init_from).format == "TFLite":
+        raise UsageError(
+            f"config.model.batch_norm is {batch_norm}, but batch norm is folded into the kernels of {init_from} (TFLite): "
+            "its moments are no longer those of the features. Set --config.model.batch_norm=frozen, or start from another file."
+        )
 
 
 def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.PathLike = "") -> dict:
@@ -36,10 +54,10 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
 
     Args:
       model: the network.
-      seed: of the random weights.
+      seed: seed of the random weights.
       init_from: folder of a training run (its best checkpoint is taken), or a file of published weights, of the whole
-        network or its trunk; empty for random weights. What is not in it, and a classifier for other classes, starts anew;
-        what was taken is printed.
+        network or its trunk; empty for random weights. What is not in it, and a classifier for other classes, starts from
+        random weights; what was taken is printed.
 
     Raises:
       UsageError: nothing to take there, or weights of another network.
@@ -64,7 +82,7 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
                 f"{init_from} holds a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
                 f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} differ. Choose that variant, or another folder."
             )
-        # A channel for void, which converted networks may have behind their classes, is no class.
+        # A channel for void, which converted networks may have after their classes, is no class.
         new = {"classifier"} if differing or len(description["class_names"]) != model.num_classes else set()
         names = ", ".join(description["class_names"])
         source = f"{init_from}, step {description['step']}, a {description['variant']} for {names}"

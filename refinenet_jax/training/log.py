@@ -24,12 +24,12 @@ class Log:
     """Writes the log of a run, in the main process only; other processes' calls do nothing."""
 
     def __init__(self, workdir: str | os.PathLike, first_step: int):
-        """Opens the log, a new one or that of the run to go on with.
+        """Opens the log, a new one or that of the run to resume.
 
         Args:
           workdir: folder of the run.
-          first_step: of the checkpoint the run goes on from, 0 for none. Figures of later steps are removed, for they will
-            be measured again; events stay, for they happened.
+          first_step: step of the checkpoint that the run resumes from, 0 for none. Figures of later steps are removed, for
+            they will be measured again; events stay, for they happened.
         """
         self._file = None
         if parallel.is_main_process():

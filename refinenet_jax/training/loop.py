@@ -5,44 +5,52 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, integrity, parallel, visualize
-from refinenet_jax.data.examples import DataError, Source
+from refinenet_jax import checkpoint, integrity, parallel, run_config, visualize
+from refinenet_jax.data.examples import Source
 from refinenet_jax.data.pipeline import train_batches
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import evaluate, metrics
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
 from refinenet_jax.training import init, meter, optim, report
+from refinenet_jax.training.failures import FailureMonitor
 from refinenet_jax.training.log import Log
 from refinenet_jax.training.setup import Setup, create_segmenter, prepare
 from refinenet_jax.training.step import TrainState
-from refinenet_jax.training.watch import Watch
 
 PICTURES = 4  # on TensorBoard, at each evaluation
-EXIT_TERMINATED = 143  # 128 + SIGTERM: all is saved, the same command goes on
+EXIT_TERMINATED = 143  # 128 + SIGTERM: all is saved, the same command resumes
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
-    """Trains as `config` says, or goes on where the run in `workdir` stopped.
+    """Trains as `config` says, or resumes where the run in `workdir` stopped.
 
     Args:
       config: see `configs/common.py`.
-      workdir: folder of the run: checkpoints, model.json, log.jsonl, TensorBoard events, report.html.
+      workdir: folder of the run: checkpoints, config.json, model.json, log.jsonl, TensorBoard events, report.html.
 
     Returns:
       The summary of the last evaluation (`metrics.summarize`); empty if the run was complete already.
 
     Raises:
       UsageError: anything wrong with the config, the data or the folder, before anything is compiled or written; later,
-        where too many steps or examples are of no use.
+        with the steps so far saved, where too many steps or examples are of no use. Where several processes train as one,
+        it is raised on all of them.
       SystemExit: EXIT_TERMINATED, after a SIGTERM.
+      KeyboardInterrupt: after Ctrl-C. Both come after the step that was running, with all steps saved.
     """
-    setup = prepare(config, workdir)
+    with parallel.raise_on_all_processes():
+        setup = prepare(config, workdir)
+    parallel.require_same_on_all_processes(
+        {**run_config.flatten(config), "the data": setup.position}, "Start all with the same command on the same data."
+    )
     with ExitStack() as stack:
-        _hold(stack, workdir)
+        with parallel.raise_on_all_processes():
+            stack.enter_context(integrity.lock_workdir(workdir))
         is_new = checkpoint.recover(workdir) is None
         init_from = config.init_from if is_new else ""
         state = setup.create_state(init.initial_variables(setup.model, config.seed, init_from))
@@ -50,24 +58,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
             checkpoint.write_description(workdir, setup.description)
         checkpoints = stack.enter_context(closing(checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)))
         state, history = _resume(state, checkpoints, setup.position)
-        is_done = int(state.step) >= config.num_steps
+        step = int(state.step)
+        is_done = step >= config.num_steps and history["evaluated"] == step
         if is_done or optim.should_stop(history["scores"], config.early_stopping):
-            cure = "Raise --config.num_steps" if is_done else "Raise --config.early_stopping (or set it to 0)"
-            say(f"{workdir} is complete: {int(state.step)} steps. {cure} to go on.")
+            fix = "Raise --config.num_steps" if is_done else "Raise --config.early_stopping (or set it to 0)"
+            say(f"{workdir} is complete: {step} steps. {fix} to train longer.")
             return {}
         summary = _run(config, workdir, setup, parallel.replicate(state), history, checkpoints, stack)
     say(f"Report: {report.write_report(workdir)}")
     return summary
-
-
-def _hold(stack: ExitStack, workdir: str | os.PathLike) -> None:
-    """Keeps others out of the folder until the stack is left; a refusal reaches every process."""
-    refused = None
-    try:
-        stack.enter_context(integrity.hold(workdir))
-    except UsageError as error:
-        refused = error
-    parallel.agree(refused)
 
 
 def _run(
@@ -79,29 +78,20 @@ def _run(
     checkpoints: checkpoint.Checkpoints,
     stack: ExitStack,
 ) -> dict:
-    """Takes the steps. `history` is what the checkpoints tell of the evaluations and faults so far."""
-    # ---- What watches.
+    """Takes the steps. `history` holds the evaluations and failures so far, as they are in the checkpoints."""
+    # ---- Logs and monitors.
     first_step = int(state.step)
     info = setup.eval_source.info
     log = stack.enter_context(closing(Log(workdir, first_step)))
     if first_step:
-        say(f"Going on behind step {first_step} of {config.num_steps} in {workdir}")
+        say(f"Resuming after step {first_step} of {config.num_steps} in {workdir}")
         log.event(first_step, "resumed")
-    writer = stack.enter_context(closing(meter.EventWriter(workdir)))
-    shown = meter.Meter(
-        first_step,
-        config.num_steps,
-        config.batch_size,
-        setup.schedule,
-        info.class_names,
-        log,
-        skipped=history["skipped_steps"],
-    )
-    stack.enter_context(closing(shown))
-    shown.set_rate_factor(_rate_factor(config, history))
+    _keep_config(config, workdir, first_step, log)
+    writer = stack.enter_context(closing(meter.create_writer(workdir)))
+    speed = meter.Meter(first_step, config.batch_size, setup.schedule, info.class_names, history["skipped_steps"])
     profile = stack.enter_context(closing(meter.Profile(workdir, config.profile_steps)))
     stop = stack.enter_context(parallel.StopSignal())
-    watch = Watch(config.max_skipped_steps, config.data.max_faults, history, log)
+    failures = FailureMonitor(config.max_skipped_steps, config.data.max_faults, history, log)
     segmenter = create_segmenter(config, setup)
 
     # ---- Batch i is a function of the position and of i alone.
@@ -120,75 +110,107 @@ def _run(
     batches = stack.enter_context(closing(parallel.prefetch(batches, config.parallel)))
 
     # ---- Train.
+    def set_rate(state: TrainState) -> TrainState:
+        """Sets the learning rate that follows from the evaluations so far."""
+        factor = 1.0
+        if config.schedule.name == "plateau":
+            factor = optim.plateau_factor(history["scores"], config.schedule.patience, config.schedule.decay_rate)
+        speed.set_rate_factor(factor)
+        return replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor))
+
     def score(state: TrainState, number: int) -> tuple[TrainState, dict]:
-        """Evaluates the state, and sets the learning rate that follows from it."""
-        with shown.paused():
+        """Evaluates the state."""
+        with speed.paused():
             trained = segmenter.with_variables(state.variables)
             counts = evaluate.count(trained, setup.eval_source, config.evaluate.batch_size)
             summary = metrics.summarize(counts, info.class_names)
-            pictures = _pictures(trained, setup.eval_source)
+            with parallel.raise_on_all_processes():
+                if parallel.is_main_process():
+                    pictures = _pictures(trained, setup.eval_source)
+                    writer.write_images(number, {"image_truth_prediction": pictures[None]})
+        writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
+        log.write(number, "evaluation", summary)
+        hand, mean = ("none" if summary[key] is None else f"{summary[key]:.4f}" for key in ("hand_iou", "mean_iou"))
+        say(f"step {number}/{config.num_steps}  evaluation: hand IoU {hand}  mean IoU {mean}")
         history["scores"].append(summary["mean_iou"])
         history["evaluated"] = number
-        factor = _rate_factor(config, history)
-        shown.evaluated(number, summary)
-        shown.set_rate_factor(factor)
-        writer.write_scalars(number, {f"eval_{k}": v for k, v in summary.items() if isinstance(v, float)})
-        writer.write_images(number, {"image_truth_prediction": pictures[None]})
-        return replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor)), summary
+        return set_rate(state), summary
+
+    def should_stop(number: int) -> bool:
+        if optim.should_stop(history["scores"], config.early_stopping):
+            say(f"Stopped at step {number}: no better mean IoU in the last {config.early_stopping} evaluations.")
+            log.event(number, "stopped early")
+            return True
+        return False
 
     def save(state: TrainState, number: int, summary: dict | None) -> None:
-        watch.report()  # first, for its counts belong to the checkpoint
-        checkpoints.save(
-            number, state.variables, _rest(state), {"position": setup.position, "history": history}, summary
-        )
+        data = {"position": setup.position, "history": history}
+        checkpoints.save(number, state.variables, _optimizer_tree(state), data, summary)
 
     train_step = parallel.parallel_step(setup.train_step, config.parallel)
+    state = set_rate(state)
     summary = None
-    if first_step and first_step % config.eval_every == 0 and history["evaluated"] != first_step:
-        state, summary = score(state, first_step)  # it was terminated where an evaluation was due
-    for number in range(first_step + 1, config.num_steps + 1):
-        profile.tick(number, state)
-        batch, about = next(batches)
-        state, figures = train_step(state, batch)
-        shown.add(figures)
-        watch.batch(number, about, figures["skipped"])
-        last = number == config.num_steps
-        terminated = stop.requested(number) and not last
-        if last or terminated or number % config.log_every == 0:
-            writer.write_scalars(number, shown.log(number))
-            watch.report()
-        if terminated:
-            save(state, number, None)
-            say(f"Asked to stop: step {number} is saved in {workdir}; the same command goes on.")
-            log.event(number, "terminated")
-            raise SystemExit(EXIT_TERMINATED)
-        if last or number % config.eval_every == 0:
-            try:
-                state, summary = score(state, number)
-            except DataError:  # an example to be scored cannot be read; the steps up to here are not lost
+    try:
+        is_due = first_step and (first_step % config.eval_every == 0 or first_step >= config.num_steps)
+        if is_due and history["evaluated"] != first_step:  # the run stopped before the evaluation, or in it
+            state, summary = score(state, first_step)
+            checkpoints.add_metrics(first_step, summary)
+            if should_stop(first_step):
+                return summary
+        for number in range(first_step + 1, config.num_steps + 1):
+            profile.tick(number, state)
+            batch, names = next(batches)
+            state, figures = train_step(state, batch)
+            speed.add(figures)
+            failures.record(number, names, figures["skipped"])
+            is_last = number == config.num_steps
+            is_terminated = stop.requested(number) and not is_last
+            is_evaluated = is_last or number % config.eval_every == 0
+            is_saved = is_terminated or is_evaluated or number % config.checkpoint_every == 0
+            if is_last or is_terminated or number % config.log_every == 0:
+                scalars = speed.scalars(number)
+                say(meter.line(number, config.num_steps, config.batch_size, scalars))
+                log.write(number, "train", scalars)
+                writer.write_scalars(number, scalars)
+                failures.report()
+            elif is_saved:
+                failures.report()  # before the checkpoint, which keeps its counts
+            if is_terminated:
                 save(state, number, None)
-                raise
-            save(state, number, summary)
-            if optim.should_stop(history["scores"], config.early_stopping):
-                say(f"Stopped at step {number}: no better mean IoU in the last {config.early_stopping} evaluations.")
-                log.event(number, "stopped early")
+                say(f"Asked to stop: step {number} is saved in {workdir}; the same command resumes.")
+                log.event(number, "terminated")
+                raise KeyboardInterrupt if stop.is_interrupt else SystemExit(EXIT_TERMINATED)
+            if is_evaluated:
+                state, summary = score(state, number)
+            if is_saved:
+                save(state, number, summary if is_evaluated else None)
+            if is_evaluated and should_stop(number):
                 break
-        elif number % config.checkpoint_every == 0:
-            save(state, number, None)
+    except checkpoint.CheckpointError:
+        raise
+    except UsageError:  # on all processes; the steps so far are not lost
+        save(state, int(state.step), None)
+        raise
     return summary
 
 
-def _rate_factor(config: ConfigDict, history: dict) -> float:
-    """What the plateau schedule makes of the evaluations so far; 1 in all other schedules."""
-    if config.schedule.name != "plateau":
-        return 1.0
-    return optim.plateau_factor(history["scores"], config.schedule.patience, config.schedule.decay_rate)
+def _keep_config(config: ConfigDict, workdir: str | os.PathLike, step: int, log: Log) -> None:
+    """Prints and logs what differs from the config that the run had before, and writes config.json."""
+    if not parallel.is_main_process():
+        return
+    before = run_config.read(workdir) if step else None
+    changes = {} if before is None else run_config.differences(before, config)
+    if changes:
+        listed = "".join(f"\n  config.{name}: {old!r} -> {new!r}" for name, (old, new) in changes.items())
+        say(f"The config is not the one that this run had so far:{listed}")
+        log.event(step, "config changed", changes=changes)
+    run_config.write(workdir, config)
 
 
-def _rest(state: TrainState) -> dict:
-    """What a checkpoint holds beside the variables that are evaluated and used."""
-    rest = {"step": state.step, "opt_state": state.opt_state}
-    return rest if state.ema_params is None else {**rest, "params": state.params}
+def _optimizer_tree(state: TrainState) -> dict:
+    """What a checkpoint holds besides the variables that are evaluated."""
+    tree = {"step": state.step, "opt_state": state.opt_state}
+    return tree if state.ema is None else {**tree, **state.trained}
 
 
 def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: dict) -> tuple[TrainState, dict]:
@@ -200,24 +222,31 @@ def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: di
         raise checkpoint.CheckpointError(
             "The run was made by an older version, which kept less; start from it in another folder: --config.init_from=..."
         )
-    there = saved["position"]
-    if there != position:
-        keys = {**there, **position}
-        changed = ", ".join(
-            f"{k} was {there.get(k)}, is {position.get(k)}" for k in keys if there.get(k) != position.get(k)
-        )
+    before = saved["position"]
+    if before != position:
+        keys = [key for key in {**before, **position} if before.get(key) != position.get(key)]
+        changed = ", ".join(f"{key} was {before.get(key)}, is {position.get(key)}" for key in keys)
         raise checkpoint.CheckpointError(
-            f"The run cannot go on exactly: {changed}. Use the same, or another --workdir with --config.init_from."
+            f"The run cannot be resumed exactly: {changed}. Use the same, or another --workdir with --config.init_from."
         )
 
     def wanted(tree: dict) -> dict:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated()), tree)
 
-    variables, rest = checkpoints.restore(wanted(state.variables), wanted(_rest(state)))
-    used = variables["params"]
-    averaged = {} if state.ema_params is None else {"ema_params": used}
-    params = rest.pop("params", used)
-    return replace(state, params=params, batch_stats=variables["batch_stats"], **averaged, **rest), saved["history"]
+    entries = checkpoints.optimizer_entries()
+    tree = {name: part for name, part in _optimizer_tree(state).items() if name in entries}
+    variables, rest = checkpoints.restore(wanted(state.variables), wanted(tree))
+    ema = None if state.ema is None else variables
+    if ema and "batch_stats" not in rest:  # an older run, which averaged the parameters only
+        rest["batch_stats"] = jax.tree.map(jnp.copy, variables["batch_stats"])  # both are donated to the step
+    state = replace(state, **{**variables, **rest}, ema=ema)
+    history, latest_metrics = saved["history"], checkpoints.metrics(checkpoints.latest_step)
+    if (
+        latest_metrics is not None and history["evaluated"] != checkpoints.latest_step
+    ):  # added after the checkpoint was written
+        history["scores"].append(latest_metrics["mean_iou"])
+        history["evaluated"] = checkpoints.latest_step
+    return state, history
 
 
 def _pictures(segmenter: Segmenter, source: Source) -> np.ndarray:

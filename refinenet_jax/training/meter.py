@@ -1,11 +1,11 @@
-"""What a training run tells: a bar on a terminal, plain lines elsewhere, log.jsonl, TensorBoard, and profiles."""
+"""Figures of a training run: means since the last line, speed and time left, TensorBoard events, and profiles."""
 
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,141 +17,117 @@ from tqdm import tqdm
 from refinenet_jax import parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import metrics
-from refinenet_jax.progress import progress_bar, say
-from refinenet_jax.training.log import Log
+from refinenet_jax.progress import say
 
 _WAITING = 64  # steps whose figures may stay on the device, so that reading them never waits for it
 
 
 class Meter:
-    """Adds up what the steps report, shows it and writes it to the log."""
+    """Adds up what the steps return."""
 
     def __init__(
-        self,
-        first_step: int,
-        num_steps: int,
-        batch_size: int,
-        schedule: optax.Schedule,
-        class_names: tuple[str, ...],
-        log: Log,
-        skipped: int = 0,
+        self, step: int, batch_size: int, schedule: optax.Schedule, class_names: tuple[str, ...], skipped: int = 0
     ):
-        """Begins behind `first_step`; the optimiser's schedule does not count the `skipped` steps left out up to there."""
-        self._num_steps, self._batch_size = num_steps, batch_size
-        self._schedule, self._class_names = schedule, class_names
-        self._log = log
-        self._rate_factor = 1.0
+        """Starts after `step`, of which `skipped` steps so far do not count in the optimizer's schedule."""
+        self._step, self._batch_size, self._schedule, self._class_names = step, batch_size, schedule, class_names
         self._skipped = skipped
-        self._waiting: list[dict] = []
-        self._window = _Window(len(class_names))
+        self._rate_factor = 1.0
+        self._waiting: list[Mapping[str, Any]] = []
         self._since: float | None = None
-        self._bar = progress_bar("training", num_steps, first_step)
+        self._clear()
 
-    def add(self, sums: Mapping[str, Any]) -> None:
+    def add(self, figures: Mapping[str, Any]) -> None:
         """Takes what one step returns, without waiting for the device.
 
         Args:
-          sums: arrays on the device, of the whole batch: 'loss' a mean; 'confusion' integer [c, c]; 'gradient_norm'; and
-            where there are such, 'terms' of the loss by name, means too, and 'skipped', 1 for a step that was left out
-            because it was not finite. Other entries are not looked at.
+          figures: arrays on the device, over the whole batch: 'loss' and 'gradient_norm'; 'confusion' int [c, c]; 'terms' of
+            the loss by name; 'skipped', 1 for a step that was skipped because it was not finite.
         """
-        self._waiting.append(dict(sums))
+        self._waiting.append(figures)
         if len(self._waiting) > 2 * _WAITING:
             self._take(_WAITING)
-        self._bar.update()
 
     def set_rate_factor(self, factor: float) -> None:
-        """From now on the learning rate is the schedule's times `factor`, as `optim.set_rate_factor` says."""
+        """From now on the learning rate is the schedule's times `factor`, as in `optim.set_rate_factor`."""
         self._rate_factor = factor
 
-    def log(self, step: int) -> dict[str, float]:
-        """Shows, writes and returns the means since the last call, for TensorBoard.
+    def scalars(self, step: int) -> dict[str, float]:
+        """The means since the last call.
 
         Returns:
-          loss, mean_iou (of the training crops) and gradient_norm over the steps that were taken, NaN where there are none;
-          learning_rate of this step; loss_TERM of every term; skipped, the number of steps left out; and images_per_second,
-          which the first call does not have, for those steps compiled.
+          loss, loss_TERM of every term, gradient_norm and mean_iou (of the training crops) over the steps that were not
+          skipped, NaN where there are none; skipped, the number of others; learning_rate of this step; and
+          images_per_second, which the first call does not have, for those steps compiled.
         """
         self._take(len(self._waiting))
         now = time.perf_counter()
-        window, self._window = self._window, _Window(len(self._class_names))
-        self._skipped += window.skipped
-        mean_iou = metrics.summarize(window.confusion[None], self._class_names)["mean_iou"]
-        scalars = {
-            **window.means(),
+        taken = self._totals.pop("taken")
+        steps, skipped = step - self._step, step - self._step - taken
+        self._skipped += skipped
+        mean_iou = metrics.summarize(self._confusion[None], self._class_names)["mean_iou"]
+        scalars = {name: total / taken if taken else math.nan for name, total in self._totals.items()} | {
             "mean_iou": math.nan if mean_iou is None else mean_iou,
             "learning_rate": float(self._schedule(step - 1 - self._skipped)) * self._rate_factor,
+            "skipped": skipped,
         }
-        text = f"loss {scalars['loss']:.4f}  mean IoU {scalars['mean_iou']:.3f}  lr {scalars['learning_rate']:.2g}"
-        if window.skipped:
-            text += f"  left out {window.skipped}"
-        left = ""
         if self._since is not None:
-            scalars["images_per_second"] = window.steps * self._batch_size / (now - self._since)
-            text += f"  {scalars['images_per_second']:.3g} images/s"
-            seconds = (self._num_steps - step) * self._batch_size / scalars["images_per_second"]
-            left = f"  {tqdm.format_interval(seconds)} left"
-        self._since = now
-        if self._bar.disable:
-            say(f"step {step}/{self._num_steps}  {text}{left}")
-        else:
-            self._bar.set_postfix_str(text)  # the bar shows the time left itself
-        self._log.write(step, "train", scalars)
+            scalars["images_per_second"] = steps * self._batch_size / (now - self._since)
+        self._step, self._since = step, now
+        self._clear()
         return scalars
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is not training, such as an evaluation: its time does not count in images per second."""
+        """A context for all but training, such as an evaluation: its time does not count in images per second."""
         jax.block_until_ready(self._waiting)  # the steps so far are training
         began = time.perf_counter()
         yield
         if self._since is not None:
             self._since += time.perf_counter() - began
 
-    def evaluated(self, step: int, summary: Mapping[str, Any]) -> None:
-        """Shows and writes the figures of an evaluation, `metrics.summarize`."""
-        hand, mean = (f"{math.nan if summary[key] is None else summary[key]:.4f}" for key in ("hand_iou", "mean_iou"))
-        say(f"step {step}/{self._num_steps}  evaluation: hand IoU {hand}  mean IoU {mean}")
-        self._log.write(step, "evaluation", summary)
-
-    def close(self) -> None:
-        self._bar.close()
+    def _clear(self) -> None:
+        self._totals = Counter(loss=0, gradient_norm=0, taken=0)
+        self._confusion = np.zeros([len(self._class_names)] * 2, np.int64)
 
     def _take(self, count: int) -> None:
         """Adds up the first `count` steps that wait."""
-        for sums in jax.device_get(self._waiting[:count]):
-            self._window.add(sums)
+        for figures in jax.device_get(self._waiting[:count]):
+            if not figures["skipped"]:
+                terms = {f"loss_{term}": float(value) for term, value in figures["terms"].items()}
+                norm = float(figures["gradient_norm"])
+                self._totals.update(loss=float(figures["loss"]), gradient_norm=norm, taken=1, **terms)
+                self._confusion += figures["confusion"]
         del self._waiting[:count]
 
 
-class _Window:
-    """What the steps since the last line add up to: as large after a million steps as after one."""
+def line(step: int, num_steps: int, batch_size: int, scalars: Mapping[str, float]) -> str:
+    """The scalars of `Meter` as a line of at most 80 columns, with the time left in the run."""
+    text = f"step {step}/{num_steps}  loss {scalars['loss']:.4g}  mIoU {scalars['mean_iou']:.3f}"
+    text += f"  lr {scalars['learning_rate']:.2g}"
+    if "images_per_second" in scalars:
+        speed = scalars["images_per_second"]
+        left = tqdm.format_interval((num_steps - step) * batch_size / speed)
+        text += f"  {speed:.3g} img/s  {left} left"
+    return text
 
-    def __init__(self, num_classes: int):
-        self.steps = self.skipped = 0
-        self.confusion = np.zeros((num_classes, num_classes), np.int64)
-        self._totals: dict[str, float] = {"loss": 0.0, "gradient_norm": 0.0}
-        self._reports_skipped = False
 
-    def add(self, sums: Mapping[str, Any]) -> None:
-        self.steps += 1
-        self._reports_skipped |= "skipped" in sums
-        if sums.get("skipped", 0):
-            self.skipped += 1
-            return
-        self.confusion += sums["confusion"]
-        terms = {f"loss_{term}": value for term, value in sums.get("terms", {}).items()}
-        for key, value in {"loss": sums["loss"], "gradient_norm": sums["gradient_norm"], **terms}.items():
-            self._totals[key] = self._totals.get(key, 0.0) + float(value)
+def create_writer(workdir: str | os.PathLike) -> Any:
+    """A `clu.metric_writers.MetricWriter` of TensorBoard events, which writes in a thread; only the main process's writes."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would print a line about it
+    import tensorflow as tf  # here, for it takes seconds
+    from clu import metric_writers
 
-    def means(self) -> dict[str, float]:
-        taken = self.steps - self.skipped
-        means = {key: total / taken if taken else math.nan for key, total in self._totals.items()}
-        return means | ({"skipped": self.skipped} if self._reports_skipped else {})
+    tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
+    writers = [metric_writers.SummaryWriter(str(workdir))] if parallel.is_main_process() else []
+    return metric_writers.AsyncMultiWriter(writers)
 
 
 class Profile:
-    """Traces some steps with jax.profiler into WORKDIR/profile, for TensorBoard's profile plugin or ui.perfetto.dev."""
+    """Traces some steps with jax.profiler into WORKDIR/profile, for TensorBoard's profile plugin or ui.perfetto.dev.
+
+    Unlike `clu.periodic_actions.Profile` it waits for the device at both ends, starts within the range after a resume, and
+    keeps the trace of a run that ends before the range does.
+    """
 
     def __init__(self, workdir: str | os.PathLike, steps: tuple[int, int] | tuple[()]):
         """Writes nothing yet.
@@ -172,7 +148,7 @@ class Profile:
         self._is_running = False
 
     def tick(self, step: int, state: Any) -> None:
-        """To call in front of every step, with the state it starts from; waits for it only where a trace begins or ends."""
+        """To be called before every step with the state it starts from; waits for it only where a trace begins or ends."""
         if (step in self._steps) == self._is_running:
             return
         jax.block_until_ready(state)  # the steps before this one are only queued so far
@@ -188,38 +164,3 @@ class Profile:
             jax.profiler.stop_trace()
             self._is_running = False
             say(f"Profile of steps {self._steps[0]} to {self._steps[-1]}: {self._folder}")
-
-
-class EventWriter:
-    """TensorBoard events in `workdir`, written by the main process in a thread of its own.
-
-    TensorFlow, which they are written by and which takes seconds to import, is imported with the first of them: behind the
-    first step of a run.
-    """
-
-    def __init__(self, workdir: str | os.PathLike):
-        """Writes nothing yet."""
-        self._workdir = workdir
-
-    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        if parallel.is_main_process():
-            self._writer.write_scalars(step, scalars)
-
-    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Images: uint8 [n, h, w, 3] each."""
-        if parallel.is_main_process():
-            self._writer.write_images(step, images)
-
-    def close(self) -> None:
-        """Waits until all is written."""
-        if "_writer" in vars(self):
-            self._writer.close()
-
-    @cached_property
-    def _writer(self) -> Any:
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would talk about it
-        import tensorflow as tf
-        from clu import metric_writers
-
-        tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
-        return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(self._workdir)))

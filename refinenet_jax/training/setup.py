@@ -1,4 +1,4 @@
-"""Everything a training run needs, made and looked at before anything is compiled or written."""
+"""Everything that a training run needs, created and checked before anything is compiled or written."""
 
 import os
 from collections.abc import Callable
@@ -37,8 +37,8 @@ class Setup:
       optimizer: from `create_optimizer`.
       train_step: (state, batch) -> (state, figures), on one device's share under a mapped axis; see `parallel_step`.
       description: what model.json says.
-      position: what a run must keep to go on exactly: what decides which examples a step sees, beside its number, and what
-        the state holds; as JSON.
+      position: what must stay the same for a run to resume exactly: all that decides which examples a step sees, besides its
+        number, and what the state holds; as JSON.
     """
 
     mix: Mix
@@ -68,6 +68,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     require(config.parallel, parallel.KINDS, "config.parallel")
     require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
     require(config.model.variant, models.VARIANTS, "variant")
+    init.check_batch_norm(config.model.batch_norm, workdir, config.init_from)
     augmentation = Augmentation(**config.augment)
     schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
     optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)

@@ -19,7 +19,7 @@ from refinenet_jax.training.losses import loss_terms
 RESOLUTIONS = ("logits", "labels")
 CROSS_ENTROPY = {"weights": {"cross_entropy": 1.0}}
 
-_FIELDS = ("step", "params", "batch_stats", "opt_state", "ema_params")
+_FIELDS = ("step", "params", "batch_stats", "opt_state", "ema")
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=())
@@ -28,30 +28,36 @@ class TrainState:
     """All that training changes. Randomness is a function of seed and step, so it is not carried.
 
     Attributes:
-      step: steps taken, those left out for not being finite included.
-      params: what the optimiser moves.
+      step: steps taken, including those skipped for not being finite.
+      params: parameters that the optimizer updates.
       batch_stats: moments of batch norm.
-      opt_state: of the optimiser.
-      ema_params: exponential moving average of params; None if not asked for.
+      opt_state: state of the optimizer.
+      ema: exponential moving averages of params and batch_stats, {'params': ..., 'batch_stats': ...}; None if not asked for.
     """
 
     step: jax.Array
     params: dict
     batch_stats: dict
     opt_state: optax.OptState
-    ema_params: dict | None = None
+    ema: dict | None = None
+
+    @property
+    def trained(self) -> dict:
+        """The variables that the steps change."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict:
-        """What is evaluated and used: the averaged parameters if there are any."""
-        return {"params": self.params if self.ema_params is None else self.ema_params, "batch_stats": self.batch_stats}
+        """The variables that are evaluated and used: the averages if there are any."""
+        return self.trained if self.ema is None else self.ema
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, ema: bool = False) -> TrainState:
     """State before the first step, from the model's variables."""
-    params = variables["params"]
-    average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, for both are donated to the step
-    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params), average)
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+    # A copy, for both are donated to the step.
+    return replace(state, ema=jax.tree.map(jnp.copy, state.trained)) if ema else state
 
 
 def train_step(
@@ -80,12 +86,12 @@ def train_step(
       loss: arguments of `losses.loss_terms`.
       loss_resolution: 'logits' takes the loss at 1/4 of the network's input, labels by nearest neighbour (the paper's
         way); 'labels' enlarges the logits to the labels' size.
-      accumulate: the share is worked off in so many parts, one after the other, to save memory.
-      ema_decay: of the averaged parameters, if the state has them; smaller in the first steps.
+      accumulate: number of microbatches that the share is divided into, one after the other, to save memory.
+      ema_decay: decay of the averages, if the state has them; smaller in the first steps.
 
     Returns:
       The next state, and figures of the whole batch: loss and terms (means), pixels, confusion int32 [c, c] (rows are the
-      truth), gradient_norm, skipped (1 if the step was left out).
+      truth), gradient_norm, skipped (1 if the step was skipped).
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
     parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
@@ -140,12 +146,12 @@ def train_step(
     norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    average = state.ema_params
-    if average is not None:
-        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-        average = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), average, params)
     is_finite = jnp.isfinite(objective) & jnp.isfinite(norm)
-    changed = replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state, ema_params=average)
+    changed = replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    if state.ema is not None:
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        ema = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), state.ema, changed.trained)
+        changed = replace(changed, ema=ema)
     kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), changed, state)
     metrics = {"loss": objective, "terms": means, "pixels": pixels, "confusion": counts, "gradient_norm": norm}
     return replace(kept, step=state.step + 1), {**metrics, "skipped": 1 - is_finite.astype(jnp.int32)}

@@ -12,6 +12,9 @@ from refinenet_jax.data import mix, sources
         ((("a", 0),), "gives a the weight 0;"),
         ((("a", "much"),), "the weight 'much'"),
         ((("a", float("nan")),), "the weight nan"),
+        ("egohands/hands,gtea/wrist", "--config.data.mix="),
+        (("a", "b"), "--config.data.mix="),
+        (("ab", 1.0), "--config.data.mix="),
     ],
 )
 def test_impossible_mixes_are_named(parts, says):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import folders
 import numpy as np
 import pytest
@@ -64,6 +65,17 @@ def test_batch_has_the_agreed_form():
     assert batch["weight"].tolist() == [1.0] * 4
     assert batch["fault"].tolist() == [""] * 4
     assert all(name.startswith("number-") for name in batch["id"].tolist())
+
+
+def test_operations_of_opencv_take_one_thread_each():
+    """Grain's threads use all cores; OpenCV's on top of them only wait for each other."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        _take(1)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_epoch_shows_every_example_once_in_a_new_order():

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from configs import common
-from refinenet_jax import checkpoint, models
+from refinenet_jax import checkpoint, integrity, models, parallel, run_config
 from refinenet_jax.checkpoint import CheckpointError
 from refinenet_jax.data import mix, sources
 from refinenet_jax.data.examples import DataError
@@ -155,8 +155,8 @@ def test_complete_run_is_left_alone(unbroken):
         ({"batch_size": 16}, "batch_size was 8, is 16"),
         ({"seed": 1}, "seed was 0, is 1"),
         ({"data.mix": (("squares", 2.0),)}, r"examples was \[\['squares', 1.0, 12\]\], is \[\['squares', 2.0, 12\]\]"),
-        ({"model.variant": "rf50"}, "variant: there rf101, now rf50"),
-        ({"model.input_scale": 1.2}, "input_scale: there 1.0, now 1.2"),
+        ({"model.variant": "rf50"}, "variant: before rf101, now rf50"),
+        ({"model.input_scale": 1.2}, "input_scale: before 1.0, now 1.2"),
     ],
 )
 def test_run_is_not_continued_as_another(unbroken, changes, says):
@@ -201,6 +201,9 @@ def test_start_from_another_network_is_refused(unbroken):
         ({"parallel": "pmapp"}, "did you mean 'pmap'"),
         ({"augment.crop": "centre"}, "crop='centre' must be"),
         ({"init_from": "no/such/run"}, "no/such/run has no model.json"),
+        ({"model.batch_norm": "frozen"}, r"(?s)--config.init_from=.*--config.model.batch_norm=local"),
+        ({"data.mix": ("egohands/hands", "gtea/wrist")}, "--config.data.mix="),
+        ({"optimizer.clip_norm": -1.0}, "clip_norm"),
     ],
 )
 def test_errors_come_before_anything_is_written(tmp_path, changes, says):
@@ -286,9 +289,14 @@ def test_a_run_without_averages_is_not_continued_with_them(unbroken):
         loop.train(_config(num_steps=12, ema_decay=0.9), unbroken[0])
 
 
-def test_a_run_that_no_longer_gets_better_stops_and_stays_stopped(tmp_path):
-    frozen = {f"optimizer.factors.{room}": 0.0 for room in ("trunk", "cascade", "classifier")}
-    config = _config(**frozen, **{"model.batch_norm": "frozen", "eval_every": 1, "early_stopping": 2})
+def _frozen(start):
+    """Settings of a run that starts from another and changes nothing."""
+    factors = {f"optimizer.factors.{group}": 0.0 for group in ("trunk", "cascade", "classifier")}
+    return factors | {"model.batch_norm": "frozen", "init_from": str(start), "eval_every": 1}
+
+
+def test_a_run_that_no_longer_gets_better_stops_and_stays_stopped(tmp_path, unbroken):
+    config = _config(**_frozen(unbroken[0]), early_stopping=2)
     loop.train(config, tmp_path)
     assert checkpoint.latest_step(tmp_path) == 3  # the first is the best, then two that are no better
     assert loop.train(config, tmp_path) == {}
@@ -305,7 +313,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(tmp_path, 
     assert loop.train(_config(), tmp_path / "run") == unbroken[1]
     told = capsys.readouterr().err
     assert "Checkpoint 6 is damaged" in told
-    assert "going on from 4" in told
+    assert "resuming from 4" in told
     one, other = _saved(unbroken[0]), _saved(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, one[:2], other[:2])
 
@@ -319,13 +327,84 @@ def test_unreadable_examples_are_named_up_to_a_limit(tmp_path, monkeypatch, caps
     monkeypatch.setattr(sources, "check_masks", lambda source, tolerant=False: None)  # it looks at some only
     with pytest.raises(UsageError, match=r"1 examples could not be read, more than config\.data\.max_faults=0"):
         loop.train(_config(num_steps=3), tmp_path / "other")
+    assert checkpoint.latest_step(tmp_path / "other") > 0  # what was learned is kept, and a repaired example forgiven
+    _mean(monkeypatch, lambda name, split, data_dir: TRAIN if split == "train" else EVALUATION)
+    assert loop.train(_config(num_steps=3), tmp_path / "other")["images"] == len(EVALUATION)
 
 
 def test_steps_that_are_not_finite_are_told_and_end_the_run(tmp_path, capsys):
     config = _config(max_skipped_steps=1, **{"schedule.learning_rate": 1e30, "schedule.warmup_steps": 0})
     with pytest.raises(UsageError, match=r"more than config\.max_skipped_steps=1.*learning rate"):
         loop.train(config, tmp_path / "run")
-    assert "left out: loss or gradient not finite; its examples: picture-" in capsys.readouterr().err
+    assert "skipped: loss or gradient not finite; its examples: picture-" in capsys.readouterr().err
+
+
+def test_changes_of_the_config_are_printed_and_logged_at_a_resume(tmp_path, half, capsys):
+    shutil.copytree(half, tmp_path / "run")
+    rate = {"schedule.learning_rate": 0.2}
+    loop.train(_config(num_steps=4, **rate), tmp_path / "run")
+    assert "config.schedule.learning_rate: 0.1 -> 0.2" in capsys.readouterr().err
+    (event,) = (line for line in read_log(tmp_path / "run") if line.get("what") == "config changed")
+    assert event["changes"] == {"schedule.learning_rate": [0.1, 0.2], "num_steps": [3, 4]}
+    assert (event["step"], event["kind"]) == (3, "event")
+    saved = run_config.get_config(str(tmp_path / "run"))
+    assert saved.to_dict() == _config(num_steps=4, **rate).to_dict()  # with tuples
+    loop.train(saved, tmp_path / "run")
+    assert "->" not in capsys.readouterr().err
+
+
+def test_an_evaluation_that_failed_at_the_last_step_is_made_up(tmp_path, monkeypatch, unbroken):
+    """Once its file is repaired: the metrics join the checkpoint, and the run is complete only then."""
+    damaged = _without({1})
+    _mean(monkeypatch, lambda name, split, data_dir: TRAIN if split == "train" else damaged)
+    monkeypatch.setattr(sources, "check_masks", lambda source, tolerant=False: None)
+    with pytest.raises(UsageError, match="picture 1 is cut short"):
+        loop.train(_config(eval_every=100), tmp_path / "run")
+    assert checkpoint.latest_step(tmp_path / "run") == 6
+    _mean(monkeypatch, lambda name, split, data_dir: TRAIN if split == "train" else EVALUATION)
+    assert loop.train(_config(eval_every=100), tmp_path / "run") == unbroken[1]
+    assert (tmp_path / "run" / "report.html").exists()
+    assert integrity.latest_whole_step(tmp_path / "run") == (6, {})
+    checkpoints = checkpoint.Checkpoints(tmp_path / "run")
+    assert checkpoints.metrics(6) == unbroken[1]
+    checkpoints.close()
+    assert loop.train(_config(eval_every=100), tmp_path / "run") == {}
+
+
+def test_averages_of_a_run_that_kept_no_averaged_moments_are_resumed(tmp_path):
+    """As older versions wrote them."""
+    config = _config(ema_decay=0.9, num_steps=2)
+    loop.train(config, tmp_path)
+    setup = loop.prepare(config, tmp_path)
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    state = setup.create_state(jax.tree.map(jnp.asarray, tiny.variables()))
+    state, history = loop._resume(state, checkpoints, setup.position)
+    old = {"params": state.ema["params"], "batch_stats": state.batch_stats}
+    optimizer = {"step": jnp.int32(3), "opt_state": state.opt_state, "params": state.params}
+    checkpoints.save(3, old, optimizer, {"position": setup.position, "history": {**history, "evaluated": 3}})
+    checkpoints.close()
+    assert loop.train(_config(ema_decay=0.9, num_steps=4), tmp_path)["images"] == len(EVALUATION)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_an_evaluation_step_leaves_a_checkpoint_that_can_be_the_best(tmp_path, number, monkeypatch):
+    """SIGTERM exits with a status, Ctrl-C is a KeyboardInterrupt; the evaluation that was due is made up."""
+    requested = parallel.StopSignal.requested
+
+    def request(self, step):
+        if step == 3:
+            self._note(number, None)
+        return requested(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel.StopSignal, "requested", request)
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+            loop.train(_config(), tmp_path)
+    assert checkpoint.latest_step(tmp_path) == 3
+    loop.train(_config(), tmp_path)
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    assert checkpoints.metrics(3)["images"] == len(EVALUATION)
+    checkpoints.close()
 
 
 @pytest.mark.parametrize("eval_every", [100, 1])
@@ -358,9 +437,8 @@ def test_a_terminated_run_saves_says_so_and_goes_on(tmp_path, eval_every):
     assert whole[2] == run[2]
 
 
-def test_a_second_start_of_a_stopped_run_with_more_patience_goes_on(tmp_path):
-    frozen = {f"optimizer.factors.{room}": 0.0 for room in ("trunk", "cascade", "classifier")}
-    frozen |= {"model.batch_norm": "frozen", "eval_every": 1}
+def test_a_second_start_of_a_stopped_run_with_more_patience_goes_on(tmp_path, unbroken):
+    frozen = _frozen(unbroken[0])
     loop.train(_config(**frozen, early_stopping=2), tmp_path)
     assert loop.train(_config(**frozen, early_stopping=0), tmp_path)["images"] == len(EVALUATION)
     assert checkpoint.latest_step(tmp_path) == 6

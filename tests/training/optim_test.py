@@ -1,4 +1,4 @@
-"""Schedules and optimisers against formulas written out by hand."""
+"""Schedules and optimizers against formulas written out by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from refinenet_jax import parallel
+from refinenet_jax.errors import UsageError
 from refinenet_jax.training import optim
 
 PARAMS = {
@@ -53,6 +54,44 @@ def test_schedule(settings, expected):
     schedule = optim.create_schedule(learning_rate=2.0, num_steps=100, **settings)
     actual = {step: float(schedule(step)) for step in expected}
     assert actual == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("decay_steps", [(5,), (10, 60)])
+def test_a_decay_within_the_warm_up_is_refused(decay_steps):
+    """It would cut the rate at the end of the warm-up, at a step that nobody named."""
+    with pytest.raises(UsageError, match=r"decay_steps=.*warmup_steps=10"):
+        optim.create_schedule("step", 2.0, 100, warmup_steps=10, decay_steps=decay_steps)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_long_gradient_is_clipped_to_its_norm_and_the_state_is_that_without_clipping(name):
+    plain = optim.create_optimizer(name, optax.constant_schedule(0.01), weight_decay=0.2, epsilon=0.1)
+    clipped = optim.create_optimizer(name, optax.constant_schedule(0.01), weight_decay=0.2, epsilon=0.1, clip_norm=2.0)
+    norm = float(optax.tree.norm(_gradient(3.0)))
+    expected = _run(plain, [_gradient(3.0 * 2.0 / norm), _gradient(0.1)])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        _run(clipped, [_gradient(3.0), _gradient(0.1)]),
+        expected,
+    )
+    states = [jax.tree.structure(optimizer.init(PARAMS)) for optimizer in (plain, clipped)]
+    assert states[0] == states[1]  # a run can be resumed with another clip_norm
+
+
+def test_betas_and_epsilon_of_adamw_by_hand():
+    optimizer = optim.create_optimizer("adamw", optax.constant_schedule(0.01), betas=(0.5, 0.75), epsilon=0.1)
+    updates, _ = optimizer.update(_gradient(2.0), optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["cascade"]["conv"]["kernel"], -0.01 * 2 / (2 + 0.1), rtol=1e-5)
+    state = optimizer.update(_gradient(1.0), optimizer.init(PARAMS), PARAMS)[1]
+    updates, _ = optimizer.update(_gradient(3.0), state, PARAMS)
+    mean, square = (0.25 * 1 + 0.5 * 3) / (1 - 0.25), (0.1875 * 1 + 0.25 * 9) / (1 - 0.5625)
+    np.testing.assert_allclose(updates["classifier"]["bias"], -0.01 * mean / (square**0.5 + 0.1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"clip_norm": -1.0}, {"betas": (0.9, 1.0)}, {"betas": (0.9,)}, {"epsilon": 0.0}])
+def test_settings_out_of_their_range_are_refused(settings):
+    with pytest.raises(UsageError, match=next(iter(settings))):
+        optim.create_optimizer("adamw", optax.constant_schedule(0.01), **settings)
 
 
 def test_two_steps_of_sgd_by_hand():
@@ -204,7 +243,7 @@ def test_unknown_names_are_refused_with_the_nearest():
         optim.create_schedule("polly", 1.0, 10)
     with pytest.raises(ValueError, match="Unknown optimizer 'adam'; did you mean 'adamw'"):
         optim.create_optimizer("adam", optax.constant_schedule(1.0))
-    with pytest.raises(ValueError, match="room of the learning-rate factors 'encoder'; did you mean"):
+    with pytest.raises(ValueError, match="parameter group of the learning-rate factors 'encoder'; did you mean"):
         optim.create_optimizer("sgd", optax.constant_schedule(1.0), factors={"encoder": 0.1}).init(PARAMS)
     with pytest.raises(ValueError, match="patience 0; choose 1"):
         optim.create_schedule("plateau", 1.0, 10, patience=0)

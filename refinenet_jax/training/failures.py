@@ -9,60 +9,62 @@ from refinenet_jax.progress import say
 from refinenet_jax.training.log import Log
 
 
-class Watch:
+class FailureMonitor:
     """Counts both, names them, and stops the run where they are too many."""
 
     def __init__(self, max_skipped_steps: int, max_faults: int, history: dict, log: Log):
-        """Limits, and where what is seen is kept: `history` is saved with every checkpoint."""
+        """Sets the limits, and where failures are kept: `history` is saved with every checkpoint."""
         self._max_skipped, self._max_faults, self._history, self._log = max_skipped_steps, max_faults, history, log
         self._pending: list[tuple[int, list[str], jax.Array]] = []
         self._new_faults: dict[str, tuple[int, str]] = {}
 
-    def batch(self, step: int, about: dict[str, np.ndarray], skipped: jax.Array) -> None:
-        """Takes what is known of a step's batch (of this process's share), without waiting for the device.
+    def record(self, step: int, names: dict[str, np.ndarray], skipped: jax.Array) -> None:
+        """Records the examples of a step (this process's share), without waiting for the device.
 
         Args:
           step: its number.
-          about: `id` str [b] and `fault` str [b], empty where the example could be read.
-          skipped: 1 if the step was left out.
+          names: `id` str [b] and `fault` str [b], empty where the example could be read.
+          skipped: 1 if the step was skipped.
         """
-        self._pending.append((step, about["id"].tolist(), skipped))
-        for name, fault in zip(about["id"].tolist(), about["fault"].tolist(), strict=True):
+        ids = names["id"].tolist()
+        self._pending.append((step, ids, skipped))
+        for name, fault in zip(ids, names["fault"].tolist(), strict=True):
             if fault and name not in self._history["faults"]:
                 self._new_faults.setdefault(name, (step, fault))
 
     def report(self) -> None:
-        """Tells what was seen since the last call, on all processes together; all must call it, and before every checkpoint.
+        """Prints and logs the failures since the last call, on all processes together; all must call it.
 
         Raises:
-          UsageError: more steps or examples than allowed, in this run, were of no use.
+          UsageError: on all processes: more steps or examples than allowed have failed. Examples beyond the limit are not
+            added to the history, so that a run whose files were repaired can resume.
         """
         pending, self._pending = self._pending, []
         new, self._new_faults = self._new_faults, {}
         skipped = jax.device_get([flag for _, _, flag in pending])
         lost = [(step, ids) for (step, ids, _), flag in zip(pending, skipped, strict=True) if flag]
         shares = parallel.gather_json({"lost": lost, "faults": new})
-        faults = self._history["faults"]
-        for name, (step, fault) in {k: v for share in shares for k, v in share["faults"].items()}.items():
-            faults[name] = fault
-            say(f"skipped {name}: {fault}")
-            self._log.event(step, "example skipped", id=name, fault=fault)
-        if len(faults) > self._max_faults:
-            listed = "\n  ".join(list(faults.values())[:5])
-            raise UsageError(
-                f"{len(faults)} examples could not be read, more than config.data.max_faults={self._max_faults}:\n  {listed}\n"
-                "Mend them (`refinenet-jax check` finds all), or raise --config.data.max_faults to train without them."
-            )
         for number, (step, _) in enumerate(lost):
             ids = [name for share in shares for name in share["lost"][number][1]]
-            say(f"step {step} left out: loss or gradient not finite; its examples: {', '.join(ids)}")
+            say(f"step {step} skipped: loss or gradient not finite; its examples: {', '.join(ids)}")
             self._log.event(step, "step left out", ids=ids)
         self._history["skipped_steps"] += len(lost)
+        new = {name: fault for share in shares for name, fault in share["faults"].items()}
+        for name, (step, fault) in new.items():
+            say(f"skipped {name}: {fault}")
+            self._log.event(step, "example skipped", id=name, fault=fault)
+        faults = {**self._history["faults"], **{name: fault for name, (_, fault) in new.items()}}
+        if len(faults) > self._max_faults:
+            listed = "\n  ".join(list(faults.values())[-5:])
+            raise UsageError(
+                f"{len(faults)} examples could not be read, more than config.data.max_faults={self._max_faults}:\n  {listed}\n"
+                "Repair them (`refinenet-jax check` finds all), or raise --config.data.max_faults to train without them."
+            )
+        self._history["faults"] = faults
         if lost and self._history["skipped_steps"] > self._max_skipped:
             raise UsageError(
                 f"{self._history['skipped_steps']} steps had a loss or gradient that was not finite, more than "
                 f"config.max_skipped_steps={self._max_skipped}; the last one was step {lost[-1][0]}. Usually the learning rate "
-                "is too high (lower --config.schedule.learning_rate, or lengthen --config.schedule.warmup_steps), batch norm "
-                "is frozen on random weights (--config.model.batch_norm=local), or bfloat16 overflows "
-                "(--config.model.dtype=float32)."
+                "is too high (lower --config.schedule.learning_rate, or lengthen --config.schedule.warmup_steps), or bfloat16 "
+                "overflows (--config.model.dtype=float32)."
             )

@@ -1,0 +1,75 @@
+"""config.json: the whole config that a run in this folder was trained with.
+
+This file is a config itself, which stands for that of a run: --config=refinenet_jax/run_config.py:runs/egohands
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from refinenet_jax.errors import UsageError
+
+NAME = "config.json"
+
+
+def get_config(workdir: str) -> ConfigDict:
+    """The config of the run in a folder.
+
+    Raises:
+      UsageError: there is none, or it is damaged.
+    """
+    saved = read(workdir)
+    if saved is None:
+        raise UsageError(f"{workdir} has no {NAME}. Give the config of that run: --config=configs/...py")
+    return ConfigDict(_with_tuples(saved))
+
+
+def read(workdir: str | os.PathLike) -> dict | None:
+    """Contents of config.json, None where there is none.
+
+    Raises:
+      UsageError: the file is damaged.
+    """
+    path = Path(workdir) / NAME
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}). Delete it, and give --config=configs/...py") from error
+
+
+def write(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Writes config.json, as a whole or not at all."""
+    path = Path(workdir) / NAME
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    partial.replace(path)
+
+
+def flatten(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
+    """The fields of a config by their dotted names, such as 'schedule.learning_rate', as JSON."""
+    fields = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            fields |= {f"{name}.{inner}": field for inner, field in flatten(value).items()}
+        else:
+            fields[name] = json.loads(json.dumps(value))
+    return fields
+
+
+def differences(before: Mapping[str, Any], now: ConfigDict) -> dict[str, list]:
+    """[value before, value now] of every field that differs, by its dotted name; None stands for a missing field."""
+    old, new = flatten(before), flatten(now)
+    return {name: [old.get(name), new.get(name)] for name in {**old, **new} if old.get(name) != new.get(name)}
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they are in a config."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(field) for name, field in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

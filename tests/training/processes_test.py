@@ -1,0 +1,98 @@
+"""Two processes of one run stop together where one of them cannot go on, with the same message; nobody waits for the other."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import tiny
+
+from configs import common
+from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax.data import mix, sources
+from refinenet_jax.data.examples import DataError
+from refinenet_jax.errors import UsageError
+from refinenet_jax.training import loop
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Damaged(tiny.Pictures):
+    """The second example cannot be read: one of the second process's share."""
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise DataError("picture-1 is cut short", "undecodable")
+        return super().__getitem__(index)
+
+
+def _config(**changes):
+    config = common.get_config()
+    config.data.name = "squares"
+    config.model.batch_norm = "local"
+    config.augment.crop_size = 16
+    config.augment.short_edge = None
+    config.batch_size = 4
+    config.num_steps = 2
+    config.log_every = 1
+    config.evaluate.scales = (1.0,)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def _refusal(run) -> str:
+    try:
+        run()
+    except UsageError as error:
+        return str(error).replace("\n", " ")
+    return "no error"
+
+
+def _worker(folder: Path) -> None:
+    """Prints, for each case, what this process was stopped by."""
+    models.create_model = tiny.create_model
+    sizes = [(16, 20), (20, 16), (16, 16), (16, 16)]
+    whole, damaged = tiny.Pictures(sizes), Damaged(sizes)
+
+    def use(evaluated):
+        sources.open_source = mix.open_source = lambda name, split, data_dir: whole if split == "train" else evaluated
+
+    def show(case, text):
+        print(f"\n{case}: {text}", flush=True)
+
+    mine = jax.process_index()
+    use(damaged if mine else whole)
+    show("prepare", _refusal(lambda: loop.train(_config(), folder / "prepare")))
+    check, sources.check_masks = sources.check_masks, lambda source, tolerant=False: None
+    use(damaged)
+    show("evaluation", _refusal(lambda: loop.train(_config(), folder / "run")))
+    show("saved", checkpoint.latest_step(folder / "run"))
+    sources.check_masks = check
+    use(whole)
+    show("config", _refusal(lambda: loop.train(_config(eval_every=mine + 1), folder / "run")))
+    other = folder / ("run", "empty")[mine]
+    show("checkpoints", _refusal(lambda: loop.train(_config(), other)))
+    show("resumed", loop.train(_config(), folder / "run")["images"])
+
+
+def test_two_processes_stop_together_with_the_file_named(tmp_path):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = ["bash", str(ROOT / "launch" / "processes.sh"), "2", sys.executable, __file__, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-5000:]
+    shown = {(case, int(i)): text for i, case, text in re.findall(r"^\[(\d)\] (\w+): (.*)$", done.stdout, re.MULTILINE)}
+    for index in (0, 1):
+        assert "picture-1 is cut short" in shown["prepare", index]
+        assert "picture-1 is cut short" in shown["evaluation", index]
+        assert shown["saved", index] == "2"
+        assert "eval_every is 1 and 2" in shown["config", index]
+        assert "the newest whole checkpoint is 2 and None" in shown["checkpoints", index]
+        assert shown["resumed", index] == "4"
+
+
+if __name__ == "__main__":
+    given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
+    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
+    _worker(Path(sys.argv[1]))
