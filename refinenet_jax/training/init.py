@@ -12,7 +12,7 @@ from refinenet_jax.progress import say
 
 
 def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> dict[str, Any]:
-    """How the network of a run computes, as options of `create_model` (without input_scale, which the config says).
+    """How the network of a run computes, as options of `create_model`; input_scale and precision are the config's.
 
     They are those of the run in `workdir`, else those of what it starts from: published networks differ in them.
 
@@ -27,8 +27,7 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
         else:
             description = checkpoint.require_description(init_from)
     found = models.options_of(description or {})
-    found.pop("input_scale", None)
-    return found
+    return {name: value for name, value in found.items() if name not in ("input_scale", "precision")}
 
 
 def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.PathLike = "") -> dict:
