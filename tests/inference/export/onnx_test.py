@@ -59,7 +59,7 @@ def assert_equal_in_onnx_runtime(segmenter: Segmenter, size: tuple[int, int], pa
 
 
 def test_mobilenet(tmp_path):
-    """22 convolutions in the trunk, 25 in the cascade and the classifier; 16 pools; transposed once each way, but for what softmax reduces."""
+    """22 convolutions in the trunk, 25 in the cascade and the classifier; 16 pools; few transposes."""
     model = models.create_model("rf_lw_mbv2", 3)
     segmenter = Segmenter(model, lively(model, 0.03), NAMES)
     nodes = {"Conv": 48, "MaxPool": 16, "Clip": 19, "Relu": 0, "Transpose": 4, "Loop": 0, "Scan": 0}
