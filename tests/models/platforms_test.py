@@ -99,6 +99,14 @@ def test_every_product_has_the_precision_of_the_network():
     assert all(len(re.findall(r"\bHIGHEST\b", line)) == 2 and "DEFAULT" not in line for line in products)
 
 
+def test_remat_computes_the_blocks_of_the_trunk_again():
+    program, kernels = traced("rf_lw_mbv2", True, remat=True)
+    found = operations(program.lower(lowering_platforms=("cuda",)).as_text())
+    assert (
+        found["convolution"] > 3 * kernels + kernels // 4
+    )  # but for each block's last, whose output no gradient needs
+
+
 def test_the_default_precision_leaves_that_of_jax():
     model = models.create_model("rf_lw_mbv2", 2)
     with jax.default_matmul_precision("highest"):
