@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What to check and measure on a machine with a GPU; ends within ten minutes, and each piece by itself in less.
-#   bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]      pieces: golden train inference profile, and by itself: memory
+#   bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]      pieces: golden train operations inference profile, and by itself: memory
 # A piece that reaches its limit keeps the rows it has; those that matter most come first.
 # Needs the package and PyTorch, and no network: pip install -e .[cuda,bench,test]. PYTHON says another Python than `python3`.
 set -uo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output=${1:?"usage: bash benchmarks/gpu.sh OUTPUT_FOLDER [PIECE ...]"}
 shift
 pieces=("$@")
-[ ${#pieces[@]} -gt 0 ] || pieces=(golden train inference profile)
+[ ${#pieces[@]} -gt 0 ] || pieces=(golden train operations inference profile)
 python=${PYTHON:-python3}
 mkdir -p "$output"
 export TF_CPP_MIN_LOG_LEVEL=2 XLA_PYTHON_CLIENT_PREALLOCATE=false
@@ -30,7 +30,7 @@ piece() {
 
 for name in "${pieces[@]}"; do
   case $name in
-    # The published numbers in float32 on this device; tests of gradients and pools choose other forms than on a CPU.
+    # The published numbers in float32 on this device, from its own forms of the operations.
     golden) JAX_PLATFORMS=cuda piece golden 100 "$python" -m pytest -q -p no:xdist tests/models ;;
     train)
       piece train 200 "$python" -m benchmarks.compare --variants rf101 --cases train --sizes 480x480 --batches 16 32 4 \
@@ -38,6 +38,11 @@ for name in "${pieces[@]}"; do
       for dtype in bfloat16 float32; do
         piece "train_small_$dtype" 45 "$python" -m benchmarks.compare --variants rf_lw_mbv2 --cases train --sizes 480x480 \
           --batches 16 --dtype $dtype --rounds 5 --ways jax jax_shard_map torch
+      done ;;
+    # Both forms of each operation; the depthwise rows choose DEPTHWISE_ON_CUDA in refinenet_jax/models/layers.py.
+    operations)
+      for dtype in bfloat16 float32; do
+        piece "operations_$dtype" 40 "$python" -m benchmarks.operations --rounds 20 --dtype $dtype
       done ;;
     inference)
       piece inference 100 "$python" -m benchmarks.compare --variants rf101 --cases forward --sizes 512x512 --batches 16 1 \

@@ -1,8 +1,9 @@
-"""The hot operations of `models/` beside the plain form of each, forward and with all gradients, in turns.
+"""The plain form of the hot operations of `models/` and the form for a CPU, forward and with all gradients, in turns.
 
-    python -m benchmarks.operations [--rounds=7]
+    python -m benchmarks.operations [--rounds=7] [--dtype=float32]
 
-Prints a Markdown table: the median milliseconds of each form on this machine.
+Prints a Markdown table: the median milliseconds of each form on this machine. On a GPU the rows of the depthwise convolution
+choose `DEPTHWISE_ON_CUDA` of `models/layers.py`; the others say what a GPU would gain or lose by a form for CPUs.
 """
 
 import argparse
@@ -16,33 +17,42 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from refinenet_jax.models import convolution, pooling
+from refinenet_jax.models import cpu
+from refinenet_jax.models.layers import plain_conv, plain_max_pool
+
+_POOL = "5x5 pool", partial(plain_max_pool, size=5), cpu.max_pool_5x5
+_CONV = "3x3 convolution", plain_conv, cpu.winograd.conv3x3
 
 
-def _plain_pool(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (5, 5), strides=(1, 1), padding=((2, 2), (2, 2)))
+def _depthwise(size: int, channels: int, stride: int = 1) -> tuple:
+    """Grouped and as nine shifted products, of 8 crops."""
+    return (
+        f"depthwise 3x3, stride {stride}",
+        partial(plain_conv, stride=stride, groups=channels),
+        partial(cpu.sum_of_shifted_products, stride=stride),
+        ((8, size, size, channels), (3, 3, 1, channels)),
+    )
 
 
-# what, plain form, form of the package, shapes of its arrays
+# what, plain form, form for a CPU, shapes of its arrays
 ROWS = (
-    ("5x5 pool", _plain_pool, pooling.max_pool_5x5, ((1, 100, 100, 256),)),
-    ("5x5 pool", _plain_pool, pooling.max_pool_5x5, ((8, 24, 24, 256),)),
-    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 256))),
-    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 25, 25, 256), (3, 3, 256, 256))),
-    ("3x3 convolution", convolution.conv, convolution.conv3x3, ((1, 100, 100, 64), (3, 3, 64, 64))),
-    ("3x3 convolution to 2", convolution.conv, convolution.conv3x3, ((1, 100, 100, 256), (3, 3, 256, 2))),
-    ("1x1 convolution", convolution.conv, convolution.conv1x1, ((1, 100, 100, 256), (1, 1, 256, 256))),
-    (
-        "depthwise 3x3",
-        partial(convolution.conv, groups=96),
-        partial(convolution.depthwise_conv, stride=1),
-        ((8, 48, 48, 96), (3, 3, 1, 96)),
-    ),
+    (*_POOL, ((1, 100, 100, 256),)),
+    (*_POOL, ((8, 24, 24, 256),)),
+    (*_CONV, ((1, 100, 100, 256), (3, 3, 256, 256))),
+    (*_CONV, ((1, 25, 25, 256), (3, 3, 256, 256))),
+    (*_CONV, ((1, 100, 100, 64), (3, 3, 64, 64))),
+    ("3x3 convolution to 2", plain_conv, cpu.conv3x3_to_few, ((1, 100, 100, 256), (3, 3, 256, 2))),
+    ("1x1 convolution", plain_conv, cpu.conv1x1, ((1, 100, 100, 256), (1, 1, 256, 256))),
+    _depthwise(120, 96, stride=2),
+    _depthwise(48, 96),
+    _depthwise(24, 192),
+    _depthwise(12, 576),
+    ("depthwise 3x3, own gradient", _depthwise(48, 96)[1], cpu.depthwise_conv, _depthwise(48, 96)[3]),
 )
 
 
 def _with_gradients(function: Callable[..., jax.Array]) -> Callable:
-    """All gradients under a cotangent that depends on the output, as the layers behind it make one."""
+    """All gradients under a cotangent that depends on the output, as the layers after it make one."""
 
     def squares(*arrays: jax.Array) -> jax.Array:
         return (function(*(nn.relu(array) for array in arrays)) ** 2).sum()
@@ -70,13 +80,16 @@ def measure(functions: list[Callable], arrays: list[jax.Array], rounds: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    args = parser.parse_args()
     rng = np.random.default_rng(0)
-    print("| operation | input | forward, plain | here | with gradients, plain | here |\n|---|---|---|---|---|---|")
-    for name, plain, ours, shapes in ROWS:
-        arrays = [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
-        forward = measure([plain, ours], arrays, rounds)
-        both = measure([_with_gradients(plain), _with_gradients(ours)], arrays, rounds)
+    print(
+        "| operation | input | forward, plain | for a CPU | with gradients, plain | for a CPU |\n|---|---|---|---|---|---|"
+    )
+    for name, plain, for_cpu, shapes in ROWS:
+        arrays = [jnp.asarray(rng.standard_normal(shape), args.dtype) for shape in shapes]
+        forward = measure([plain, for_cpu], arrays, args.rounds)
+        both = measure([_with_gradients(plain), _with_gradients(for_cpu)], arrays, args.rounds)
         cells = " | ".join(f"{value:.1f}" for value in (*forward, *both))
         print(f"| {name} | {'x'.join(map(str, shapes[0]))} | {cells} |", flush=True)
 

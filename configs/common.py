@@ -13,7 +13,8 @@ def get_config() -> ConfigDict:
     config.model.batch_norm = "frozen"  # frozen | local | synchronised
     config.model.dropout = 0.5  # in the cascade of a ResNet; that of rf_lw_mbv2 has none
     config.model.dtype = "float32"  # of the computation: float32 | bfloat16
-    config.model.remat = False  # compute the cascade of a ResNet twice rather than keep it in memory
+    config.model.remat = False  # compute the trunk's blocks and a ResNet's cascade twice to save memory
+    config.model.precision = "default"  # of float32 products on a GPU or TPU: default | high | highest (full float32)
     config.model.input_scale = 1.0  # pictures are enlarged by this in front of the network
 
     config.init_from = ""  # folder of a run, or a file of published weights; empty for random weights

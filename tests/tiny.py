@@ -56,6 +56,7 @@ class Tiny(nn.Module):
     stride_on: str = "3x3"
     resize: str = "bilinear"
     remat: bool = False
+    precision: str = "default"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -32,6 +32,7 @@ OPTIONS = {
 }
 BATCH_NORM = ("frozen", "local", "synchronised")
 DTYPES = ("float32", "bfloat16")
+PRECISIONS = ("default", "high", "highest")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,6 +47,7 @@ def create_model(
     dtype: str = "float32",
     remat: bool = False,
     input_scale: float = 1.0,
+    precision: str = "default",
     **options: str | int,
 ) -> RefineNet:
     """The network called `name`, one of VARIANTS; see `RefineNet` for what the arguments mean.
@@ -53,11 +55,12 @@ def create_model(
     Args:
       name: of the variant.
       num_classes: channels of its output.
-      batch_norm: what training does to the moments.
-      dropout: rate.
-      dtype: of the computation.
+      batch_norm: what training does to the moments; one of BATCH_NORM.
+      dropout: rate in [0, 1).
+      dtype: of the computation; one of DTYPES.
       remat: whether to save memory in training.
-      input_scale: of the pictures.
+      input_scale: what pictures are enlarged by.
+      precision: of float32 products on a GPU or a TPU; one of PRECISIONS.
       **options: of OPTIONS; the published PyTorch networks' by default.
 
     Raises:
@@ -66,6 +69,7 @@ def create_model(
     require(name, VARIANTS, "variant")
     require(batch_norm, BATCH_NORM, "batch_norm")
     require(dtype, DTYPES, "dtype")
+    require(precision, PRECISIONS, "precision")
     for option, value in options.items():
         require(option, OPTIONS, "option")
         if value not in OPTIONS[option]:
@@ -84,13 +88,14 @@ def create_model(
         jnp.dtype(dtype),
         remat=remat,
         input_scale=input_scale,
+        precision=precision,
         **options,
     )
 
 
 def options_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `create_model` among what a model.json says."""
-    return {name: description[name] for name in (*OPTIONS, "input_scale") if name in description}
+    """The options of `create_model` among what a model.json says; an older file lacks some."""
+    return {name: description[name] for name in (*OPTIONS, "input_scale", "precision") if name in description}
 
 
 def normalise(image: jax.Array, how: str = "imagenet") -> jax.Array:

@@ -39,16 +39,18 @@ class MobileNetV2(nn.Module):
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         x = nn.relu6(self.norm(name="bn1")(self.conv(32, 3, 2, name="conv1")(x)))
+        inverted_residual = nn.remat(InvertedResidual) if self.remat else InvertedResidual
         features = {}
         for stage, (expansion, width, blocks, first_stride) in enumerate(STAGES, start=2):
             for block in range(1, blocks + 1):
                 stride = first_stride if block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = InvertedResidual(width, expansion, stride, self.conv, self.norm, name=name)(x)
+                x = inverted_residual(width, expansion, stride, self.conv, self.norm, name=name)(x)
             features[f"stage{stage}"] = x
         del features["stage2"]  # at 1/2, which no cascade uses
         return features

@@ -6,6 +6,7 @@ DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`) an
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -14,7 +15,6 @@ from flax import linen as nn
 
 from refinenet_jax.models import layers
 from refinenet_jax.models.mobilenet import MobileNetV2
-from refinenet_jax.models.pooling import max_pool_5x5
 from refinenet_jax.models.resize import align_corners, bicubic
 from refinenet_jax.models.resnet import ResNet
 
@@ -34,9 +34,9 @@ class ResidualConvUnit(nn.Module):
 class ChainedResidualPooling(nn.Module):
     """A chain of 5x5 pools with a convolution each, all added to the sum (CVPR 2017, section 3.2).
 
-    The input is expected to be behind its ReLU. In a stage the pool comes first ('pool_conv', as the paper has it) or the
-    convolution ('conv_pool', the "improved" form of the authors' later code): same weights, another function. Where the last
-    operation is a 1x1 convolution it is left to the layer behind, as a `PendingSum`.
+    The input has gone through its ReLU. In a stage the pool comes first ('pool_conv', as the paper has it) or the convolution
+    ('conv_pool', the "improved" form of the authors' later code): same weights, another function. Where the last operation is
+    a 1x1 convolution it is left to the next layer, as a `PendingSum`.
     """
 
     conv: Callable[..., nn.Module]
@@ -50,11 +50,11 @@ class ChainedResidualPooling(nn.Module):
         for stage in range(1, self.stages + 1):
             conv = self.conv(x.shape[-1], self.kernel, name=f"conv{stage}")
             if self.order == "conv_pool":
-                top = max_pool_5x5(conv(top))
+                top = layers.max_pool_5x5(conv(top))
             elif stage == self.stages and self.kernel == 1:
-                return conv(max_pool_5x5(top), added_to=x)
+                return conv(layers.max_pool_5x5(top), added_to=x)
             else:
-                top = conv(max_pool_5x5(top))
+                top = conv(layers.max_pool_5x5(top))
             x = x + top
         return x
 
@@ -143,8 +143,11 @@ class RefineNet(nn.Module):
       stride_on: '3x3' or '1x1', the convolution of a ResNet block that carries the stride.
       resize: 'bilinear' (corners aligned) or 'bicubic' (MATLAB's), of the coarse path where paths are fused.
       normalisation: 'imagenet' or 'minus_128', what is done to the pixels; see `models.prepare`.
-      remat: in training, the blocks of a ResNet's cascade are computed again for their gradient rather than kept.
+      remat: in training, the blocks of the trunk and of a ResNet's cascade are computed again for their gradient rather
+        than kept in memory.
       input_scale: every picture is enlarged by this before the network; see `models.prepare`.
+      precision: of float32 products, as in `jax.lax.Precision`: 'default', 'high' or 'highest'. By default a GPU multiplies in
+        TF32 and a TPU in bfloat16 (unless `jax_default_matmul_precision` says otherwise); a CPU in float32 always.
     """
 
     trunk_name: str
@@ -160,6 +163,7 @@ class RefineNet(nn.Module):
     normalisation: str = "imagenet"
     input_scale: float = 1.0
     remat: bool = False
+    precision: str = "default"
 
     @nn.compact
     def __call__(
@@ -170,7 +174,7 @@ class RefineNet(nn.Module):
         Args:
           x: float32 [b, h, w, 3], normalised, of any size.
           train: dropout is on, and batch norm does what `batch_norm` says.
-          features_only: stop behind the trunk.
+          features_only: stop after the trunk.
 
         Returns:
           float32 [b, ceil(h/4), ceil(w/4), num_classes], or the trunk's features by stage.
@@ -189,15 +193,17 @@ class RefineNet(nn.Module):
         pool = partial(ChainedResidualPooling, order=self.pool_order, stages=self.pool_stages)
         resize = {"bilinear": align_corners, "bicubic": bicubic}[self.resize]
         if self.trunk_name == "mobilenet_v2":
-            trunk = MobileNetV2(conv, norm, name="trunk")
+            trunk = MobileNetV2(conv, norm, self.remat, name="trunk")
             cascade = MobileNetCascade(new_conv, pool, resize, name="cascade")
         else:
-            trunk = ResNet(int(self.trunk_name.removeprefix("resnet")), conv, norm, self.stride_on, name="trunk")
+            depth = int(self.trunk_name.removeprefix("resnet"))
+            trunk = ResNet(depth, conv, norm, self.stride_on, self.remat, name="trunk")
             block = nn.remat(RefineBlock) if self.remat else RefineBlock
             block = partial(block, light=self.light, conv=new_conv, pool=pool, resize=resize)
             cascade = ResNetCascade(block, self.light, self.dropout, name="cascade")
-        features = trunk(x.astype(self.dtype))
-        if features_only:
-            return features
-        x = cascade(features, train)
-        return new_conv(self.num_classes, 3, use_bias=True, name="classifier")(x).astype(jnp.float32)
+        classifier = new_conv(self.num_classes, 3, use_bias=True, name="classifier")
+        is_default = self.precision == "default"
+        # Every product that is traced here keeps this precision, and its gradients take it over.
+        with nullcontext() if is_default else jax.default_matmul_precision(self.precision):
+            features = trunk(x.astype(self.dtype))
+            return features if features_only else classifier(cascade(features, train)).astype(jnp.float32)

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from refinenet_jax.models.pooling import max_pool_3x3_stride_2
-from refinenet_jax.models.primitives import shared_relu
+from refinenet_jax.models import layers
 
 STAGE_SIZES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4
@@ -34,7 +33,7 @@ class Bottleneck(nn.Module):
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(self.conv(width, 1, name="conv3")(y))
         if x.shape[-1] != width or self.stride > 1:
             x = self.norm(name="bn_shortcut")(self.conv(width, 1, self.stride, name="conv_shortcut")(x))
-        return shared_relu(x + y)
+        return layers.shared_relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -44,16 +43,18 @@ class ResNet(nn.Module):
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     stride_on: str = "3x3"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         x = nn.relu(self.norm(name="bn1")(self.conv(64, 7, 2, name="conv1")(x)))
-        x = max_pool_3x3_stride_2(x)
+        x = layers.max_pool_3x3_stride_2(x)
+        bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck
         features = {}
         for stage, blocks in enumerate(STAGE_SIZES[self.depth], start=1):
             for block in range(1, blocks + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = Bottleneck(32 * 2**stage, stride, self.conv, self.norm, self.stride_on, name=name)(x)
+                x = bottleneck(32 * 2**stage, stride, self.conv, self.norm, self.stride_on, name=name)(x)
             features[f"stage{stage}"] = x
         return features

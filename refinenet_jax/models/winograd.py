@@ -6,10 +6,10 @@ are of the same form. The transforms add and halve only: the result differs from
 another order do (`tests/models/winograd_test.py`).
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
-
-from refinenet_jax.models.primitives import each_example, matmul
 
 Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [rows, columns, c] or [i, o]
 
@@ -17,12 +17,11 @@ _LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
 _LEAST_TILES = 128  # of an example; below, the products are too small to run at full speed
 
 
-def pays(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
-    """Whether `conv3x3` is the faster form on a CPU."""
+def pays(x: jax.Array, kernel: jax.Array) -> bool:
+    """Whether `conv3x3` is faster than the plain convolution."""
     height, width = x.shape[1:3]
     tiles = -(-height // 2) * -(-width // 2)
-    is_plain = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype == jnp.float32
-    return is_plain and min(kernel.shape[2:]) >= _LEAST_CHANNELS and tiles >= _LEAST_TILES
+    return x.dtype == jnp.float32 and min(kernel.shape[2:]) >= _LEAST_CHANNELS and tiles >= _LEAST_TILES
 
 
 @jax.custom_vjp
@@ -37,7 +36,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
       float32 [b, h, w, o].
     """
     transformed = _transform_kernel(kernel)
-    return each_example(lambda x: _conv(x, transformed), x)
+    return jax.lax.map(lambda x: _conv(x, transformed), x)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -45,17 +44,19 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 
 
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The input's gradient is a convolution with the turned kernel, the kernel's the transpose of what is linear in it."""
+    """The input's gradient is a convolution with the turned kernel, the kernel's a sum of products over examples."""
     x, kernel = residuals
     transformed = _transform_kernel(kernel)
     order = (3, 1, 2, 0)  # turning the kernel exchanges the first place and the last
     turned = [[transformed[i][j].T for j in order] for i in order]
-    of_x = each_example(lambda g: _conv(g, turned), gradient)
+    of_x = jax.lax.map(lambda g: _conv(g, turned), gradient)
 
     def add(sums: Grid, pair: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:
         x, g = pair
-        (of_example,) = jax.vjp(lambda u: _conv(x, u), transformed)[1](g)
-        return jax.tree.map(jnp.add, sums, of_example), None
+        tiles = _transform_input(x)
+        products = jax.eval_shape(partial(jax.tree.map, jnp.matmul), tiles, transformed)
+        (of_products,) = jax.linear_transpose(partial(_assemble, size=g.shape[:2]), products)(g)
+        return jax.tree.map(lambda s, t, p: s + _sum_of_products(t, p), sums, tiles, of_products), None
 
     sums, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, transformed), (x, gradient))
     (of_kernel,) = jax.linear_transpose(_transform_kernel, kernel)(sums)
@@ -67,22 +68,31 @@ conv3x3.defvjp(_forward, _backward)
 
 def _conv(x: jax.Array, kernel: Grid) -> jax.Array:
     """[h, w, i] with a transformed kernel."""
+    return _assemble(jax.tree.map(jnp.matmul, _transform_input(x), kernel), x.shape[:2])
+
+
+def _sum_of_products(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[h, w, i] and [h, w, o] -> [i, o]: over the first dimension of two matrices, so that XLA transposes neither."""
+    a, b = (array.reshape(-1, array.shape[-1]) for array in (a, b))
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+
+
+def _transform_input(x: jax.Array) -> Grid:
+    """[h, w, i] -> the places of its 4x4 tiles, [ceil(h/2), ceil(w/2), i] each."""
     height, width = x.shape[:2]
     rows, columns = -(-height // 2), -(-width // 2)
     x = jnp.pad(x, ((1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
     lines = _mix_input(*(x[i : i + 2 * rows - 1 : 2] for i in range(4)))
-    tiles = [_mix_input(*(line[:, j : j + 2 * columns - 1 : 2] for j in range(4))) for line in lines]
-    products = [[matmul(tiles[i][j], kernel[i][j]) for j in range(4)] for i in range(4)]
-    return _assemble(products)[:height, :width]
+    return [list(_mix_input(*(line[:, j : j + 2 * columns - 1 : 2] for j in range(4)))) for line in lines]
 
 
-def _assemble(products: Grid) -> jax.Array:
-    """Products -> tiles of 2x2 outputs, laid side by side: [2 rows, 2 columns, c]."""
+def _assemble(products: Grid, size: tuple[int, int]) -> jax.Array:
+    """Products -> tiles of 2x2 outputs, laid side by side and cut to `size`: [h, w, c]."""
     lines = [_mix_output(*line) for line in products]
     left, right = (_mix_output(*(line[j] for line in lines)) for j in range(2))
     pairs = [jnp.stack([left[i], right[i]], 2) for i in range(2)]
     rows, columns, _, c = pairs[0].shape
-    return jnp.stack(pairs, 1).reshape(2 * rows, 2 * columns, c)
+    return jnp.stack(pairs, 1).reshape(2 * rows, 2 * columns, c)[: size[0], : size[1]]
 
 
 def _transform_kernel(kernel: jax.Array) -> Grid:

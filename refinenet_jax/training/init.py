@@ -13,7 +13,7 @@ from refinenet_jax.progress import say
 
 
 def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> dict[str, Any]:
-    """How the network of a run computes, as options of `create_model` (without input_scale, which the config says).
+    """How the network of a run computes, as options of `create_model`; input_scale and precision are the config's.
 
     They are those of the run in `workdir`, else those of what it starts from: published networks differ in them.
 
@@ -27,9 +27,8 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
             description = weights.network_in(init_from).options
         else:
             description = checkpoint.require_description(init_from)
-    network_options = models.options_of(description or {})
-    network_options.pop("input_scale", None)
-    return network_options
+    stored = models.options_of(description or {})
+    return {name: value for name, value in stored.items() if name not in ("input_scale", "precision")}
 
 
 def check_batch_norm(batch_norm: str, workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> None:

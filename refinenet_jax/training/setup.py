@@ -89,6 +89,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         dtype=config.model.dtype,
         remat=config.model.remat,
         input_scale=config.model.input_scale,
+        precision=config.model.precision,
         **init.options(workdir, config.init_from),
     )
     train_step = partial(
@@ -166,6 +167,7 @@ def describe(config: ConfigDict, info: DatasetInfo, model: models.RefineNet) -> 
         "flip_pairs": [list(pair) for pair in info.flip_pairs],
         **{name: getattr(model, name) for name in (*models.OPTIONS, "input_scale")},
         "dtype": config.model.dtype,
+        "precision": config.model.precision,
         "scales": list(config.evaluate.scales),
         "longest_side": config.evaluate.longest_side,
         "flip": config.evaluate.flip,

@@ -87,12 +87,19 @@ def test_synchronised_batch_norm_on_four_devices_is_the_whole_batch_on_one(small
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-4), stats, whole_stats)
 
 
+def test_precision_is_read_from_the_description_and_is_the_default_without_one():
+    for description, precision in (({}, "default"), ({"precision": "highest"}, "highest")):
+        model = models.create_model("rf_lw_mbv2", 2, **models.options_of(description))
+        assert model.precision == precision
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"name": "rf_lw_mbv3", "num_classes": 2}, "did you mean 'rf_lw_mbv2'"),
         ({"name": "rf101", "num_classes": 2, "batch_norm": "sync"}, "did you mean 'synchronised'"),
         ({"name": "rf101", "num_classes": 2, "dtype": "float16"}, "did you mean 'bfloat16'"),
+        ({"name": "rf101", "num_classes": 2, "precision": "float32"}, "precision"),
         ({"name": "rf101", "num_classes": 1}, "at least background and one class"),
     ],
 )
@@ -101,7 +108,7 @@ def test_unknown_options_are_refused_with_the_nearest(arguments, says):
         models.create_model(**arguments)
 
 
-@pytest.mark.parametrize("variant", ["rf50", "rf_lw50"])
+@pytest.mark.parametrize("variant", ["rf50", "rf_lw50", "rf_lw_mbv2"])
 def test_recomputed_blocks_have_gradients_of_the_same_shapes(variant):
     model = models.create_model(variant, 2, remat=True, dropout=0.0)
     variables = models.variable_shapes(model)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from refinenet_jax.data.examples import VOID
@@ -77,7 +76,7 @@ def compare(
     difference, times = 0.0, ([], [])
     overlap = np.zeros((3, 2), np.int64)  # export and network, network and truth, export and truth
     for index, (image, truth) in enumerate(pictures):
-        ours, seconds = _timed(lambda image=image: _predict(network, image), again=index == 0)
+        ours, seconds = _timed(lambda image=image: network.segmenter(image), again=index == 0)
         theirs, their_seconds = _timed(lambda image=image: run(image[None]), again=index == 0)
         times[0].append(seconds)
         times[1].append(their_seconds)
@@ -105,11 +104,6 @@ def foreground_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
     valid = truth != VOID
     a, b = (mask > 0) & valid, (truth > 0) & valid
     return int((a & b).sum()), int((a | b).sum())
-
-
-def _predict(network: Network, image: np.ndarray):
-    with jax.default_matmul_precision("highest"):
-        return network.segmenter(image)
 
 
 def _timed(function: Callable, again: bool) -> tuple:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     _check_output(output, form, args.overwrite)
     path = Path(args.checkpoint or pretrained.PATH)
     segmenter = Segmenter.from_checkpoint(path, step=args.step, **test_time.options(args))
-    network = Network.of(segmenter, size)
+    network = Network.of(segmenter, size, form.PRECISION)
     calibration = pictures.from_files(args.calibration, size, limit=100) if args.int8 else []
     compared, what = _pictures(args, network)
     name = f"{args.format}{' int8' if args.int8 else ''}"

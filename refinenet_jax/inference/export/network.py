@@ -34,14 +34,21 @@ class Network:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, segmenter: Segmenter, size: tuple[int, int]) -> "Network":
+    def of(cls, segmenter: Segmenter, size: tuple[int, int], precision: str | None = None) -> "Network":
         """Takes a segmenter whatever its dtype.
+
+        Args:
+          segmenter: with its scales and flip.
+          size: (h, w) of the pictures.
+          precision: of the products; None for the network's own.
 
         Raises:
           UsageError: pictures of this size are too small for the network, or too large for this machine.
         """
         if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
             segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
+        if precision is not None:
+            segmenter = replace(segmenter, model=segmenter.model.clone(precision=precision))
         canvas = fitting.canvas_size(fitting.fitted_size(size, segmenter.longest_side))
         sizes = [models.prepared_size(segmenter.model, canvas, scale) for scale in segmenter.scales]
         smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
@@ -69,10 +76,9 @@ class Network:
         """
         segmenter = self.segmenter
         height, width = fitting.fitted_size(self.size, segmenter.longest_side)
-        with jax.default_matmul_precision("highest"):  # float32 means float32, on a GPU too
-            canvas = fitting.on_canvas_in_graph(fitting.fit_in_graph(image, segmenter.longest_side))
-            scores = segmenter.probabilities(segmenter.variables, canvas)[:, :height, :width]
-            scores = fitting.resize_scores_in_graph(scores, self.size)
+        canvas = fitting.on_canvas_in_graph(fitting.fit_in_graph(image, segmenter.longest_side))
+        scores = segmenter.probabilities(segmenter.variables, canvas)[:, :height, :width]
+        scores = fitting.resize_scores_in_graph(scores, self.size)
         return scores.argmax(-1).astype(jnp.uint8), scores
 
     def input(self, batch: Any) -> jax.ShapeDtypeStruct:
@@ -105,6 +111,7 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
         "longest_side": segmenter.longest_side,
         "scales": list(segmenter.scales),
         "input_scale": model.input_scale,
+        "precision": model.precision,
         "flip": segmenter.flip,
         "source": source,
         "weights_sha256": _fingerprint(segmenter.variables),

@@ -25,6 +25,7 @@ from refinenet_jax.inference.export.onnx_graph import Graph
 from refinenet_jax.inference.export.plain import plain
 
 SUFFIX = ".onnx"
+PRECISION = "highest"  # the runtime multiplies in float32, whatever a GPU or TPU does here
 BATCH = "free"
 OPSET, IR_VERSION = 18, 8  # ONNX Runtime 1.14 and newer
 _QUANTISED = ("Add", "Conv", "Gather", "MaxPool", "Mul")

@@ -1,7 +1,7 @@
 """An ONNX graph as it is written, node by node.
 
-ONNX convolves and pools [b, c, h, w], JAX here [b, h, w, c]: a tensor remembers which of the two it is, and is transposed only
-where an operator needs the other.
+ONNX convolves and pools [b, c, h, w], JAX here [b, h, w, c]: a tensor remembers the order of its axes, and is transposed only
+where an operator needs another.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,28 @@ import onnx
 from jax.extend import core
 from onnx import helper, numpy_helper
 
-_TO_FIRST, _TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
-_AXIS_IF_FIRST = (0, 2, 3, 1)  # where an axis of [b, h, w, c] is in [b, c, h, w]
+Axes = tuple[int, ...]  # the axis of the program's array that each axis of a tensor is; () for the same order
+CHANNELS_FIRST = (0, 3, 1, 2)  # [b, c, h, w] of [b, h, w, c]
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Name of a value in the graph, and whether it is [b, c, h, w] where the program has [b, h, w, c]."""
+    """A value in the graph: its name and the order of its axes."""
 
     name: str
-    channels_first: bool = False
+    axes: Axes = ()
+
+    def __post_init__(self):
+        if self.axes == tuple(range(len(self.axes))):
+            object.__setattr__(self, "axes", ())
 
     def axis(self, axis: int) -> int:
         """Where an axis of the program's array is."""
-        return _AXIS_IF_FIRST[axis] if self.channels_first else axis
+        return self.axes.index(axis) if self.axes else axis
 
     def order(self, values: Sequence[Any]) -> list[Any]:
         """One value for each of the program's axes, in this tensor's order."""
-        return [values[axis] for axis in _TO_FIRST] if self.channels_first else list(values)
+        return [values[axis] for axis in self.axes] if self.axes else list(values)
 
 
 class Graph:
@@ -51,7 +55,7 @@ class Graph:
         self.constants = {v: np.asarray(c) for v, c in zip(jaxpr.constvars, program.consts, strict=True)}
         self.tensors = {var: Tensor(name) for var, name in zip(jaxpr.invars, inputs, strict=True)}
         self.uses: dict[core.Var, int] = {}
-        self._turned: dict[str, str] = {}
+        self._transposed: dict[tuple, str] = {}
         for atom in [*(atom for equation in jaxpr.eqns for atom in equation.invars), *jaxpr.outvars]:
             if isinstance(atom, core.Var):
                 self.uses[atom] = self.uses.get(atom, 0) + 1
@@ -77,19 +81,20 @@ class Graph:
         """An argument that is computed, as it lies."""
         return self.tensors[atom]
 
-    def any_channels_first(self, atoms: Sequence[Any]) -> bool:
-        """Whether a computed one of the arguments lies [b, c, h, w]."""
-        return any(self.value_of(atom) is None and self.tensors[atom].channels_first for atom in atoms)
+    def axes_of(self, atoms: Sequence[Any]) -> Axes:
+        """The order in which to read arguments: that of the first computed one that differs from the program's."""
+        return next((a for atom in atoms if self.value_of(atom) is None and (a := self.tensors[atom].axes)), ())
 
-    def read(self, atom: core.Literal | core.Var, channels_first: bool = False) -> str:
-        """Name of an argument in one order or the other."""
+    def read(self, atom: core.Literal | core.Var, axes: Axes = ()) -> str:
+        """Name of an argument with its axes in this order."""
         value = self.value_of(atom)
         if value is not None:
-            return self.constant(value.transpose(_TO_FIRST) if channels_first and value.ndim == 4 else value)
+            return self.constant(value.transpose(axes) if axes and value.ndim == len(axes) else value)
         tensor = self.tensors[atom]
-        if tensor.channels_first == channels_first:
+        if tensor.axes == axes:
             return tensor.name
-        if tensor.name not in self._turned:
-            order = _TO_FIRST if channels_first else _TO_LAST
-            self._turned[tensor.name] = self.node("Transpose", [tensor.name], perm=order)
-        return self._turned[tensor.name]
+        key = tensor.name, tensor.axes, axes
+        if key not in self._transposed:
+            order = [tensor.axis(axis) for axis in axes or range(len(tensor.axes))]
+            self._transposed[key] = self.node("Transpose", [tensor.name], perm=order)
+        return self._transposed[key]

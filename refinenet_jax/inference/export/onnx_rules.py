@@ -11,9 +11,7 @@ from jax.extend import core
 from onnx import helper
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.export.onnx_graph import Graph, Tensor
-
-_LETTERS = "abcdefgh"
+from refinenet_jax.inference.export.onnx_graph import CHANNELS_FIRST, Graph, Tensor
 
 
 def write(graph: Graph, equation: core.JaxprEqn) -> None:
@@ -38,14 +36,14 @@ def _conv(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     )
     name = graph.node(
         "Conv",
-        [graph.read(x, True), graph.constant(weights.transpose(3, 2, 0, 1))],
+        [graph.read(x, CHANNELS_FIRST), graph.constant(weights.transpose(3, 2, 0, 1))],
         kernel_shape=weights.shape[:2],
         strides=params["window_strides"],
         dilations=params["rhs_dilation"],
         pads=_pads(params["padding"]),
         group=params["feature_group_count"],
     )
-    return Tensor(name, True)
+    return Tensor(name, CHANNELS_FIRST)
 
 
 def _max_pool(graph: Graph, equation: core.JaxprEqn) -> Tensor:
@@ -53,18 +51,18 @@ def _max_pool(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     _require(params["window_dimensions"][::3] == (1, 1), "a pool over images or channels")
     name = graph.node(
         "MaxPool",
-        [graph.read(equation.invars[0], True)],
+        [graph.read(equation.invars[0], CHANNELS_FIRST)],
         kernel_shape=params["window_dimensions"][1:3],
         strides=params["window_strides"][1:3],
         pads=_pads(params["padding"][1:3]),
     )
-    return Tensor(name, True)
+    return Tensor(name, CHANNELS_FIRST)
 
 
 def _elementwise(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
     def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-        first = graph.any_channels_first(equation.invars)
-        return Tensor(graph.node(kind, [graph.read(atom, first) for atom in equation.invars]), first)
+        axes = graph.axes_of(equation.invars)
+        return Tensor(graph.node(kind, [graph.read(atom, axes) for atom in equation.invars]), axes)
 
     return rule
 
@@ -102,27 +100,29 @@ def _limit(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
             name = graph.node(
                 "Clip", [tensor.name, *(["", graph.constant(bound)] if kind == "Min" else [graph.constant(bound)])]
             )
-        return Tensor(name, tensor.channels_first)
+        return Tensor(name, tensor.axes)
 
     return rule
 
 
 def _clamp(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     low, x, high = equation.invars
-    first = graph.any_channels_first([x])
-    return Tensor(graph.node("Clip", [graph.read(x, first), graph.read(low), graph.read(high)]), first)
+    tensor = graph.tensor(x)
+    return Tensor(graph.node("Clip", [tensor.name, graph.read(low), graph.read(high)]), tensor.axes)
 
 
 def _cast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    first = graph.any_channels_first(equation.invars)
+    tensor = graph.tensor(equation.invars[0])
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["new_dtype"]))
-    return Tensor(graph.node("Cast", [graph.read(equation.invars[0], first)], to=kind), first)
+    return Tensor(graph.node("Cast", [tensor.name], to=kind), tensor.axes)
 
 
 def _reduce(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
     def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-        axes = graph.constant(equation.params["axes"])
-        return Tensor(graph.node(kind, [graph.read(equation.invars[0]), axes], keepdims=0))
+        tensor, reduced = graph.tensor(equation.invars[0]), equation.params["axes"]
+        kept = [axis for axis in tensor.order(range(equation.invars[0].aval.ndim)) if axis not in reduced]
+        axes = graph.constant([tensor.axis(axis) for axis in reduced])
+        return Tensor(graph.node(kind, [tensor.name, axes], keepdims=0), tuple(np.argsort(np.argsort(kept)).tolist()))
 
     return rule
 
@@ -151,7 +151,7 @@ def _gather(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     )
     tensor = graph.tensor(x)
     index = graph.constant(chosen[:, 0].astype(np.int64))
-    return Tensor(graph.node("Gather", [tensor.name, index], axis=tensor.axis(axes[0])), tensor.channels_first)
+    return Tensor(graph.node("Gather", [tensor.name, index], axis=tensor.axis(axes[0])), tensor.axes)
 
 
 def _reverse(graph: Graph, equation: core.JaxprEqn) -> Tensor:
@@ -161,7 +161,7 @@ def _reverse(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     for axis in equation.params["dimensions"]:
         index = graph.constant(np.arange(x.aval.shape[axis])[::-1].astype(np.int64))
         name = graph.node("Gather", [name, index], axis=tensor.axis(axis))
-    return Tensor(name, tensor.channels_first)
+    return Tensor(name, tensor.axes)
 
 
 def _slice(graph: Graph, equation: core.JaxprEqn) -> Tensor:
@@ -173,7 +173,7 @@ def _slice(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     columns = list(zip(*cut, strict=True))
     axes = [tensor.axis(axis) for axis in columns[0]]
     inputs = [tensor.name, *map(graph.constant, (columns[1], columns[2], axes, columns[3]))]
-    return Tensor(graph.node("Slice", inputs), tensor.channels_first)
+    return Tensor(graph.node("Slice", inputs), tensor.axes)
 
 
 def _pad(graph: Graph, equation: core.JaxprEqn) -> Tensor:
@@ -182,31 +182,42 @@ def _pad(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     _require(all(low >= 0 and high >= 0 and not inner for low, high, inner in widths), "a pad that cuts or spreads")
     ordered = tensor.order(widths)
     pads = graph.constant([low for low, _, _ in ordered] + [high for _, high, _ in ordered])
-    return Tensor(graph.node("Pad", [tensor.name, pads, graph.read(value)]), tensor.channels_first)
+    return Tensor(graph.node("Pad", [tensor.name, pads, graph.read(value)]), tensor.axes)
 
 
 def _concatenate(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    first = graph.any_channels_first(equation.invars)
-    place = Tensor("", first)
-    names = [graph.read(atom, first) for atom in equation.invars]
-    return Tensor(graph.node("Concat", names, axis=place.axis(equation.params["dimension"])), first)
+    axes = graph.axes_of(equation.invars)
+    names = [graph.read(atom, axes) for atom in equation.invars]
+    axis = Tensor("", axes).axis(equation.params["dimension"])
+    return Tensor(graph.node("Concat", names, axis=axis), axes)
 
 
 def _dot(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
-    a, b = (atom.aval.ndim for atom in equation.invars)
-    of_a, of_b = list(_LETTERS[:a]), list(_LETTERS[a : a + b].upper())
-    for i, j in zip((*a_sum, *a_batch), (*b_sum, *b_batch), strict=True):
-        of_b[j] = of_a[i]
-    free_a = [letter for i, letter in enumerate(of_a) if i not in (*a_sum, *a_batch)]
-    free_b = [letter for j, letter in enumerate(of_b) if j not in (*b_sum, *b_batch)]
-    result = "".join([*(of_a[i] for i in a_batch), *free_a, *free_b])
-    names = [graph.read(atom) for atom in equation.invars]
-    return Tensor(graph.node("Einsum", names, equation=f"{''.join(of_a)},{''.join(of_b)}->{result}".lower()))
+    """A constant matrix along one axis of a tensor, as in a resize; no transpose where the axis is one of the last two."""
+    sums, batch = equation.params["dimension_numbers"]
+    x = 0 if graph.value_of(equation.invars[0]) is None else 1
+    atom, matrix = equation.invars[x], graph.value_of(equation.invars[1 - x])
+    _require(matrix is not None and matrix.ndim == 2 and batch == ((), ()), "a product of two computed arrays")
+    (axis,), (of_matrix,) = sums[x], sums[1 - x]
+    matrix = matrix if of_matrix == 0 else matrix.T
+    rank = atom.aval.ndim
+    axes = graph.tensor(atom).axes or tuple(range(rank))
+    if axis not in axes[-2:]:
+        axes = (*(a for a in axes if a != axis), axis)
+    name = graph.read(atom, Tensor("", axes).axes)
+    if axes[-1] == axis:
+        product = graph.node("MatMul", [name, graph.constant(matrix)])
+    else:
+        product = graph.node("MatMul", [graph.constant(matrix.T), name])
+    kept = [a for a in range(rank) if a != axis]
+    order = [*kept, axis] if x == 0 else [axis, *kept]  # of the result, by the axes of the tensor
+    return Tensor(product, tuple(order.index(a) for a in axes))
 
 
 def _transpose(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    return Tensor(graph.node("Transpose", [graph.read(equation.invars[0])], perm=equation.params["permutation"]))
+    """Another order of axes in the program is none in the graph: whoever reads the tensor asks for the order that it needs."""
+    tensor, order = graph.tensor(equation.invars[0]), equation.params["permutation"]
+    return Tensor(tensor.name, tuple(tensor.order([order.index(axis) for axis in range(len(order))])))
 
 
 def _broadcast(graph: Graph, equation: core.JaxprEqn) -> Tensor:

@@ -1,11 +1,10 @@
-"""A traced network in the plain forms that converters and other runtimes know.
+"""A network as a flat program of plain operators, which the writers of ONNX and TFLite translate.
 
-`models/` writes its hot operations as what XLA runs fastest: pools as running maxima of shifted slices, depthwise
-convolutions as nine shifted products, other convolutions as matrix products, all under rules for gradients and, on a CPU, in
-loops over the batch. Other runtimes have an operator of their own for each, which is faster there and the only thing that
-their quantisers understand. So the network is traced once, by JAX alone, and written again with the plain operators, batch
-norm folded into the convolutions before it. What comes out computes the same to a few units of the last place; every export
-is compared with the network afterwards.
+Other runtimes have one operator for a pool or a depthwise convolution, which is the fastest form there and the only one that
+their quantizers understand. They are platforms like others: of each operation that `jax.lax.platform_dependent` joins, the
+program gets the default form, which is the plain one (`models/layers.py`). Calls are inlined, constants computed and batch norm
+folded into the convolutions before it. The program computes the same to a few units of the last place; every export is compared
+with the network afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +14,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax.extend import core
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
@@ -67,53 +64,15 @@ def _bind(equation: core.JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def _inline(equation: core.JaxprEqn, values: list[Any]) -> list[Any]:
-    """Calls give way to what they call, the hot operations to their plain forms."""
-    name = equation.primitive.name
+    """Calls are replaced by what they call, operations with a form for each platform by the default form."""
+    name, params = equation.primitive.name, equation.params
     if name in _CALLS:
-        return _evaluate(equation.params[_CALLS[name]], values, _inline)
-    if name == "custom_vjp_call":
-        called = equation.params["call_jaxpr"]
-        form = _PLAIN_FORMS.get(called.jaxpr.debug_info.func_name)
-        return [form(equation, *values)] if form else _evaluate(called, values, _inline)
-    if name == "dot_general" and _is_conv1x1(equation):
-        x, kernel = values
-        return [lax.conv_general_dilated(x, kernel[None, None], (1, 1), "VALID", dimension_numbers=_LAYOUT)]
+        return _evaluate(params[_CALLS[name]], values, _inline)
+    if name == "platform_index":
+        return [params["platforms"].index(None)]
+    if name == "cond" and isinstance(values[0], int):
+        return _evaluate(params["branches"][values[0]], values[1:], _inline)
     return _bind(equation, values)
-
-
-def _max_pool_5x5(equation: core.JaxprEqn, x: jax.Array) -> jax.Array:
-    window, padding = (1, 5, 5, 1), ((0, 0), (2, 2), (2, 2), (0, 0))
-    return lax.reduce_window(x, -np.inf, lax.max, window, (1, 1, 1, 1), padding)
-
-
-def _depthwise_conv(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    stride = 1 if equation.outvars[0].aval.shape[1:3] == x.shape[1:3] else 2
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT, feature_group_count=x.shape[-1]
-    )
-
-
-def _conv3x3(equation: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
-
-
-def _relu(equation: core.JaxprEqn, x: jax.Array) -> jax.Array:
-    return lax.max(x, np.float32(0))
-
-
-# By the names of the functions of models/ that have a rule of their own for gradients; others are inlined.
-_PLAIN_FORMS = {
-    "max_pool_5x5": _max_pool_5x5,
-    "_shifted_products": _depthwise_conv,
-    "conv3x3": _conv3x3,
-    "conv3x3_to_few": _conv3x3,
-    "shared_relu": _relu,
-}
-
-
-def _is_conv1x1(equation: core.JaxprEqn) -> bool:
-    x, kernel = (atom.aval for atom in equation.invars)
-    return x.ndim == 4 and kernel.ndim == 2 and equation.params["dimension_numbers"] == (((3,), (0,)), ((), ()))
 
 
 def _fold_constants(program: core.ClosedJaxpr) -> core.ClosedJaxpr:

@@ -17,6 +17,7 @@ from jax.experimental import jax2tf
 from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
 
 SUFFIX = ""
+PRECISION = None  # the network's own
 BATCH = "free"
 PLATFORMS = ("cpu", "cuda")
 _ABOUT = Path("assets.extra", "model.json")

@@ -21,6 +21,7 @@ import numpy as np
 from refinenet_jax.inference.export.network import Network
 
 SUFFIX = ".zip"
+PRECISION = None  # the network's own
 BATCH = "free"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -32,7 +33,7 @@ def write(
 
     Args:
       path: new file.
-      network: in the forms that are fastest on this machine's kind of device; it runs on the others, too.
+      network: its file has the operations of each platform in the form that is meant for it.
       about: JSON, for `model.json`.
       calibration: not used; there is no int8 here.
     """

@@ -19,6 +19,7 @@ from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
 from refinenet_jax.inference.export.plain import plain
 
 SUFFIX = ".tflite"
+PRECISION = "highest"  # the runtime multiplies in float32, whatever a GPU or TPU does here
 BATCH = "1"
 _ABOUT, _IDENTIFIER = b"model.json", b"TFL3"
 

@@ -1,4 +1,4 @@
-"""A network in plain forms computes what it did, with one operator for each of its operations."""
+"""A network as a plain program computes the same, with one operator for each of its operations."""
 
 from collections import Counter
 
@@ -9,8 +9,7 @@ import pytest
 from jax.extend import core
 
 from refinenet_jax.inference.export.plain import plain
-from refinenet_jax.models import convolution, pooling, resize
-from refinenet_jax.models.primitives import shared_relu
+from refinenet_jax.models import layers, resize
 
 
 def kinds(program: core.ClosedJaxpr) -> Counter:
@@ -34,7 +33,7 @@ def assert_same(function, x, **wanted):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_running_maxima_become_a_pool(rng, batch):
     x = rng.normal(size=(batch, 7, 6, 4)).astype(np.float32)
-    assert_same(pooling.max_pool_5x5, x, reduce_window_max=1)
+    assert_same(layers.max_pool_5x5, x, reduce_window_max=1)
 
 
 @pytest.mark.parametrize("size", [(6, 7), (1, 7), (7, 1), (1, 1)])
@@ -42,18 +41,18 @@ def test_running_maxima_become_a_pool(rng, batch):
 def test_shifted_products_become_a_convolution(rng, size, stride):
     kernel = jnp.asarray(rng.normal(size=(3, 3, 1, 4)), jnp.float32)
     x = rng.normal(size=(2, *size, 4)).astype(np.float32)
-    assert_same(lambda x: convolution.depthwise_conv(x, kernel, stride), x, conv_general_dilated=1)
+    assert_same(lambda x: layers.depthwise_conv(x, kernel, stride), x, conv_general_dilated=1)
 
 
 def test_a_selection_becomes_a_maximum(rng):
-    assert_same(shared_relu, rng.normal(size=(1, 3, 4, 2)).astype(np.float32), max=1)
+    assert_same(layers.shared_relu, rng.normal(size=(1, 3, 4, 2)).astype(np.float32), max=1)
 
 
-def test_matrix_products_become_convolutions_and_others_stay(rng):
+def test_1x1_convolutions_are_convolutions_and_resizes_products(rng):
     kernel = jnp.asarray(rng.normal(size=(1, 1, 4, 5)), jnp.float32)
     x = rng.normal(size=(1, 6, 7, 4)).astype(np.float32)
-    assert_same(lambda x: convolution.conv1x1(x, kernel), x, conv_general_dilated=1)
-    assert_same(lambda x: convolution.conv1x1(x, kernel, 2), x, conv_general_dilated=1, slice=1)
+    assert_same(lambda x: layers.conv(x, kernel), x, conv_general_dilated=1)
+    assert_same(lambda x: layers.conv(x, kernel, 2), x, conv_general_dilated=1)
     program = plain(lambda x: [resize.bicubic(x, (9, 9))], jax.ShapeDtypeStruct(x.shape, x.dtype))
     assert kinds(program)["dot_general"] == 2
 
@@ -62,7 +61,7 @@ def test_batch_norm_goes_into_the_convolution(rng):
     kernel, mean, scale, shift = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 3, 4, 5), 5, 5, 5))
 
     def function(x):
-        return jax.nn.relu(((convolution.conv(x, kernel) - mean) * scale) + shift)
+        return jax.nn.relu(((layers.conv(x, kernel) - mean) * scale) + shift)
 
     x = rng.normal(size=(2, 6, 7, 4)).astype(np.float32)
     program = assert_same(function, x, conv_general_dilated=1, add=1, max=1)
@@ -73,7 +72,7 @@ def test_what_reads_a_convolution_twice_gets_it_as_it_was(rng):
     kernel, scale = jnp.asarray(rng.normal(size=(3, 3, 4, 4)), jnp.float32), jnp.arange(1.0, 5.0)
 
     def function(x):
-        y = convolution.conv(x, kernel)
+        y = layers.conv(x, kernel)
         return y * scale + y
 
     assert_same(function, rng.normal(size=(1, 6, 7, 4)).astype(np.float32), conv_general_dilated=2, add=1)
