@@ -121,7 +121,7 @@ def test_sides_are_read_from_names(names, side):
 
 def test_the_later_outline_is_on_top(tmp_path):
     path = epath.Path(tmp_path / "a.xml")
-    squares = ("Right hand", "", SQUARE, 0), ("Left hand", "", SQUARE + (5, 0), 0)
+    squares = ("Right hand", "", SQUARE, 0), ("Left hand", "", SQUARE + np.array([5, 0]), 0)
     for objects, row in ((squares, [2] * 5 + [1] * 10), (squares[::-1], [2] * 10 + [1] * 5)):
         path.write_text(xml(*objects, ("Left hand", "", SQUARE * 20, 1)))
         assert masks.read_left_right(path)[12, 9:26].tolist() == [0, *row, 0]
