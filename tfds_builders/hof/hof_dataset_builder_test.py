@@ -13,7 +13,7 @@ from etils import epath
 from PIL import Image
 
 from tfds_builders import testing
-from tfds_builders.hof import hand_over_face, hof_dataset_builder, splits
+from tfds_builders.hof import hof_dataset_builder, splits
 from tfds_builders.hof.hand_over_face import read_original, read_resized
 from tfds_builders.outlines_test import xml
 from tfds_builders.pictures import read_binary

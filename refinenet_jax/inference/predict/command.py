@@ -166,7 +166,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
         raise UsageError(f"--max-seconds is {args.max_seconds}; it must be more than 0.")
     if (args.resume or args.overwrite) and not args.output:
-        raise UsageError(f"--{'resume' if args.resume else 'overwrite'} needs --output=DIR, the folder of the earlier run.")
+        raise UsageError(
+            f"--{'resume' if args.resume else 'overwrite'} needs --output=DIR, the folder of the earlier run."
+        )
 
 
 def _next_output() -> Path:
@@ -272,9 +274,7 @@ def _work_on_beam(
         resume=args.resume,
         video=_video_options(args),
     )
-    items = [
-        item if is_address(item.path) else replace(item, path=str(Path(item.path).absolute())) for item in items
-    ]
+    items = [item if is_address(item.path) else replace(item, path=str(Path(item.path).absolute())) for item in items]
     return beam.run(work, items, args.beam_pipeline_options)
 
 
