@@ -1,141 +1,115 @@
-"""`refinenet-jax predict`: pictures, videos and cameras -> files of what was found in them."""
+"""`refinenet-jax predict`: pictures, videos and cameras -> what was found in them, on disk."""
 
 import argparse
 import dataclasses
 import hashlib
 import json
 import math
-import os
 import time
-import webbrowser
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from refinenet_jax import pretrained
-from refinenet_jax.command_line import use_device
+from refinenet_jax import parallel, pretrained
 from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.crf import parse_parameters
 from refinenet_jax.inference.predict import coco, outputs
-from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.predict.pictures import predict_images
-from refinenet_jax.inference.predict.sources import SETTINGS, find
-from refinenet_jax.inference.reading import is_address
+from refinenet_jax.inference.predict.sources import Item, find
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video import writer as video_writer
 from refinenet_jax.inference.video.predict import VideoOptions, predict_camera, predict_video
 from refinenet_jax.progress import progress_bar, say
 
 KINDS = (*outputs.ENDINGS, *coco.FORMS, "frames")
-_EXAMPLES = """examples:
-  refinenet-jax predict photos/ clip.mp4
-  refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/egohands --output=out
-  refinenet-jax predict 0 --save overlays frames --max-seconds=60
-"""
+_SETTINGS = "predict.json"  # in the output folder: what its results were made with
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `refinenet-jax predict`."""
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="pictures, videos, folders and all below them, 'patterns/*.jpg' in quotes, @LIST (a text file of sources), "
-        "https:// addresses of pictures, cameras (0, /dev/video0, rtsp://...)",
+        help="pictures, videos, folders (searched through), patterns in quotes, @LIST (a text file of paths), file:// URLs, "
+        "or a camera: 0, /dev/video0",
     )
-    results = parser.add_argument_group("results")
-    results.add_argument(
-        "--output", metavar="DIR", help="folder of the results (default: runs/predict, runs/predict2, ...)"
+    parser.add_argument(
+        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
     )
-    results.add_argument(
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for NAME_mask.png and so on")
+    parser.add_argument(
         "--save",
         nargs="+",
         choices=KINDS,
         default=["masks", "overlays", "frames"],
         metavar="KIND",
-        help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames); of videos: "
-        f"{', '.join(video_writer.KINDS)}",
+        help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames). Of videos: {', '.join(video_writer.KINDS)}",
     )
-    results.add_argument(
-        "--min-area",
-        type=int,
-        default=1,
-        metavar="PIXELS",
-        help="leave smaller regions out of polygons, rle and frames (default: 1)",
-    )
-    results.add_argument("--show", action="store_true", help="open the folder of the results at the end")
-    again = results.add_mutually_exclusive_group()
-    again.add_argument("--overwrite", action="store_true", help="replace results in --output")
-    again.add_argument("--resume", action="store_true", help="do what a stopped run left to do in --output")
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
-    )
-    network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
-    test_time.add_arguments(network)
-    network.add_argument(
-        "--tile",
-        type=int,
-        metavar="PIXELS",
-        help="longest side that the network sees at once, such as 512 (default: no limit)",
-    )
-    network.add_argument(
+    parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
+    test_time.add_arguments(parser)
+    parser.add_argument("--tile", type=int, metavar="PIXELS", help="longest side that the network sees at once, as 512")
+    parser.add_argument(
         "--crf",
         metavar="PARAMETERS",
-        help="refine with a dense CRF, which is slow: default, or bilateral_weight=5,iterations=4 (default: off)",
+        help="refine with a dense CRF: default, or bilateral_weight=5,iterations=4 (slow)",
     )
-    videos = parser.add_argument_group("videos and cameras")
-    videos.add_argument(
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images at a time (default: 1 on a CPU, 8 on each GPU or TPU)"
+    )
+    parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of regions in polygons, rle, frames")
+    parser.add_argument(
         "--smoothing",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="time constant of averaging over earlier frames (default: 0, off)",
+        help="in which a video's probabilities fade (default: 0)",
     )
-    videos.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames (default: all)")
-    videos.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop after that time (default: all)")
-    devices = parser.add_argument_group("devices")
-    devices.add_argument("--device", help="cpu, gpu, gpu:0, gpu:0,1 or tpu (default: the fastest there is)")
-    devices.add_argument(
-        "--batch-size", type=int, metavar="N", help="images at a time (default: 1 on a CPU, 8 on each GPU or TPU)"
+    parser.add_argument("--max-frames", type=int, metavar="N", help="of a video or camera")
+    parser.add_argument("--max-seconds", type=float, metavar="SECONDS", help="of a video or camera")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    again.add_argument("--resume", action="store_true", help="go on with a run that was stopped; leave what is there")
+    parser.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of process 0, where several processes share the work"
     )
-    devices.add_argument(
-        "--beam-pipeline-options",
+    parser.add_argument("--num_processes", type=int, metavar="N", help="how many they are")
+    parser.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
+    parser.add_argument(
+        "--beam_pipeline_options",
         metavar="OPTIONS",
-        help="share the work by Apache Beam, such as runner=DirectRunner,direct_num_workers=2",
+        help="run on Apache Beam, as runner=DirectRunner,direct_num_workers=2",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts all sources; returns the exit status: 1 if some could not be read, 130 after Ctrl-C."""
+    """Predicts all there is; returns the exit status, 1 if some could not be read, 130 after Ctrl-C."""
     _check(args)
-    use_device(args.device)
-    root = Path(args.output) if args.output else _next_output()
+    parallel.initialize(args.coordinator, args.num_processes, args.process_id)
+    root = Path(args.output)
     try:
-        found = _find(args, root)
-        segmenter = Segmenter.from_checkpoint(_checkpoint(args), **_options(args))
+        found = [Item(*fields) for fields in _from_main(lambda: _find(args, root))]
+        segmenter = _together(lambda: Segmenter.from_checkpoint(_checkpoint(args), **_options(args)))
         settings = describe(segmenter)
-        items = _begin(args, root, found, settings)
+        items = [Item(*fields) for fields in _from_main(lambda: _begin(args, root, found, settings))]
         begin = time.monotonic()
         work = _work if args.beam_pipeline_options is None else _work_on_beam
-        total = work(args, root, segmenter, items, settings)
+        counts = parallel.gather_json(_together(lambda: work(args, root, segmenter, items, settings)))
         seconds = time.monotonic() - begin
-        coco.assemble(root, _forms(args), segmenter.class_names)
+        _from_main(lambda: [*map(str, coco.assemble(root, _forms(args), segmenter.class_names))])
     except KeyboardInterrupt:
-        say(f"Stopped. To continue, give the same command with --output={root} --resume.")
+        say("Stopped. The same command with --resume goes on from here.")
         return 130
-    _report(total, seconds, segmenter, len(found) - len(items), root)
-    if args.show and not webbrowser.open(root.absolute().as_uri()):
-        say(f"--show: no program here shows folders; the results are in {root}.")
+    total = sum(map(Counter, counts), Counter())
+    if parallel.is_main_process():
+        _tell(total, seconds, segmenter, len(found) - len(items), root)
     return 1 if total["failed"] else 0
 
 
@@ -165,75 +139,65 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--smoothing is {args.smoothing}; it must be 0 or more.")
     if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
         raise UsageError(f"--max-seconds is {args.max_seconds}; it must be more than 0.")
-    if (args.resume or args.overwrite) and not args.output:
-        raise UsageError(
-            f"--{'resume' if args.resume else 'overwrite'} needs --output=DIR, the folder of the earlier run."
-        )
 
 
-def _next_output() -> Path:
-    """The first of runs/predict, runs/predict2, ... that does not exist."""
-    names = (Path("runs", f"predict{number if number > 1 else ''}") for number in count(1))
-    return next(path for path in names if not os.path.lexists(path))
-
-
-def _find(args: argparse.Namespace, root: Path) -> list[Item]:
-    """The sources, after a check that no result is replaced unasked."""
+def _find(args: argparse.Namespace, root: Path) -> list[list[str]]:
+    """The sources, once it is sure that nothing is replaced unasked."""
     found = find(args.sources, leave_out=root)
-    earlier: list[Path] = []
+    there: list[Path] = []
     for item in found:
-        if item.kind == "camera" and args.beam_pipeline_options is not None:
-            raise UsageError(f"Camera {item.name} cannot be shared; leave --beam-pipeline-options out.")
+        if item.kind == "camera" and (args.beam_pipeline_options is not None or jax.process_count() > 1):
+            raise UsageError(f"Camera {item.path} can be read by one process alone.")
         if not _kinds(item, args.save):
             raise UsageError(
                 f"Of {item.path} nothing would be written by --save {' '.join(args.save)}. Of pictures there are "
                 f"{', '.join(KINDS[:-1])}; of videos {', '.join(video_writer.KINDS)}."
             )
         if not args.resume or item.kind == "camera":
-            earlier += _existing(root, item, args.save).values()
+            there += _there(root, item, args.save).values()
     if not args.resume:
-        earlier += [path for form in _forms(args) if (path := root / f"{form}.json").exists()]
-    if earlier and not args.overwrite:
+        there += [path for form in _forms(args) if (path := root / f"{form}.json").exists()]
+    if there and not args.overwrite:
         raise UsageError(
-            f"{first_few(earlier, 1)} would be replaced; give --overwrite, another --output, or --resume to keep them."
+            f"{first_few(there, 1)} would be replaced; give --overwrite, another --output, or --resume to leave what is there."
         )
-    return found
+    return [[item.path, item.relative, item.kind] for item in found]
 
 
-def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings: dict) -> list[Item]:
+def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings: dict) -> list[list[str]]:
     """Prepares the output folder; returns what there is to do."""
     outputs.prepare_folder(root, root)
-    path = root / SETTINGS
+    path = root / _SETTINGS
     if args.resume and path.exists():
         try:
             before = json.loads(path.read_text())
             other = sorted(key for key in settings if before[key] != settings[key])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UsageError(f"{path} is damaged ({error!r}); give --overwrite to start from scratch.") from error
+            raise UsageError(f"{path} is damaged ({error!r}); give --overwrite to begin anew.") from error
         if other:
             raise UsageError(
-                f"The results in {root} were made with other settings ({', '.join(other)}, see {SETTINGS}). Give the same, "
-                "or --overwrite to start from scratch."
+                f"The results in {root} were made with other settings ({', '.join(other)}, see {_SETTINGS}). Give the same, "
+                "or --overwrite to begin anew."
             )
     text = json.dumps(settings, indent=1) + "\n"
     outputs.write_whole(path, root, lambda partial: partial.write_text(text))
     in_coco = coco.begin(root, _forms(args), args.resume)
 
     def is_done(item: Item) -> bool:
-        if not args.resume or set(_existing(root, item, args.save)) < set(_kinds(item, args.save)) - set(coco.FORMS):
+        if not args.resume or set(_there(root, item, args.save)) < set(_kinds(item, args.save)) - set(coco.FORMS):
             return False
         return item.kind != "image" or not _forms(args) or item.relative in in_coco
 
-    return [item for item in found if not is_done(item)]
+    return [[item.path, item.relative, item.kind] for item in found if not is_done(item)]
 
 
 def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict) -> Counter:
-    """Predicts the items; returns how many images, videos and frames there were, and how many failed."""
-    total: Counter = Counter()
-    pictures = [item for item in items if item.kind == "image"]
+    """Predicts this process's share; returns how many images, videos and frames there were, and how many failed."""
+    count: Counter = Counter()
+    pictures = _share(items, "image")
     if pictures:
         with (
-            coco.Journals(root, _forms(args), "0", args.min_area) as journals,
+            coco.Journals(root, _forms(args), str(jax.process_index()), args.min_area) as journals,
             progress_bar("predicting", len(pictures)) as bar,
         ):
 
@@ -242,18 +206,16 @@ def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Seq
                 if bar.disable and line:
                     say(line)
 
-            total += predict_images(segmenter, pictures, root, args.save, journals, args.batch_size, advance)
-    options = _video_options(args)
-    for item in items:
+            count += predict_images(segmenter, pictures, root, args.save, journals, args.batch_size, advance)
+    for item in _share(items, "video"):
         try:
-            if item.kind == "video":
-                total += predict_video(segmenter, item, root, options, settings, args.resume)
-            elif item.kind == "camera":
-                total += predict_camera(segmenter, item, root, options)
+            count += predict_video(segmenter, item, root, _video_options(args), settings, args.resume)
         except DataError as error:
             say(f"skipped: {error}")
-            total["failed"] += 1
-    return total
+            count["failed"] += 1
+    for item in _share(items, "camera"):
+        count += predict_camera(segmenter, item, root, _video_options(args))
+    return count
 
 
 def _work_on_beam(
@@ -263,10 +225,9 @@ def _work_on_beam(
     try:
         from refinenet_jax.inference.predict import beam
     except ImportError as error:
-        raise UsageError("--beam-pipeline-options needs Apache Beam: pip install 'refinenet-jax[data]'.") from error
+        raise UsageError("--beam_pipeline_options needs Apache Beam: pip install 'refinenet-jax[data]'.") from error
     work = beam.Work(
         checkpoint=str(_checkpoint(args).absolute()),
-        device=args.device,
         options=_options(args),
         root=str(root.absolute()),
         kinds=tuple(args.save),
@@ -274,7 +235,7 @@ def _work_on_beam(
         resume=args.resume,
         video=_video_options(args),
     )
-    items = [item if is_address(item.path) else replace(item, path=str(Path(item.path).absolute())) for item in items]
+    items = [replace(item, path=str(Path(item.path).absolute())) for item in items]
     return beam.run(work, items, args.beam_pipeline_options)
 
 
@@ -303,14 +264,34 @@ def _kinds(item: Item, kinds: Sequence[str]) -> list[str]:
     return [kind for kind in kinds if kind in possible]
 
 
-def _existing(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
+def _there(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
     """The files of an item that exist."""
     if item.kind != "image":
-        return video_writer.existing(root, item.name, kinds)
-    return {kind: path for kind, path in outputs.paths(root, item.name, kinds).items() if os.path.lexists(path)}
+        return video_writer.there(root, item.name, kinds)
+    return {kind: path for kind, path in outputs.paths(root, item.name, kinds).items() if path.exists()}
 
 
-def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, root: Path) -> None:
+def _share(items: Sequence[Item], kind: str) -> list[Item]:
+    return [item for item in items if item.kind == kind][jax.process_index() :: jax.process_count()]
+
+
+def _together(function: Callable[[], Any]) -> Any:
+    """What `function` gives here; a UsageError of one process is raised on all, so that none waits for it."""
+    result = error = None
+    try:
+        result = function()
+    except UsageError as raised:
+        error = raised
+    parallel.agree(error)
+    return result
+
+
+def _from_main(function: Callable[[], Any]) -> Any:
+    """What `function` gives, JSON, on the main process, on all: files that come and go meanwhile divide nobody."""
+    return parallel.gather_json(_together(lambda: function() if parallel.is_main_process() else None))[0]
+
+
+def _tell(total: Counter, seconds: float, segmenter: Segmenter, left: int, root: Path) -> None:
     done = [
         f"{total[what]:,} {what[:-1] if total[what] == 1 else what}"
         for what in ("images", "videos", "frames")
