@@ -51,7 +51,7 @@ def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[st
     return {kind: root / f"{name}{_NAMES[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
 
 
-def existing(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
+def there(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
     """Those of the files that exist, whichever sound they have."""
     choices = [paths(root, name, kinds, sound).items() for sound in ((), ("pcm_s16le",))]
     return {kind: path for choice in choices for kind, path in choice if path.exists()}
@@ -173,7 +173,7 @@ class VideoWriter:
                 write_whole(path, self._root, make)
         except (OSError, av.FFmpegError) as error:
             raise cannot_write(self._folder, error) from error
-        for old in existing(self._root, self._name, self._kinds).values():
+        for old in there(self._root, self._name, self._kinds).values():
             if old not in made.values():  # of an earlier source, with other sound
                 old.unlink()
         shutil.rmtree(self._folder, ignore_errors=True)
