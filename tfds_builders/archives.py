@@ -1,13 +1,11 @@
-"""Unpacking archives that somebody else made: nothing lands outside the folder, and nothing grows without bound.
+"""Unpacks archives made by others: nothing lands outside the folder, and nothing grows without limit.
 
-`zipfile` and `tarfile` already drop or mend names that leave the folder, but silently, and a frame that lands elsewhere is
-a frame that is missing. Here every odd name is refused, by name, and the limits count the bytes that really come out of the
-decompressor: the sizes that an archive states are part of what is not trusted.
+`zipfile` and `tarfile` change or skip names that leave the folder without an error, and a frame that lands elsewhere is a
+missing frame. Here such a name is an error, and the limits count the bytes that are really written.
 """
 
 import bz2
 import contextlib
-import dataclasses
 import gzip
 import lzma
 import os
@@ -15,6 +13,7 @@ import pathlib
 import shutil
 import stat
 import tarfile
+import tempfile
 import uuid
 import zipfile
 import zlib
@@ -22,177 +21,136 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 _CHUNK = 1 << 20
-# tarfile reads long names and other headers in one piece; the true ones have some hundred bytes.
-_LONGEST_READ = 4 << 20
 _DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+
+# Name, kind ('file', 'folder' or anything else) and a function that opens the file.
+_Member = tuple[str, str, Callable[[], IO[bytes]]]
 
 
 class UnsafeArchiveError(ValueError):
-    """The archive is broken, over a limit, or holds a member that may not be unpacked."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Member:
-    """One entry of an archive, whatever its format. `kind` is 'file', 'folder' or what else it claims to be."""
-
-    name: str
-    kind: str
-    open: Callable[[], IO[bytes]]
+    """The archive is damaged, exceeds a limit, or has a member that may not be unpacked."""
 
 
 def safe_extract(
     path: str | os.PathLike, into: str | os.PathLike, *, max_members: int, max_bytes: int, max_ratio: float
 ) -> pathlib.Path:
-    """Unpacks an archive into a new folder, whole or not at all.
+    """Unpacks an archive into a new folder, completely or not at all.
 
     Args:
-      path: The archive: zip, tar, tar.gz, tar.bz2 or tar.xz, told by content.
-      into: The folder to make. It must not exist: it appears, complete, once the last byte is written.
-      max_members: The most files and folders the archive may list.
-      max_bytes: The most bytes its files may unpack to, all together.
-      max_ratio: The most bytes that may come out for each byte of the archive on disk.
+      path: zip, tar, tar.gz, tar.bz2 or tar.xz, recognized by content.
+      into: folder to create; it must not exist, and appears once the last byte is written.
+      max_members: limit on the number of files and folders.
+      max_bytes: limit on the size of all files together.
+      max_ratio: limit on the bytes written per byte of the archive.
 
     Returns:
       `into`.
 
     Raises:
-      UnsafeArchiveError: The archive is none, damaged or encrypted, goes over a limit, or has a member with an absolute
-        name, with '..', with a name seen before, or one that is neither a file nor a folder.
+      UnsafeArchiveError: not an archive, damaged or encrypted, over a limit, or with a member that has an absolute name, '..'
+        in its name, the name of another member, or is neither a file nor a folder.
       FileExistsError: `into` exists.
     """
     path, into = pathlib.Path(path), pathlib.Path(into)
     if into.exists():
-        raise FileExistsError(f"{into} exists; unpacking {path} would mix with what is in it.")
+        raise FileExistsError(f"{into} exists; unpacking {path} would mix with its contents.")
     limit = min(max_bytes, int(max_ratio * path.stat().st_size))
-    too_large = (
-        f"{path} unpacks to more than {limit} bytes, the limit ({max_bytes} bytes in all, "
-        f"{max_ratio:g} for each byte of the archive)"
-    )
     into.parent.mkdir(parents=True, exist_ok=True)
     partial = into.with_name(f".{into.name}.{uuid.uuid4().hex}")
     partial.mkdir()
     try:
-        with _open(path, limit, too_large) as members:
-            kinds: dict[str, str] = {}
-            written = 0
-            for count, member in enumerate(members, 1):
+        with _open(path, limit) as members:
+            left = limit
+            for count, (name, kind, open_member) in enumerate(members, 1):
                 if count > max_members:
                     raise UnsafeArchiveError(f"{path} lists more than {max_members} members, the limit.")
-                _check_name(path, member, kinds)
-                target = partial / member.name
-                if member.kind == "folder":
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with member.open() as source, target.open("xb") as sink:
-                    while chunk := source.read(_CHUNK):
-                        written += len(chunk)
-                        if written > limit:
-                            raise UnsafeArchiveError(f"{too_large}; stopped in {member.name!r}.")
-                        sink.write(chunk)
+                _check(path, name, kind)
+                try:
+                    target = partial / name
+                    (target if kind == "folder" else target.parent).mkdir(parents=True, exist_ok=True)
+                    if kind == "file":
+                        with open_member() as source, target.open("xb") as sink:
+                            left = _copy(path, source, sink, left, limit)
+                except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                    raise UnsafeArchiveError(f"{path} holds {name!r} twice, or both as file and folder.") from error
         partial.rename(into)
     finally:
-        # After the rename there is nothing left here; before it, this is the half that must not stay.
         shutil.rmtree(partial, ignore_errors=True)
     return into
 
 
-def _check_name(path: pathlib.Path, member: _Member, kinds: dict[str, str]) -> None:
-    """Raises UnsafeArchiveError, naming the member, unless it can be unpacked beside those before it.
+def refuse_web_page(path: pathlib.Path) -> None:
+    """Raises UnsafeArchiveError if a file is a web page, which a server may send in place of an archive."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head")):
+        raise UnsafeArchiveError(
+            f"{path} is a web page, not an archive: the server asks for a confirmation, or the file is gone. Delete it, open"
+            " its address in a browser and save the archive."
+        )
 
-    `kinds` says of each name up to now, folders above a file included, whether it is a file or a folder.
-    """
-    # A backslash or a drive letter is a plain character here and a way out of the folder on Windows.
-    parts = member.name.removesuffix("/").split("/")
-    if member.name.startswith("/") or "\\" in member.name or ":" in parts[0]:
-        raise UnsafeArchiveError(f"{path} holds {member.name!r}: an absolute name or one for another system.")
-    if any(part in ("", ".", "..") for part in parts):
-        raise UnsafeArchiveError(f"{path} holds {member.name!r}: a name with an empty part, '.' or '..'.")
-    if member.kind not in ("file", "folder"):
-        raise UnsafeArchiveError(f"{path} holds {member.name!r}: a {member.kind}, neither a file nor a folder.")
-    # Some file systems do not tell a from A: there the second would overwrite the first.
-    parts = [part.casefold() for part in parts]
-    if member.kind == kinds.get("/".join(parts)) == "file":
-        raise UnsafeArchiveError(f"{path} holds {member.name!r} twice (up to upper and lower case).")
-    for depth in range(1, len(parts) + 1):
-        name = "/".join(parts[:depth])
-        kind = member.kind if depth == len(parts) else "folder"
-        if kinds.setdefault(name, kind) != kind:
-            raise UnsafeArchiveError(f"{path} holds {name!r} both as a file and as a folder.")
+
+def _check(path: pathlib.Path, name: str, kind: str) -> None:
+    # A backslash or a drive letter leaves the folder on Windows.
+    parts = name.removesuffix("/").split("/")
+    if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
+        raise UnsafeArchiveError(f"{path} holds {name!r}: an absolute name, or one that may leave the folder.")
+    if kind not in ("file", "folder"):
+        raise UnsafeArchiveError(f"{path} holds {name!r}: a {kind}, neither a file nor a folder.")
+
+
+def _copy(path: pathlib.Path, source: IO[bytes], sink: IO[bytes], left: int, limit: int) -> int:
+    """Copies at most `left` bytes and returns how many may still be written."""
+    while chunk := source.read(_CHUNK):
+        left -= len(chunk)
+        if left < 0:
+            raise UnsafeArchiveError(
+                f"{path} unpacks to more than {limit} bytes, the limit for an archive of its size."
+            )
+        sink.write(chunk)
+    return left
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path, limit: int, too_large: str) -> Iterator[Iterator[_Member]]:
-    """Yields the members one by one; what goes wrong in reading them becomes an UnsafeArchiveError naming the archive."""
+def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
+    """Yields the members; an error while reading them becomes an UnsafeArchiveError that names the archive."""
+    refuse_web_page(path)
     with path.open("rb") as file:
-        start = file.read(512)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<head")):
-        raise UnsafeArchiveError(
-            f"{path} is a web page, not an archive. Google Drive answers so where a file was downloaded too often or asks to "
-            "be confirmed, others where it is gone. Delete it, open its address in a browser and save what that offers."
-        )
+        start = file.read(8)
     try:
-        if start.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
+        with contextlib.ExitStack() as stack:
+            if start.startswith(b"PK"):
+                archive = stack.enter_context(zipfile.ZipFile(path))
                 yield (_zip_member(archive, info) for info in archive.infolist())
-        else:
-            decompress = next((d for magic, d in _DECOMPRESSORS.items() if start.startswith(magic)), open)
-            with (
-                decompress(path, "rb") as plain,
-                tarfile.open(mode="r:", fileobj=_Limited(plain, limit, too_large)) as archive,
-            ):
-                yield (_tar_member(archive, info) for info in archive if info.name not in (".", "./"))
-    # RuntimeError is zipfile's word for a member that needs a password, NotImplementedError for an unknown compression.
+                return
+            plain = stack.enter_context(path.open("rb"))
+            decompress = next((d for magic, d in _DECOMPRESSORS.items() if start.startswith(magic)), None)
+            if decompress:  # to a file, whose size bounds what tarfile reads by the claims of a header
+                plain = stack.enter_context(tempfile.TemporaryFile())
+                # Headers and padding can double the size of small files.
+                tar_limit = 2 * limit + 4 * _CHUNK
+                _copy(path, stack.enter_context(decompress(path, "rb")), plain, tar_limit, tar_limit)
+                plain.seek(0)
+            archive = stack.enter_context(tarfile.open(mode="r:", fileobj=plain))
+            yield (_tar_member(archive, info) for info in archive if info.name not in (".", "./"))
+    # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown compression.
     except (
-        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-        *(EOFError, RuntimeError, NotImplementedError, gzip.BadGzipFile),
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+        *(EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
     ) as error:
         raise UnsafeArchiveError(
-            f"{path} cannot be read as a zip or tar: {error}. It may be cut short: delete it and get it again."
+            f"{path} cannot be read as a zip or tar ({error}). It may be cut short: delete it and download it again."
         ) from error
 
 
-class _Limited:
-    """A file for tarfile, which reads what headers claim and skips by decompressing: both count here."""
-
-    def __init__(self, file: IO[bytes], limit: int, too_large: str):
-        self._file, self._limit, self._too_large = file, limit, too_large
-        self.tell = file.tell
-
-    def seek(self, position: int, *args: int) -> int:
-        self._check(position)
-        return self._file.seek(position, *args)
-
-    def read(self, size: int = _LONGEST_READ) -> bytes:
-        if size > _LONGEST_READ:
-            raise tarfile.ReadError(f"a header claims {size} bytes")
-        self._check(self._file.tell() + size)
-        return self._file.read(size)
-
-    def _check(self, position: int) -> None:
-        # Headers and padding of small files can double what they hold.
-        if position > 2 * self._limit + _LONGEST_READ:
-            raise UnsafeArchiveError(f"{self._too_large}.")
-
-
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    """The kind is that of the Unix mode in the entry."""
-    mode = info.external_attr >> 16
+    mode = info.external_attr >> 16  # of Unix
     kind = "folder" if info.is_dir() else "file"
-    if stat.S_ISLNK(mode):
-        kind = "symbolic link"
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        kind = "special file"
-    return _Member(info.filename, kind, lambda: archive.open(info))
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        kind = "link or special file"
+    return info.filename, kind, lambda: archive.open(info)
 
 
 def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    """Tar of a folder's content begins every name with './', which means nothing."""
-    kind = "special file"
-    if info.isreg():
-        kind = "file"
-    elif info.isdir():
-        kind = "folder"
-    elif info.issym() or info.islnk():
-        kind = "symbolic link" if info.issym() else "hard link"
-    return _Member(info.name.removeprefix("./"), kind, lambda: archive.extractfile(info))
+    kind = "file" if info.isreg() else "folder" if info.isdir() else "link or special file"
+    return info.name.removeprefix("./"), kind, lambda: archive.extractfile(info)

@@ -1,104 +1,114 @@
-"""The pictures and masks of published datasets, read by their content whatever their names end in; those at fault are named."""
+"""Photographs and masks of published datasets, recognized by content whatever their file names say."""
 
 import io
 
-import cv2
 import numpy as np
 from absl import logging
 from etils import epath
 from PIL import Image
 
-from refinenet_jax.data import images
-
-_CURE = "Unpack it again."
-# JPEG and resizing leave grey along the edges, some percent of a mask; more of it, and it is another picture.
-_MAX_GREY = 0.25
-# JPEG may tint grey a little.
+# For other formats PIL runs programs.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+_MAX_PIXELS = 89_478_485
+# JPEG and resizing leave gray along the edges, a few percent of a mask; with more of it, it is not a mask.
+_MAX_GRAY = 0.25
+# JPEG may tint gray a little.
 _MAX_TINT = 32
 
 
 def read_image(path: epath.Path, size: tuple[int, int] | None = None) -> bytes:
-    """Reads a photograph as it shall be stored.
+    """Reads a photograph as it is stored in a dataset.
 
     Args:
-      path: A file of PNG, JPEG, GIF, BMP, WebP or TIFF.
-      size: The height and width that it must have in pixels; None for any.
+      path: PNG, JPEG, GIF, BMP, WebP or TIFF.
+      size: required height and width in pixels; None for any.
 
     Returns:
-      The bytes of the file if it is a sound JPEG, RGB or grey; else a PNG of its pixels (the first frame) as RGB.
+      The bytes of the file if it is an RGB or gray JPEG; otherwise a PNG of the pixels (of the first frame) in RGB.
 
     Raises:
-      ValueError: It cannot be decoded to its end, has another size, or more pixels than a photograph.
+      ValueError: the file cannot be decoded to its end, has another size, or has too many pixels.
     """
-    content = path.read_bytes()
-    rgb = _check_size(path, images.decode_rgb(content, str(path), _CURE), size)
-    if images.sniff(content) == "JPEG":
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            if image.mode in ("RGB", "L"):
-                return content
-    logging.info("%s is no JPEG of colours or greys; stored as PNG.", path)
-    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+    image, content = _open(path, size, at_full_size=False)
+    if content.startswith(b"\xff\xd8") and image.mode in ("RGB", "L"):
+        return content
+    logging.info("%s is not an RGB or gray JPEG; stored as PNG.", path)
+    png = io.BytesIO()
+    _open(path)[0].convert("RGB").save(png, "PNG")
+    return png.getvalue()
 
 
 def read_rgb(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads the pixels of a photograph: uint8 [h,w,3] RGB, as it is stored, not turned by EXIF.
-
-    Args, Raises: As for `read_image`.
-    """
-    return _check_size(path, images.decode_rgb(path.read_bytes(), str(path), _CURE), size)
+    """Reads a photograph as it is stored, not turned by EXIF; uint8 [h, w, 3]. Arguments and errors as for `read_image`."""
+    return np.asarray(_open(path, size)[0].convert("RGB"))
 
 
-def read_grey(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads a mask as it was drawn: uint8 [h,w], colours as grey; of 1 bit, white is 1.
-
-    Args, Raises: As for `read_image`; a mask of 16 bits or CMYK is refused, too.
-    """
-    return _to_grey(_read_drawn(path, size))
+def read_gray(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads a mask, colors as gray; uint8 [h, w]. Arguments and errors as for `read_image`."""
+    return _to_gray(_read_mask(path, size))
 
 
 def read_binary(path: epath.Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
-    """Reads a mask of black and white, cut at 128 where JPEG or resizing left grey in between.
-
-    A mask that holds 0 and 1 only is taken for what it is, class ids.
-
-    Args, Raises: As for `read_grey`; a mask with colours, much grey, or grey but no white is refused, too.
+    """Reads a black-and-white mask, cut at 128 where JPEG or resizing left gray. A mask of 0 and 1 is taken as class ids.
 
     Returns:
-      uint8 [h,w] of 0 and 1, and whether there was grey in between.
+      uint8 [h, w] of 0 and 1, and whether there was gray.
+
+    Raises:
+      ValueError: as for `read_image`; or the mask has colors, much gray, or gray but no white.
     """
-    drawn = _read_drawn(path, size)
-    if drawn.ndim == 3 and np.ptp(drawn, axis=-1).max() > _MAX_TINT:
-        raise ValueError(f"{path} has coloured pixels; a mask is black and white. Get the official file.")
-    grey = _to_grey(drawn)
-    brightest = int(grey.max())
+    pixels = _read_mask(path, size)
+    if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max() > _MAX_TINT:
+        raise ValueError(f"{path} has colored pixels; a mask is black and white. Get the official file.")
+    gray = _to_gray(pixels)
+    brightest = int(gray.max())
     if brightest <= 1:
-        return grey, False
-    between = ((grey > 0) & (grey < 255)).mean()
-    if brightest < 128 or between > _MAX_GREY:
+        return gray, False
+    between = ((gray > 0) & (gray < 255)).mean()
+    if brightest < 128 or between > _MAX_GRAY:
         raise ValueError(
-            f"{path} is no mask of black and white: its brightest pixel has {brightest} of 255, and {between:.0%} are grey."
+            f"{path} is not a black-and-white mask: its brightest pixel is {brightest} of 255, and {between:.0%} are gray."
             " Get the official file."
         )
-    return (grey >= 128).astype(np.uint8), bool(between)
+    return (gray >= 128).astype(np.uint8), bool(between)
 
 
-def _read_drawn(path: epath.Path, size: tuple[int, int] | None) -> np.ndarray:
-    """A mask as uint8 [h,w], or [h,w,3] if it has colours or a palette."""
+def _read_mask(path: epath.Path, size: tuple[int, int] | None) -> np.ndarray:
+    """uint8 [h, w], 0 and 1 of a file with 1 bit; or [h, w, 3] of one with colors or a palette."""
+    image = _open(path, size)[0]
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise ValueError(f"{path} has the mode {image.mode}; a mask has 8 bits per value. Get the official file.")
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8)
+    return np.asarray(image.convert("L" if image.mode in ("L", "LA") else "RGB"))
+
+
+def _to_gray(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def _open(
+    path: epath.Path, size: tuple[int, int] | None = None, at_full_size: bool = True
+) -> tuple[Image.Image, bytes]:
+    """Decodes a file; also returns its bytes. Not `at_full_size`, all bytes of a JPEG are read, but few pixels computed."""
     content = path.read_bytes()
-    pixels = images.decode_mask(content, str(path), _CURE)
-    if images.has_palette(content):  # the order of its colours says nothing of black and white
-        pixels = images.decode_rgb(content, str(path), _CURE)
-    return _check_size(path, pixels, size)
-
-
-def _to_grey(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-
-
-def _check_size(path: epath.Path, pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    height, width = pixels.shape[:2]
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        if (pixels := image.width * image.height) > _MAX_PIXELS:
+            raise ValueError(f"it has {pixels:,} pixels, more than any photograph")
+        width, height = image.size
+        if image.format == "PNG":  # of a damaged PNG, PIL may return other pixels
+            Image.open(io.BytesIO(content), formats=["PNG"]).verify()
+        if content.startswith(b"\xff\xd8"):
+            if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+                raise ValueError("it is cut short")
+            if not at_full_size:
+                image.draft(None, (width // 8, height // 8))
+        image.load()
+    except Exception as error:  # which one depends on where the file is damaged
+        raise ValueError(f"{path} cannot be decoded ({len(content)} bytes: {error}). Unpack it again.") from error
     if size and (height, width) != size:
         raise ValueError(
             f"{path} has {width}x{height} pixels, not {size[1]}x{size[0]}. Take pictures and masks from the archive, unscaled."
         )
-    return pixels
+    return image, content

@@ -1,9 +1,11 @@
 """What the tests of the builders share."""
 
+import contextlib
 import pathlib
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 DOWNLOAD = "tensorflow_datasets.download.DownloadManager.download"
@@ -12,7 +14,7 @@ DOWNLOAD = "tensorflow_datasets.download.DownloadManager.download"
 def build(
     builder: type[tfds.core.DatasetBuilder],
     folder: pathlib.Path,
-    config: str | None = None,
+    config: str | tfds.core.BuilderConfig | None = None,
     manual_dir: pathlib.Path | None = None,
     **download_config: Any,
 ) -> tfds.core.DatasetBuilder:
@@ -28,22 +30,14 @@ def examples_of(builder: tfds.core.DatasetBuilder, *splits: str, **kwargs: Any) 
     return {example["id"].decode(): example for source in sources for example in source}
 
 
-def stored_images(builder: tfds.core.DatasetBuilder) -> dict[str, bytes]:
-    """The image files of all examples, as they are stored, by id."""
-    examples = examples_of(builder, decoders={"image": tfds.decode.SkipDecoding()})
-    return {key: example["image"] for key, example in examples.items()}
+def masks_of(builder: tfds.core.DatasetBuilder, *splits: str) -> dict[str, np.ndarray]:
+    """The masks of some splits, or of all, uint8 [h, w], by id."""
+    return {key: example["mask"][..., 0] for key, example in examples_of(builder, *splits).items()}
 
 
-def assert_same_examples(one: tfds.core.DatasetBuilder, other: tfds.core.DatasetBuilder) -> None:
-    """In the same order, too: a run does not depend on how its data were built."""
-    assert set(one.info.splits) == set(other.info.splits)
-    for split in one.info.splits:
-        ours, theirs = examples_of(one, split), examples_of(other, split)
-        assert [*ours] == [*theirs]
-        for key in ours:
-            np.testing.assert_array_equal(ours[key]["mask"], theirs[key]["mask"])
-
-
-def nothing_was_built(folder: pathlib.Path) -> bool:
-    """Whether there is neither a version, whole or incomplete, nor a record below a folder that `build` was given."""
-    return not [*(folder / "data").rglob("*1.0.0*"), *(folder / "data").rglob("*array_record*")]
+@contextlib.contextmanager
+def refused(folder: pathlib.Path, match: str, error: type[Exception] = ValueError):
+    """An error is raised, and nothing is left below a folder that `build` was given: no version and no record."""
+    with pytest.raises(error, match=match):
+        yield
+    assert not [*(folder / "data").rglob("dataset_info.json"), *(folder / "data").rglob("*array_record*")]

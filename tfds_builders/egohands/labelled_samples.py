@@ -1,25 +1,20 @@
-"""The official EgoHands tree: which videos it should hold, what each one holds, and the masks its polygons draw.
+"""The files of EgoHands: the official split, the outlines of hands in each video, and masks drawn from them.
 
-The layout, as its README.txt gives it and as the files are (Bambach et al., "Lending A Hand", ICCV 2015):
+The layout (Bambach et al., "Lending A Hand", ICCV 2015):
 
     _LABELLED_SAMPLES/<ACTIVITY>_<LOCATION>_<VIEWER>_<PARTNER>/    48 videos
         frame_%04d.jpg                                             100 frames of each, 1280x720
         polygons.mat                                               up to four hands in each frame
-
-Nothing here knows TFDS, so that masks can be drawn and checked without it.
 """
 
 import dataclasses
-import io
-import math
 import re
 
 import numpy as np
 from etils import epath
-from PIL import Image
 
-from refinenet_jax.data.polygons import draw
-from refinenet_jax.matlab import mat5, structs
+from tfds_builders import matlab
+from tfds_builders.outlines import draw
 
 FOLDER = "_LABELLED_SAMPLES"
 FRAMES_PER_VIDEO = 100
@@ -48,10 +43,6 @@ VIDEOS = sorted(video for videos in SPLITS.values() for video in videos)
 # Painted in this order, later over earlier: where hands overlap, the wearer's are the nearer ones to the camera.
 IDENTITIES = {"yourleft": 3, "yourright": 4, "myleft": 1, "myright": 2}
 
-# Some times the most that an official polygons.mat has: 0.9 MB, and 260,000 numbers.
-_MAX_FILE_BYTES = 16 << 20
-_MAX_NUMBERS = 4 << 20
-
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
@@ -68,102 +59,65 @@ class Frame:
     polygons: dict[str, np.ndarray]
 
 
-def find(folder: epath.Path) -> epath.Path | None:
-    """Finds `_LABELLED_SAMPLES`: the folder itself, in it, or in `egohands_data/` in it (everybody unzips to there)."""
-    for candidate in (folder, folder / FOLDER, folder / "egohands_data" / FOLDER):
-        if candidate.name == FOLDER and candidate.is_dir():
-            return candidate
-    return None
-
-
-def missing_videos(samples: epath.Path) -> list[str]:
-    """Names of the official videos of which the tree has no folder, sorted."""
-    return [video for video in VIDEOS if not (samples / video).is_dir()]
-
-
 def read_video(folder: epath.Path) -> list[Frame]:
-    """Reads what belongs to one video: frames sorted by name, each with its polygons. No picture is opened.
+    """Reads a video's frames, sorted by name, each with its polygons. No picture is opened.
 
     Raises:
-      ValueError: A file is missing, cannot be read, or the pictures and polygons are not equally many.
+      ValueError: a file is missing, cannot be read, or the numbers of pictures and of polygons differ.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".jpg" and not path.name.startswith("."))
     numbers = [re.fullmatch(r"frame_(\d{4})\.jpg", path.name) for path in paths]
     if None in numbers:
         # The polygons have no names: the i-th belongs to the i-th picture, so one more picture shifts all after it.
-        stranger = paths[numbers.index(None)]
-        raise ValueError(f"{stranger} is no frame of the data set (frame_0000.jpg). Take it out of the video's folder.")
-    if not (folder / "polygons.mat").exists():
-        raise ValueError(f"{folder} has no polygons.mat. Unpack the video again.")
+        raise ValueError(
+            f"{paths[numbers.index(None)]} is not a frame (frame_0000.jpg). Move it out of the video's folder."
+        )
     polygons = read_polygons(folder / "polygons.mat")
     if len(paths) != len(polygons):
         raise ValueError(
-            f"{folder} has {len(paths)} frames, but polygons.mat is for {len(polygons)}. Unpack the video again."
+            f"{folder} has {len(paths)} frames, but polygons.mat has {len(polygons)}. Unpack the video again."
         )
     return [Frame(path, int(m[1]), p) for path, m, p in zip(paths, numbers, polygons, strict=True)]
 
 
 def read_polygons(path: epath.Path) -> list[dict[str, np.ndarray]]:
-    """Reads a polygons.mat (MATLAB 5): for each frame, the outline of each hand.
+    """Reads a polygons.mat: for each frame, the outline of each hand.
 
     Returns:
-      For each frame and each of the IDENTITIES float64 [n,2] of x, y in [0,1280] x [0,720]; [0,2] for a hand not seen.
+      For each frame and each of the IDENTITIES float64 [n, 2] of x, y in [0, 1280] x [0, 720]; [0, 2] for a hand not seen.
 
     Raises:
-      ValueError: The file cannot be read or is not what the data set ships.
+      ValueError: the file cannot be read or is not one of EgoHands.
     """
-    try:
-        if (size := path.stat().length) > _MAX_FILE_BYTES:
-            raise ValueError(f"it has {size} bytes, more than any video's ({_MAX_FILE_BYTES})")
-        rows = structs(mat5.read_variables(path.read_bytes())["polygons"], "polygons")
-        if (count := sum(math.prod(row[name].shape) for row in rows for name in IDENTITIES)) > _MAX_NUMBERS:
-            raise ValueError(f"it has {count} numbers, more than any video's ({_MAX_NUMBERS})")
-        frames = [{name: np.asarray(row[name].read(), np.float64) for name in IDENTITIES} for row in rows]
-    except Exception as error:  # A damaged file fails in any of many ways.
+    # The largest of the dataset has 0.9 MB and unpacks to 2 MB.
+    polygons = matlab.load(path, "polygons", max_bytes=16 << 20, max_unpacked=64 << 20)
+    if not {*IDENTITIES} <= {*(polygons.dtype.names or ())}:
+        raise ValueError(f"{path} has no {', '.join(IDENTITIES)}. Unpack the video again.")
+    return [{name: _outline(path, i, name, row[name]) for name in IDENTITIES} for i, row in enumerate(polygons.ravel())]
+
+
+def _outline(path: epath.Path, index: int, name: str, polygon: np.ndarray) -> np.ndarray:
+    if polygon.size == 0:  # stored as 1x0 or as 0x0
+        return np.empty((0, 2))
+    if polygon.dtype.kind not in "iuf" or polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
         raise ValueError(
-            f"{path} cannot be read as the polygons of EgoHands ({type(error).__name__}: {error}). "
-            "It may be cut short or of another data set; unpack it again."
-        ) from error
-    for index, frame in enumerate(frames):
-        for name, polygon in frame.items():
-            if polygon.size == 0:  # MATLAB wrote some as 1x0 and some as 0x0.
-                frame[name] = np.empty((0, 2))
-            elif polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
-                raise ValueError(f"{path}: {name} of frame {index} has shape {polygon.shape}, not [3 or more, 2].")
-            elif not ((polygon >= 0) & (polygon <= (WIDTH, HEIGHT))).all():  # so written, NaN fails too
-                raise ValueError(f"{path}: {name} of frame {index} leaves the picture of {WIDTH}x{HEIGHT}.")
-    return frames
+            f"{path}: {name} of frame {index} is {polygon.dtype} {list(polygon.shape)}, not numbers [3 or more, 2]."
+        )
+    if not ((polygon >= 0) & (polygon <= (WIDTH, HEIGHT))).all():  # so written, NaN fails too
+        raise ValueError(f"{path}: {name} of frame {index} leaves the picture of {WIDTH}x{HEIGHT}.")
+    return polygon.astype(np.float64)
 
 
 def draw_identities(polygons: dict[str, np.ndarray]) -> np.ndarray:
     """Draws the hands of one frame.
 
-    The official masks, drawn by MATLAB's `insertShape('FilledPolygon')`, are up to a pixel different at the edges.
+    The official masks, drawn by MATLAB's `insertShape('FilledPolygon')`, differ by up to a pixel at the edges.
 
     Args:
-      polygons: As in `Frame`.
+      polygons: as in `Frame`.
 
     Returns:
-      uint8 [720,1280]: 0 background, 1 own left, 2 own right, 3 other left, 4 other right hand.
+      uint8 [720, 1280]: 0 background, 1 own left, 2 own right, 3 other left, 4 other right hand.
     """
     seen = [(polygons[name], identity) for name, identity in IDENTITIES.items() if len(polygons[name])]
     return draw(HEIGHT, WIDTH, seen)
-
-
-def read_jpeg(path: epath.Path) -> bytes:
-    """Reads the bytes of a frame, having made sure that they decode to 1280x720 RGB.
-
-    Raises:
-      ValueError: They do not.
-    """
-    content = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # for some others PIL runs programs
-            found = f"{image.format} {image.mode} {image.width}x{image.height}"
-            image.draft("L", (WIDTH // 8, HEIGHT // 8))  # reads every byte, but computes 1 of 64 pixels: twice as fast
-            image.load()
-    except Exception as error:  # Which one depends on where the file is damaged.
-        raise ValueError(f"{path} is not a whole JPEG ({error}). Unpack it again.") from error
-    if found != (expected := f"JPEG RGB {WIDTH}x{HEIGHT}"):
-        raise ValueError(f"{path} is {found}; EgoHands is {expected}. Polygons fit the official file only.")
-    return content

@@ -1,56 +1,150 @@
-"""EgoYouTubeHands (Urooj and Borji, CVPR 2018) as a TFDS data set: frames, masks of the hands, the official lists."""
+"""EgoYouTubeHands (Urooj and Borji, CVPR 2018) as a TFDS dataset: frames, masks of the hands, the official lists.
 
-from typing import Any
+images/<video>/frame<number>.jpg           videos vid4, vid6 and vid9, 384x216
+masks/<video>/frame<number>[.png]          black and white; those of vid4 and vid9 have no ending
+train-val-test-split/{train,val,test}.txt  one line per frame: vid4/frame25.jpg
+"""
+
+import dataclasses
+import re
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
 
-from tfds_builders.eyth import official_tree
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
+from tfds_builders.messages import first_few, raise_faults
 from tfds_builders.pictures import read_binary, read_image
 
 _HOMEPAGE = "https://github.com/aurooj/Hand-Segmentation-in-the-Wild"
 _ID = "1EwjJx-V-Gq7NZtfiT6LZPLGXD2HN--qT"
-_URL = f"https://drive.google.com/uc?export=download&id={_ID}"
-# The official archive has 17 MB and about 2,600 files.
-_ARCHIVE = Archive("eyth_dataset.tar.gz", _URL, max_bytes=512 << 20, max_members=10_000)
+_LISTS = "train-val-test-split"
+# 17 MB, about 2,600 files.
+_ARCHIVE = Archive(
+    "eyth_dataset.tar.gz",
+    f"https://drive.google.com/uc?export=download&id={_ID}",
+    tree="eyth_dataset",
+    marker=_LISTS,
+    max_bytes=512 << 20,
+    max_members=10_000,
+)
+# The list of each split, and how many frames the official one names.
+SPLITS = {"train": ("train.txt", 774), "validation": ("val.txt", 258), "test": ("test.txt", 258)}
 
-_INSTRUCTIONS = f"""\
-Open https://drive.google.com/file/d/{_ID}/view in a browser and download
-{_ARCHIVE.filename} (17 MB; page {_HOMEPAGE}).
-Put it into a folder, or unpack it there so that the folder has {official_tree.FOLDER}/ in it, and give that folder as
---manual_dir.
-"""
+# Names only, so that no line leads out of the tree. Ending and leading folders vary with who wrote the list.
+_LINE = re.compile(r"(?:.*/)?(?P<video>\w+)/(?P<stem>[A-Za-z_]*(?P<number>\d{1,9}))(?:\.\w+)?")
+# The lossless mask is preferred to the JPEG of an old archive.
+_MASK_ENDINGS = (".png", "", ".jpg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A labeled frame: its name, such as vid4/frame25, files and number."""
+
+    name: str
+    image: epath.Path
+    mask: epath.Path
+    number: int
 
 
 class Builder(HandDataset):
     """DatasetBuilder for EgoYouTubeHands."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        HandConfig(name="hands", description="Background and hand.", class_names=("background", "hand"))
-    ]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.1.0": "Masks are a LabeledImage.", "1.0.0": "Initial release."}
+    BUILDER_CONFIGS: ClassVar = [HandConfig(name="hands", description="Background and hand.")]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+Open https://drive.google.com/file/d/{_ID}/view in a browser and download
+{_ARCHIVE.filename} (17 MB; page {_HOMEPAGE}).
+Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --manual_dir.
+"""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.hand_info(homepage=_HOMEPAGE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all but the pictures first, so that a faulty tree is refused before anything is written."""
-        splits = official_tree.read_frames(self.locate(dl_manager, _ARCHIVE, official_tree.find))
+        """Reads all but the pictures first, so that faulty files are refused before anything is written."""
+        splits = read_frames(self.locate(dl_manager, _ARCHIVE))
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
-    def _generate_examples(self, frames: list[official_tree.Frame]) -> Any:
+    def _generate_examples(self, frames: list[Frame]) -> Any:
         return self.make_examples(frames, _example)
 
 
-def _example(frame: official_tree.Frame) -> Example:
+def _example(frame: Frame) -> Example:
     mask, _ = read_binary(frame.mask)
     return frame.name, {
-        "image": read_image(frame.image, mask.shape),  # TFDS stores bytes as they are
+        "image": read_image(frame.image, mask.shape),
         "mask": mask[..., np.newaxis],
         "id": frame.name,
-        "video": frame.video,
+        "video": frame.name.split("/")[0],
         "frame": frame.number,
     }
+
+
+def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
+    """Reads the lists, finds the files and reads the masks; no picture is opened. What is odd but usable is logged.
+
+    Returns:
+      The frames of each of the SPLITS, in the order of its list.
+
+    Raises:
+      ValueError: lists, files that they name, or masks are missing or faulty; all faults at once.
+    """
+    faults, listed, soft = [], {}, []
+    splits = {split: [] for split in SPLITS}
+    for split, (filename, _) in SPLITS.items():
+        try:
+            lines = _read_list(tree / _LISTS / filename)
+        except ValueError as error:
+            faults.append(error)
+            continue
+        for match in lines:
+            name = f"{match['video']}/{match['stem']}"
+            image = tree / "images" / f"{name}.jpg"
+            mask = next((p for e in _MASK_ENDINGS if (p := tree / "masks" / f"{name}{e}").is_file()), None)
+            if name in listed:
+                faults.append(f"{filename} names {name}, and so does {listed[name]}. Remove one of the lines.")
+            elif mask is None or not image.is_file():
+                what = "image" if mask else "mask"
+                faults.append(
+                    f"{filename} names {name}, of which {tree} has no {what}. Unpack it again or remove the line."
+                )
+            else:
+                splits[split].append(Frame(name, image, mask, int(match["number"])))
+                try:
+                    soft += [name] if read_binary(mask)[1] else []
+                except ValueError as error:
+                    faults.append(error)
+            listed.setdefault(name, filename)
+    raise_faults(f"{tree} cannot be used as EYTH:", faults)
+    counts = {split: (len(splits[split]), official) for split, (_, official) in SPLITS.items()}
+    if any(found != official for found, official in counts.values()):
+        counts = ", ".join(f"{split} {found} of {official}" for split, (found, official) in counts.items())
+        logging.warning("%s is not the whole of EYTH (%s): scores on it are not comparable.", tree, counts)
+    names = {f"{path.parent.name}/{path.stem}" for path in (tree / "images").glob("*/[!.]*.jpg")}
+    if unlisted := sorted(names - listed.keys()):
+        logging.warning("%s: pictures in no list, skipped (%d): %s", tree, len(unlisted), first_few(unlisted))
+    if soft:
+        logging.warning("%s: masks with gray, as JPEG leaves it, cut at 128 (%d): %s", tree, len(soft), first_few(soft))
+    return splits
+
+
+def _read_list(path: epath.Path) -> list[re.Match]:
+    again = "Unpack the archive again."
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). {again}") from error
+    lines = {number: line.strip().replace("\\", "/") for number, line in enumerate(lines, 1) if line.strip()}
+    if not lines:
+        raise ValueError(f"{path} names no frame. {again}")
+    matches = {number: _LINE.fullmatch(line) for number, line in lines.items()}
+    for number, match in matches.items():
+        if not match:
+            raise ValueError(
+                f"{path}, line {number}: {lines[number][:60]!r} is not a frame such as vid4/frame25.jpg. {again}"
+            )
+    return [*matches.values()]

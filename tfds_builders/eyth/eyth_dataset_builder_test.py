@@ -1,30 +1,26 @@
-"""Tests of the builder: TFDS's own checks on dummy_data/, then where the data may come from and what is refused."""
+"""Tests of the lists, of joining them with pictures and masks, and of what is refused."""
 
 import functools
 import pathlib
 import shutil
-import tarfile
-from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from apache_beam.options.pipeline_options import PipelineOptions
+from etils import epath
 from PIL import Image
 
 from tfds_builders import testing
-from tfds_builders.archives import UnsafeArchiveError
-from tfds_builders.eyth import eyth_dataset_builder, make_dummy_data
+from tfds_builders.eyth import eyth_dataset_builder
+from tfds_builders.eyth.eyth_dataset_builder import read_frames
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
-URL = "https://drive.google.com/uc?export=download&id=1EwjJx-V-Gq7NZtfiT6LZPLGXD2HN--qT"
 
 
 class EythTest(tfds.testing.DatasetBuilderTestCase):
     """Tests for the eyth dataset."""
 
     DATASET_CLASS = eyth_dataset_builder.Builder
-    BUILDER_CONFIG_NAMES_TO_TEST = ["hands"]  # noqa: RUF012
     SPLITS = {"train": 5, "validation": 2, "test": 2}  # noqa: RUF012
 
 
@@ -33,101 +29,99 @@ _build = functools.partial(testing.build, eyth_dataset_builder.Builder, config="
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of the dummy tree to do harm to."""
-    return shutil.copytree(DUMMY, tmp_path / "tree")
-
-
-@pytest.fixture
-def archive(tmp_path):
-    """The dummy tree in an archive as the official one."""
-    with tarfile.open(tmp_path / "downloaded", "w:gz") as tar:
-        tar.add(DUMMY / "eyth_dataset", "eyth_dataset")
-    return tmp_path / "downloaded"
+    """A copy of the dummy tree to damage."""
+    return epath.Path(shutil.copytree(DUMMY / "eyth_dataset", tmp_path / "tree"))
 
 
 def test_examples(tmp_path):
-    builder = _build(tmp_path, manual_dir=DUMMY)
-    assert builder.info.metadata == {"class_names": ["background", "hand"], "flip_pairs": []}
-    examples = testing.examples_of(builder)
+    examples = testing.examples_of(_build(tmp_path, manual_dir=DUMMY))
     for key, example in examples.items():
-        image, mask = example["image"], example["mask"][..., 0]
-        # The hands of the dummy pictures are by far the brightest thing in them.
-        assert (image.shape, mask.shape, mask.dtype) == ((216, 384, 3), (216, 384), np.uint8)
-        np.testing.assert_array_less(np.mean(mask != (image[..., 0] > 140)), 0.01)
-        assert np.unique(mask).tolist() == ([0] if key == make_dummy_data.WITHOUT_HAND else [0, 1])
-    assert {examples[key]["video"] for key in examples} == {b"vid4", b"vid6", b"vid9"}
-    assert examples["vid9/frame120"]["frame"] == 120
+        mask = example["mask"][..., 0]
+        # The hands of the dummy pictures are by far the brightest thing in them; one has none.
+        assert np.mean(mask != (example["image"][..., 0] > 140)) < 0.01
+        assert np.unique(mask).tolist() == ([0] if key == "vid9/frame125" else [0, 1])
+    assert (examples["vid9/frame120"]["video"], examples["vid9/frame120"]["frame"]) == (b"vid9", 120)
 
 
-def test_the_jpeg_is_stored_byte_for_byte(tmp_path):
-    for key, content in testing.stored_images(_build(tmp_path, manual_dir=DUMMY)).items():
-        assert content == (DUMMY / "eyth_dataset" / "images" / f"{key}.jpg").read_bytes()
+def test_frames_are_joined_with_masks_of_any_ending_and_oddities_are_logged(tree, caplog):
+    splits = read_frames(tree)
+    assert {split: [frame.name for frame in frames] for split, frames in splits.items()} == {
+        "train": ["vid4/frame25", "vid4/frame30", "vid6/frame5", "vid9/frame120", "vid9/frame125"],
+        "validation": ["vid6/frame10", "vid9/frame130"],
+        "test": ["vid4/frame35", "vid6/frame15"],
+    }
+    assert [frame.mask.name for frame in splits["train"][:3]] == ["frame25", "frame30", "frame5.png"]
+    assert "train 5 of 774, validation 2 of 258, test 2 of 258" in caplog.text
+    assert "skipped (1): vid6/frame20" in caplog.text
+    assert "cut at 128 (1): vid6/frame15" in caplog.text
+    # A lossless mask is preferred to an old JPEG.
+    shutil.copy(tree / "masks" / "vid6" / "frame15.png", tree / "masks" / "vid6" / "frame5.jpg")
+    assert read_frames(tree)["train"][2].mask.name == "frame5.png"
 
 
-@pytest.mark.parametrize("inside", [".", "eyth_dataset"])
-def test_takes_the_tree_from_each_place(tmp_path, inside):
-    assert _build(tmp_path, manual_dir=DUMMY / inside).info.splits.total_num_examples == 9
+def test_the_whole_dataset_is_silent(tmp_path, caplog):
+    """1,290 frames, all links to one mask: pictures are not opened here."""
+    Image.new("L", (384, 216)).save(tmp_path / "mask.png")
+    tree = tmp_path / "eyth_dataset"
+    (tree / "train-val-test-split").mkdir(parents=True)
+    for folder in ("images", "masks"):
+        (tree / folder / "vid4").mkdir(parents=True)
+    numbers = iter(range(0, 9999, 5))
+    for filename, count in eyth_dataset_builder.SPLITS.values():
+        names = [f"vid4/frame{next(numbers)}" for _ in range(count)]
+        (tree / "train-val-test-split" / filename).write_text("\n".join(f"{name}.jpg" for name in names))
+        for name in names:
+            (tree / "images" / f"{name}.jpg").touch()
+            (tree / "masks" / name).hardlink_to(tmp_path / "mask.png")
+    assert [len(frames) for frames in read_frames(epath.Path(tree)).values()] == [774, 258, 258]
+    assert not caplog.messages
 
 
-def test_takes_the_archive_from_manual_dir(tmp_path, archive):
-    (tmp_path / "manual").mkdir()
-    archive.rename(tmp_path / "manual" / "eyth_dataset.tar.gz")
-    assert _build(tmp_path, manual_dir=tmp_path / "manual").info.splits["train"].num_examples == 5
+@pytest.mark.parametrize(
+    "line", ["./vid4/frame35.png", "images/vid4/frame35.jpg", "\\vid4\\frame35", "../x/vid4/frame35"]
+)
+def test_a_line_may_be_written_in_many_ways(tree, line):
+    (tree / "train-val-test-split" / "test.txt").write_text(f"\ufeff\r\n{line}\r\n", "utf-8")
+    assert read_frames(tree)["test"][0].image == tree / "images" / "vid4" / "frame35.jpg"
 
 
-def test_downloads_without_manual_dir(tmp_path, archive):
-    path = tfds.core.Path(archive)
-    with mock.patch(testing.DOWNLOAD, return_value=path) as download:
-        assert _build(tmp_path).info.splits.total_num_examples == 9
-    download.assert_called_once_with(URL)
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"vid4/frame26.jpg", "names vid4/frame26"),
+        (b"vid4/frame35\nvid4/frame35.jpg", r"names vid4/frame35, and so does test\.txt"),
+        (b"vid4/frame25.jpg", r"names vid4/frame25, and so does train\.txt"),
+        (b"\r\n \n", "names no frame"),
+        ("vid4/frame35".encode("utf-16"), "cannot be read"),
+        (b"vid4/frame35.jpg\nvid4/../../etc/passwd", "line 2"),
+        (b"frame35.jpg", "line 1"),
+    ],
+    ids=["absent", "twice", "two lists", "empty", "utf-16", "outside", "no video"],
+)
+def test_a_faulty_list_is_named(tree, content, fact):
+    (tree / "train-val-test-split" / "test.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"test\.txt.*{fact}"):
+        read_frames(tree)
 
 
-def test_a_web_page_instead_of_the_archive_is_told(tmp_path):
-    path = tfds.core.Path(tmp_path / "uc")
-    path.write_text("<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>")
-    with (
-        mock.patch(testing.DOWNLOAD, return_value=path),
-        pytest.raises(UnsafeArchiveError, match=r"uc is a web page(?s:.*)/view in a browser(?s:.*)--manual_dir"),
-    ):
-        _build(tmp_path)
-
-
-def test_a_failed_download_says_what_to_do_by_hand(tmp_path):
-    error = tfds.download.DownloadError("HTTP code: 404")
-    with (
-        mock.patch(testing.DOWNLOAD, side_effect=error),
-        pytest.raises(
-            RuntimeError, match=r"404(?s:.*)/view in a browser(?s:.*)eyth_dataset\.tar\.gz(?s:.*)--manual_dir"
-        ),
-    ):
-        _build(tmp_path)
-
-
-def test_beam_builds_the_same_files(tmp_path):
-    plain = _build(tmp_path / "plain", manual_dir=DUMMY)
-    beam = _build(tmp_path / "beam", manual_dir=DUMMY, beam_options=PipelineOptions(["--runner=DirectRunner"]))
-    testing.assert_same_examples(plain, beam)
-
-
-def test_a_faulty_tree_leaves_nothing_built(tmp_path, tree):
-    (tree / "eyth_dataset" / "masks" / "vid4" / "frame25").unlink()
-    with pytest.raises(ValueError, match="names vid4/frame25, of which"):
+def test_all_faults_are_named_at_once(tmp_path, tree):
+    (tree / "train-val-test-split" / "val.txt").unlink()
+    (tree / "masks" / "vid4" / "frame25").unlink()
+    (tree / "masks" / "vid4" / "frame30").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tree / "images" / "vid9" / "frame120.jpg").unlink()
+    facts = r"frame25, of which .* no mask(?s:.*)frame30 cannot be decoded(?s:.*)frame120, of which .* no image(?s:.*)val\.txt"
+    with testing.refused(tmp_path, facts):
         _build(tmp_path, manual_dir=tree)
-    assert testing.nothing_was_built(tmp_path)
 
 
 def test_a_bad_picture_is_named_and_leaves_nothing_built(tmp_path, tree):
-    path = tree / "eyth_dataset" / "images" / "vid9" / "frame130.jpg"
-    content = path.read_bytes()
-    path.write_bytes(content[:1500])
-    with pytest.raises(ValueError, match=r"vid9/frame130\.jpg cannot be decoded"):
+    path = tree / "images" / "vid9" / "frame130.jpg"
+    path.write_bytes(path.read_bytes()[:1500])
+    with testing.refused(tmp_path, r"vid9/frame130\.jpg cannot be decoded"):
         _build(tmp_path, manual_dir=tree)
     Image.new("RGB", (768, 432)).save(path)
-    with pytest.raises(ValueError, match=r"vid9/frame130\.jpg has 768x432 pixels, not 384x216"):
+    with testing.refused(tmp_path, r"vid9/frame130\.jpg has 768x432 pixels, not 384x216"):
         _build(tmp_path, manual_dir=tree)
-    assert testing.nothing_was_built(tmp_path)
-    path.write_bytes(content)
-    assert _build(tmp_path, manual_dir=tree).info.splits.total_num_examples == 9
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""GTEA (Fathi et al., CVPR 2011) with the hand masks of hand2K or of the CVPR 2018 paper as a TFDS data set."""
+"""GTEA (Fathi et al., CVPR 2011) with the hand masks of hand2K or of the CVPR 2018 paper as a TFDS dataset."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -13,35 +13,39 @@ from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
 from tfds_builders.pictures import read_image
 
 _HOMEPAGE = "https://cbs.ic.gatech.edu/fpv/"
-_URL = "https://www.dropbox.com/s/k2g06apgx1u8p17/hand2K_dataset.zip?dl=1"
-# The official zip has 250 MB and about 5,800 files.
-_ARCHIVE = Archive("hand2K_dataset.zip", _URL, max_bytes=2 << 30, max_members=20_000)
-_CROPPED_URL = "https://github.com/aurooj/Hand-Segmentation-in-the-Wild/raw/master/data/gtea_cropped.zip"
-# The official zip lists 665 members and unpacks to 4.9 MB.
-_CROPPED = Archive("gtea_cropped.zip", _CROPPED_URL, max_bytes=64 << 20, max_members=2_000)
+# 250 MB, about 5,800 files.
+_ARCHIVE = Archive(
+    "hand2K_dataset.zip",
+    "https://www.dropbox.com/s/k2g06apgx1u8p17/hand2K_dataset.zip?dl=1",
+    tree="hand2K_dataset/GTEA",
+    marker="Images",
+    max_bytes=2 << 30,
+    max_members=20_000,
+    checksum="sha256:a64c0fcff572414fa964c5b524e989ffe2e0a6023316bf4554a0f3e24d66fb8b",
+)
+# 665 members, 4.9 MB.
+_CROPPED = Archive(
+    "gtea_cropped.zip",
+    "https://github.com/aurooj/Hand-Segmentation-in-the-Wild/raw/master/data/gtea_cropped.zip",
+    tree="gtea_cropped",
+    marker="gtea_*_cropped",
+    max_bytes=64 << 20,
+    max_members=2_000,
+)
 
 # How many frames have a label in the official files.
 _OFFICIAL = {"wrist": 662, "arm": 663, "left_right": 663}
-
-_INSTRUCTIONS = f"""\
-Get {_URL} (250 MB; page {_HOMEPAGE})
-and, for the config wrist, {_CROPPED_URL} (2.8 MB).
-Put both {_ARCHIVE.filename} and {_CROPPED.filename} into a folder, or unpack them there so that the folder has
-{hand2k.FOLDER}/ and {hand2k.CROPPED_FOLDER}/ in it, and give that folder as --manual_dir.
-"""
 
 
 class Builder(HandDataset):
     """DatasetBuilder for GTEA."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        HandConfig(
-            name="wrist",
-            description="Background and hand down to the wrist: the masks of the CVPR 2018 paper.",
-            class_names=("background", "hand"),
-        ),
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.1.0": "Masks are a LabeledImage.", "1.0.0": "Initial release."}
+    BUILDER_CONFIGS: ClassVar = [
+        HandConfig(name="wrist", description="Background and hand down to the wrist: the masks of the CVPR 2018 paper.")
+    ]
+    MORE_CONFIGS: ClassVar = [
         HandConfig(
             name="arm",
             description="Background and hand with the arm up to the sleeve: the masks of hand2K.",
@@ -54,24 +58,29 @@ class Builder(HandDataset):
             flip_pairs=((1, 2),),
         ),
     ]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+Download {_ARCHIVE.url} (250 MB; page {_HOMEPAGE})
+and, for the config wrist, {_CROPPED.url} (2.8 MB).
+Put {_ARCHIVE.filename} and {_CROPPED.filename}, or the folders GTEA/ and gtea_cropped/ from them, into a folder and pass that
+as --manual_dir.
+"""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.hand_info(homepage=_HOMEPAGE, shape=masks.SIZE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all but the frames first, so that a faulty tree is refused before anything is written."""
+        """Reads all but the frames first, so that faulty files are refused before anything is written."""
         config = self.builder_config.name
-        tree = self.locate(dl_manager, _ARCHIVE, hand2k.find)
+        tree = self.locate(dl_manager, _ARCHIVE)
         if config == "wrist":
-            cropped = self.locate(dl_manager, _CROPPED, hand2k.find_cropped)
+            cropped = self.locate(dl_manager, _CROPPED)
             labels = [cropped / part for part in hand2k.CROPPED_PARTS]
         else:
             labels = [tree / ("Masks" if config == "arm" else "Annotations")]
         frames = hand2k.read_frames(tree / "Images", labels, _OFFICIAL[config])
         masks.check(frames, masks.READERS[config])
         if config == "arm":
-            masks.warn_of_greys(frames)
+            masks.warn_of_grays(frames)
         elif config == "left_right" and (tree / "Masks").is_dir():
             masks.warn_of_disagreement(frames, hand2k.index([tree / "Masks"]))
         splits = {split: [frame for frame in frames if frame.split == split] for split in hand2k.SPLITS}
@@ -83,7 +92,7 @@ class Builder(HandDataset):
 
 def _example(frame: hand2k.Frame, read: Callable[[epath.Path], np.ndarray]) -> Example:
     return frame.name, {
-        "image": read_image(frame.image, masks.SIZE),  # TFDS stores bytes as they are
+        "image": read_image(frame.image, masks.SIZE),
         "mask": read(frame.label)[..., np.newaxis],
         "id": frame.name,
         "video": frame.video,

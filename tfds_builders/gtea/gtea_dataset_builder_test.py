@@ -1,25 +1,37 @@
-"""Tests of the builder: TFDS's own checks on dummy_data/, then where the data may come from and what is refused."""
+"""Tests of joining frames and labels, of the split by subject and video, of the three labelings, and of what is refused."""
 
 import functools
 import pathlib
 import shutil
 import zipfile
-from unittest import mock
+from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from apache_beam.options.pipeline_options import PipelineOptions
+from etils import epath
 from PIL import Image
 
 from tfds_builders import testing
-from tfds_builders.archives import UnsafeArchiveError
-from tfds_builders.gtea import gtea_dataset_builder, make_dummy_data
+from tfds_builders.gtea import gtea_dataset_builder, hand2k, masks
+from tfds_builders.outlines_test import xml
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
+REAL = pathlib.Path(__file__).parents[3] / "shared" / "realdata" / "gtea" / "gtea_cropped.zip"
 CONFIGS = ["wrist", "arm", "left_right"]
-URL = "https://www.dropbox.com/s/k2g06apgx1u8p17/hand2K_dataset.zip?dl=1"
-CROPPED_URL = "https://github.com/aurooj/Hand-Segmentation-in-the-Wild/raw/master/data/gtea_cropped.zip"
+NAME = "s1_cheese_0000000020"
+# In the dummy data one frame has no wrist mask, one neither mask nor outlines, and one label no frame.
+WITHOUT_WRIST, WITHOUT_ARM, WITHOUT_FRAME = "s3_cofhoney_0000000300", "s4_peanut_0000000340", "s4_tea_0000000020"
+SQUARE = np.array([(10, 10), (19, 10), (19, 19), (10, 19)])
+
+# Frames with a wrist mask of each video, from the names in the official zip.
+COUNTS = {
+    "s1": {"cheese": 24, "cofhoney": 31, "hotdog": 18, "pealate": 35, "tea": 3},
+    "s2": {"cheese": 16, "coffee": 45, "cofhoney": 21, "hotdog": 20, "pealate": 30, "peanut": 37, "tea": 35},
+    "s3": {"cheese": 23, "coffee": 30, "cofhoney": 21, "hotdog": 22, "pealate": 29, "peanut": 24, "tea": 34},
+    "s4": {"cheese": 20, "coffee": 24, "cofhoney": 22, "hotdog": 16, "pealate": 31, "peanut": 22, "tea": 29},
+}
+VIDEOS = {f"{subject}_{activity}": n for subject, counts in COUNTS.items() for activity, n in counts.items()}
 
 
 class GteaTest(tfds.testing.DatasetBuilderTestCase):
@@ -35,124 +47,149 @@ _build = functools.partial(testing.build, gtea_dataset_builder.Builder)
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of the dummy tree to do harm to."""
-    return shutil.copytree(DUMMY, tmp_path / "tree")
+    """A copy of the dummy tree to damage."""
+    return epath.Path(shutil.copytree(DUMMY, tmp_path / "tree"))
 
 
-@pytest.fixture
-def archives(tmp_path):
-    """The dummy tree as the two official archives, by address."""
-    paths = {}
-    for url, folders in ((URL, ("GTEA", "GTEA_GAZE_PLUS")), (CROPPED_URL, ("gtea_cropped",))):
-        paths[url] = tfds.core.Path(tmp_path / f"downloaded_{folders[0]}")
-        with zipfile.ZipFile(paths[url], "w") as archive:
-            for file in (file for folder in folders for file in sorted((DUMMY / folder).rglob("*"))):
-                archive.write(file, file.relative_to(DUMMY))
-    return paths
-
-
-def test_examples_of_the_three_configs(tmp_path):
-    built = {config: _build(tmp_path, config, DUMMY) for config in CONFIGS}
-    assert {config: builder.info.metadata for config, builder in built.items()} == {
-        "wrist": {"class_names": ["background", "hand"], "flip_pairs": []},
-        "arm": {"class_names": ["background", "hand and arm"], "flip_pairs": []},
-        "left_right": {"class_names": ["background", "left hand", "right hand"], "flip_pairs": [[1, 2]]},
-    }
-    wrist, arm, left_right = (testing.examples_of(builder) for builder in built.values())
-    assert wrist.keys() ^ arm.keys() == {make_dummy_data.WITHOUT_WRIST, make_dummy_data.WITHOUT_ARM}
-    assert arm.keys() == left_right.keys()
+def test_masks_of_the_three_labelings(tmp_path):
+    wrist, arm, left_right = (testing.masks_of(_build(tmp_path, config, DUMMY)) for config in CONFIGS)
+    assert wrist.keys() ^ arm.keys() == {WITHOUT_WRIST, WITHOUT_ARM}
     for key in wrist.keys() & arm.keys():
-        hand, whole = wrist[key]["mask"], arm[key]["mask"]
-        assert (hand.shape, hand.dtype, np.unique(hand).tolist()) == ((405, 720, 1), np.uint8, [0, 1])
-        assert (hand > whole).mean() < 0.001  # JPEG moves the edges a little
-        np.testing.assert_array_equal(left_right[key]["mask"] > 0, whole)
-        assert np.unique(left_right[key]["mask"]).tolist() == [0, 1, 2]
-        assert (wrist[key]["video"].decode(), wrist[key]["frame"]) == (key[:-11], int(key[-10:]))
+        assert np.unique(wrist[key]).tolist() == [0, 1]
+        assert (wrist[key] > arm[key]).mean() < 0.001  # JPEG moves the edges a little
+        np.testing.assert_array_equal(left_right[key] > 0, arm[key])
+        gray = np.asarray(Image.open(DUMMY / "GTEA" / "Masks" / f"{key}.png"))
+        np.testing.assert_array_equal(left_right[key][gray == 85], 1)
+        np.testing.assert_array_equal(left_right[key][gray == 170], 2)
+    gray = np.asarray(Image.open(DUMMY / "gtea_cropped" / "gtea_train_cropped" / f"{NAME}.jpg"))
+    assert ((gray > 0) & (gray < 255)).any()
+    np.testing.assert_array_equal(wrist[NAME], gray >= 128)
 
 
-def test_the_jpeg_is_stored_byte_for_byte(tmp_path):
-    for key, content in testing.stored_images(_build(tmp_path, "wrist", DUMMY)).items():
-        assert content == (DUMMY / "GTEA" / "Images" / f"{key}.jpg").read_bytes()
+def test_the_split_is_by_video_with_92_frames_for_validation():
+    splits = {video: hand2k.Frame(None, None, "", video, 0).split for video in VIDEOS}
+    counts = Counter()
+    for video, split in splits.items():
+        counts[split] += VIDEOS[video]
+    assert counts == {"train": 366, "validation": 92, "test": 204}
+    assert {video for video, split in splits.items() if split == "test"} == {v for v in VIDEOS if v.startswith("s2")}
 
 
-def test_takes_both_zips_from_manual_dir(tmp_path, archives):
-    (tmp_path / "manual").mkdir()
-    archives[URL].rename(tmp_path / "manual" / "hand2K_dataset.zip")
-    assert _build(tmp_path, "arm", tmp_path / "manual").info.splits.total_num_examples == 9
-    with pytest.raises(FileNotFoundError, match=r"neither gtea_cropped\.zip nor(?s:.*)--manual_dir"):
-        _build(tmp_path, "wrist", tmp_path / "manual")
-    archives[CROPPED_URL].rename(tmp_path / "manual" / "gtea_cropped.zip")
-    assert _build(tmp_path, "wrist", tmp_path / "manual").info.splits.total_num_examples == 9
+def test_only_what_has_a_frame_and_a_label_is_taken(caplog):
+    folder = epath.Path(DUMMY) / "GTEA"
+    frames = hand2k.read_frames(folder / "Images", [folder / "Masks"], 663)
+    assert len(frames) == 9
+    assert not {frame.name for frame in frames} & {WITHOUT_FRAME, WITHOUT_ARM}
+    assert all(frame.image.stem == frame.label.stem == frame.name for frame in frames)
+    assert (frames[1].video, frames[1].number, frames[1].split) == ("s1_tea", 140, "train")
+    for fact in (f"skipped (1): {WITHOUT_ARM}", f"skipped (1): {WITHOUT_FRAME}", "9 of the 663 frames"):
+        assert fact in caplog.text
 
 
-def test_downloads_what_the_config_needs(tmp_path, archives):
-    for config, urls in (("left_right", [URL]), ("wrist", [URL, CROPPED_URL])):
-        with mock.patch(testing.DOWNLOAD, side_effect=archives.__getitem__) as download:
-            assert _build(tmp_path, config).info.splits.total_num_examples == 9
-        assert [call.args[0] for call in download.call_args_list] == urls
+def test_nothing_that_joins_twice_the_same_or_no_folder_is_an_error(tree):
+    gtea = tree / "GTEA"
+    shutil.copy(gtea / "Masks" / f"{NAME}.png", gtea / "Masks" / f"{NAME}.jpg")
+    with pytest.raises(ValueError, match=rf"{NAME}\.png and .*{NAME}\.jpg"):
+        hand2k.index([gtea / "Masks"])
+    with pytest.raises(ValueError, match="nowhere is not there"):
+        hand2k.index([gtea / "nowhere"])
+    for path in (gtea / "Masks").iterdir():
+        path.rename(path.with_name("x" + path.name))
+    with pytest.raises(ValueError, match=r"No frame of .*Images has a label in .*Masks"):
+        hand2k.read_frames(gtea / "Images", [gtea / "Masks"], 663)
 
 
-def test_the_masks_of_the_paper_have_a_checksum():
-    """As published; TFDS compares. Of hand2K the size is not known to the byte."""
-    (info,) = gtea_dataset_builder.Builder.url_infos.items()
-    assert info[0] == CROPPED_URL
-    assert (info[1].size, info[1].checksum[:8], info[1].filename) == (2839272, "2c231efa", "gtea_cropped.zip")
+def test_unexpected_files_are_logged_and_hidden_ones_are_not(tree, caplog):
+    for name in ("s1_cheese_0000000020 (copy).jpg", "s5_tea_0000000020.jpg", "s1_tea_20.jpg", "s1_tea_9999999999.jpg"):
+        (tree / "GTEA" / "Images" / name).touch()
+    assert len(hand2k.index([tree / "GTEA" / "Images"])) == 10
+    (message,) = caplog.messages
+    assert "(4): s1_cheese_0000000020 (copy).jpg, s1_tea_20.jpg" in message
 
 
-def test_a_web_page_instead_of_the_archive_is_told(tmp_path):
-    path = tfds.core.Path(tmp_path / "hand2K_dataset.zip")
-    path.write_text("<!DOCTYPE html><html><head><title>Dropbox - 404</title></head></html>")
-    with (
-        mock.patch(testing.DOWNLOAD, return_value=path),
-        pytest.raises(
-            UnsafeArchiveError, match=r"hand2K_dataset\.zip is a web page(?s:.*)dl=1 \(250 MB(?s:.*)--manual_dir"
-        ),
-    ):
-        _build(tmp_path, "arm")
+@pytest.mark.parametrize(
+    ("names", "side"),
+    [
+        (("Left hand", "left_hand", "LEFT-HAND 2", "lefthand", "lef hand", "hand (left)", "lfet"), 1),
+        (("Right hand", "right_hand", "RightHand", "rigth_hand", "righ hand", "hand right"), 2),
+        (("hand", "", "left and right hand", "intersection", "cup", "l", "arm"), None),
+    ],
+)
+def test_sides_are_read_from_names(names, side):
+    assert {masks.side_of(name) for name in names} == {side}
 
 
-def test_a_failed_download_says_what_to_do_by_hand(tmp_path):
-    with (
-        mock.patch(testing.DOWNLOAD, side_effect=tfds.download.DownloadError("HTTP code: 404")),
-        pytest.raises(
-            RuntimeError, match=r"404(?s:.*)dl=1 \(250 MB(?s:.*)gtea_cropped\.zip into a folder(?s:.*)--manual_dir"
-        ),
-    ):
-        _build(tmp_path, "wrist")
+def test_the_later_outline_is_on_top(tmp_path):
+    path = epath.Path(tmp_path / "a.xml")
+    squares = ("Right hand", "", SQUARE, 0), ("Left hand", "", SQUARE + np.array([5, 0]), 0)
+    for objects, row in ((squares, [2] * 5 + [1] * 10), (squares[::-1], [2] * 10 + [1] * 5)):
+        path.write_text(xml(*objects, ("Left hand", "", SQUARE * 20, 1)))
+        assert masks.read_left_right(path)[12, 9:26].tolist() == [0, *row, 0]
 
 
-def test_beam_builds_the_same_files(tmp_path):
-    plain = _build(tmp_path / "plain", "left_right", DUMMY)
-    options = PipelineOptions(["--runner=DirectRunner"])
-    beam = _build(tmp_path / "beam", "left_right", DUMMY, beam_options=options)
-    testing.assert_same_examples(plain, beam)
+def test_doubtful_labels_are_logged(tree, caplog):
+    gtea = tree / "GTEA"
+    frames = hand2k.read_frames(gtea / "Images", [gtea / "Masks"], 0)
+    outlines = hand2k.read_frames(gtea / "Images", [gtea / "Annotations"], 0)
+    by_name = hand2k.index([gtea / "Masks"])
+    caplog.clear()
+    masks.warn_of_grays(frames)
+    masks.warn_of_disagreement(outlines, by_name)
+    assert not caplog.messages
+    (gtea / "Annotations" / f"{NAME}.xml").write_text(xml(("Left hand", "", SQUARE, 0)))
+    masks.warn_of_disagreement(outlines, by_name)
+    assert f"(1 of 9 frames): {NAME} (IoU 0.0" in caplog.messages[-1]
+    gray = np.zeros((405, 720), np.uint8)
+    gray[0, :2] = 3, 170
+    Image.fromarray(gray).save(gtea / "Masks" / f"{NAME}.png")
+    masks.warn_of_grays(frames)
+    assert "3 (1), 85 (8), 170 (9)" in caplog.messages[-1]
 
 
-def test_a_split_without_frames_is_left_out(tmp_path, tree):
+@pytest.mark.parametrize(
+    ("config", "path", "fact"),
+    [
+        ("wrist", "gtea_cropped/gtea_train_cropped/{}.jpg", "has 96x72 pixels, not 720x405"),
+        ("arm", "GTEA/Masks/{}.png", "has 96x72 pixels, not 720x405"),
+        ("arm", "GTEA/Images/{}.jpg", "has 96x72 pixels, not 720x405"),
+        ("left_right", "GTEA/Annotations/{}.xml", r"'Hand'"),
+    ],
+)
+def test_faulty_files_are_named_and_leave_nothing_built(tmp_path, tree, config, path, fact):
+    path = tree / path.format(NAME)
+    if path.suffix == ".xml":
+        path.write_text(xml(("Hand", "", SQUARE, 0)))
+    else:
+        Image.new("L", (96, 72)).save(path)
+    with testing.refused(tmp_path, rf"{path.name}.*{fact}"):
+        _build(tmp_path, config, tree)
+
+
+def test_a_split_without_frames_is_skipped(tmp_path, tree):
     for path in (tree / "GTEA" / "Images").glob("s2_*"):
         path.unlink()
-    assert set(_build(tmp_path, "arm", tree).info.splits) == {"train", "validation"}
+    assert {*_build(tmp_path, "arm", tree).info.splits} == {"train", "validation"}
 
 
-def test_faulty_labels_leave_nothing_built(tmp_path, tree):
-    Image.new("L", (96, 72)).save(tree / "gtea_cropped" / "gtea_test_cropped" / "s2_tea_0000000060.jpg")
-    (tree / "GTEA" / "Annotations" / "s2_tea_0000000060.xml").write_text("<annotation>")
-    with pytest.raises(ValueError, match=r"s2_tea_0000000060\.jpg has 96x72 pixels, not 720x405"):
-        _build(tmp_path, "wrist", tree)
-    with pytest.raises(ValueError, match=r"s2_tea_0000000060\.xml cannot be read"):
-        _build(tmp_path, "left_right", tree)
-    assert testing.nothing_was_built(tmp_path)
-
-
-def test_a_bad_frame_is_named_and_leaves_nothing_built(tmp_path, tree):
-    path = tree / "GTEA" / "Images" / "s2_tea_0000000060.jpg"
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"s2_tea_0000000060\.jpg cannot be decoded"):
-        _build(tmp_path, "arm", tree)
-    Image.new("RGB", (960, 720)).save(path)
-    with pytest.raises(ValueError, match=r"s2_tea_0000000060\.jpg has 960x720 pixels, not 720x405"):
-        _build(tmp_path, "arm", tree)
-    assert testing.nothing_was_built(tmp_path)
+@pytest.mark.skipif(not REAL.exists(), reason=f"no real GTEA masks at {REAL}")
+def test_real_wrist_masks(tmp_path, caplog):
+    """All 662 masks of the paper with a frame each, links to one picture: they join, and none is empty."""
+    with zipfile.ZipFile(REAL) as archive:
+        archive.extractall(tmp_path)
+    parts = [epath.Path(tmp_path) / "gtea_cropped" / part for part in hand2k.CROPPED_PARTS]
+    Image.new("RGB", (720, 405)).save(tmp_path / "frame.jpg")
+    images = epath.Path(tmp_path / "GTEA" / "Images")
+    images.mkdir(parents=True)
+    for path in (path for part in parts for path in part.iterdir()):
+        pathlib.Path(images / path.name).hardlink_to(tmp_path / "frame.jpg")
+    frames = hand2k.read_frames(images, parts, 662)
+    assert not caplog.messages
+    assert Counter(frame.video for frame in frames) == VIDEOS
+    # The paper keeps its training and test masks in two folders: subject 2 is the latter.
+    assert all((frame.split == "test") == (frame.label.parent.name == "gtea_test_cropped") for frame in frames)
+    foreground = np.array([masks.read_wrist(frame.label).mean() for frame in frames])
+    assert foreground.min() > 0.003
+    np.testing.assert_allclose(foreground.mean(), 0.0591, atol=0.0001)
 
 
 if __name__ == "__main__":

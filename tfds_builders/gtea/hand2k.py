@@ -8,7 +8,7 @@ The layout; the last folder is an archive of its own, the masks of the CVPR 2018
     gtea_cropped/gtea_{train,test}_cropped/<name>.jpg       662 masks of the hands down to the wrist
 
 A name is s<subject>_<activity>_<number of the frame, ten digits>. What else hand2K holds (GTEA_GAZE_PLUS, oldImages,
-oldMasks) is another dataset or superseded, and not read. Nothing here knows TFDS.
+oldMasks) is another dataset or superseded, and not read.
 """
 
 import dataclasses
@@ -18,10 +18,8 @@ from collections.abc import Iterable
 from absl import logging
 from etils import epath
 
-from refinenet_jax.data.examples import first_few
+from tfds_builders.messages import first_few
 
-FOLDER = "GTEA"
-CROPPED_FOLDER = "gtea_cropped"
 CROPPED_PARTS = ("gtea_train_cropped", "gtea_test_cropped")
 
 # Subject 2 is the test set, as in the paper. Of the others' frames the paper took 367 to train and 92 to validate, in lists
@@ -62,22 +60,6 @@ class Frame:
         return "validation" if self.video in VALIDATION_VIDEOS else "train"
 
 
-def find(folder: epath.Path) -> epath.Path | None:
-    """Finds `GTEA`: the folder itself, in it, or in `hand2K_dataset/` in it (people unzip to there)."""
-    for candidate in (folder, folder / FOLDER, folder / "hand2K_dataset" / FOLDER):
-        if candidate.name == FOLDER and (candidate / "Images").is_dir():
-            return candidate
-    return None
-
-
-def find_cropped(folder: epath.Path) -> epath.Path | None:
-    """Finds `gtea_cropped`: the folder itself, or in it."""
-    for candidate in (folder, folder / CROPPED_FOLDER):
-        if candidate.name == CROPPED_FOLDER and candidate.is_dir():
-            return candidate
-    return None
-
-
 def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int) -> list[Frame]:
     """Joins frames and labels by name; no file is opened. What does not join is logged.
 
@@ -98,19 +80,15 @@ def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int)
     names = sorted(pictures.keys() & named.keys())
     if not names:
         raise ValueError(
-            f"No frame of {images} has a label in {where}. Frames there: {first_few(sorted(pictures), 10) or 'none'}. Labels"
-            f" there: {first_few(sorted(named), 10) or 'none'}. Unpack both archives again; names must stay as they are."
+            f"No frame of {images} has a label in {where}. Frames there: {first_few(sorted(pictures)) or 'none'}. Labels there:"
+            f" {first_few(sorted(named)) or 'none'}. Unpack both archives again; names must stay as they are."
         )
-    if without_label := sorted(pictures.keys() - named.keys()):
-        logging.warning(
-            "%s: frames without a label in %s, left out (%d): %s",
-            *(images, where, len(without_label), first_few(without_label, 10)),
-        )
-    if without_frame := sorted(named.keys() - pictures.keys()):
-        logging.warning(
-            "%s: labels without a frame in %s, left out (%d): %s",
-            *(where, images, len(without_frame), first_few(without_frame, 10)),
-        )
+    for what, folder, alone in (
+        ("frames without a label", images, sorted(pictures.keys() - named.keys())),
+        ("labels without a frame", where, sorted(named.keys() - pictures.keys())),
+    ):
+        if alone:
+            logging.warning("%s: %s, skipped (%d): %s", folder, what, len(alone), first_few(alone))
     if len(names) < official:
         logging.warning("%d of the %d frames of GTEA are there with their label.", len(names), official)
     frames = []
@@ -130,19 +108,17 @@ def index(folders: Iterable[epath.Path]) -> dict[str, epath.Path]:
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not there. Unpack the archive again.")
-        strangers = []
+        others = []
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.name == "Thumbs.db":
                 continue
             match = _NAME.fullmatch(path.stem)
             if not match or path.suffix.lower() not in (".jpg", ".png", ".xml") or int(match["number"]) > _MAX_NUMBER:
-                strangers.append(path.name)
+                others.append(path.name)
             elif path.stem in files:
                 raise ValueError(f"{path} and {files[path.stem]} are for the same frame. Take one of them out.")
             else:
                 files[path.stem] = path
-        if strangers:
-            logging.warning(
-                "%s: files that are none of GTEA's (%d): %s", folder, len(strangers), first_few(strangers, 10)
-            )
+        if others:
+            logging.warning("%s: files that do not belong to GTEA (%d): %s", folder, len(others), first_few(others))
     return files

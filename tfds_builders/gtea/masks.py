@@ -1,4 +1,4 @@
-"""Masks of GTEA in its three labellings, and the checks of them all before a dataset is built. Nothing here knows TFDS."""
+"""Masks of GTEA in its three labellings, and the checks of them all before a dataset is built."""
 
 import difflib
 import re
@@ -9,17 +9,16 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from refinenet_jax.data import polygons
-from refinenet_jax.data.examples import first_few
-from refinenet_jax.data.folders import labelme
 from tfds_builders.gtea.hand2k import Frame
-from tfds_builders.pictures import read_binary, read_grey
+from tfds_builders.messages import first_few, raise_faults
+from tfds_builders.outlines import draw, read_labelme
+from tfds_builders.pictures import read_binary, read_gray
 
 SIZE = HEIGHT, WIDTH = 405, 720
 SIDES = {"left": 1, "right": 2}
 
-# Left, right and where they intersect have a grey each (hand2K's Readme.txt), which are not documented.
-_GREYS = 3
+# Left, right and where they intersect have a gray each (hand2K's Readme.txt), which are not documented.
+_GRAYS = 3
 _LEAST_IOU = 0.8
 
 
@@ -38,7 +37,7 @@ def read_arm(path: epath.Path) -> np.ndarray:
     Raises:
       ValueError: It cannot be decoded or has another size.
     """
-    return (read_grey(path, SIZE) > 0).astype(np.uint8)
+    return (read_gray(path, SIZE) > 0).astype(np.uint8)
 
 
 def read_left_right(path: epath.Path) -> np.ndarray:
@@ -51,18 +50,15 @@ def read_left_right(path: epath.Path) -> np.ndarray:
       uint8 [405,720]: 0 background, 1 left, 2 right hand and arm.
     """
     shapes = []
-    for shape in labelme.read_labelme(path).shapes:
-        side = side_of(shape.label)
+    for outline in read_labelme(path)[1]:
+        side = side_of(outline.label)
         if side is None:
             raise ValueError(
-                f"{path}: the object {shape.label!r} is neither a left nor a right hand by its name. Correct the name, such"
+                f"{path}: the object {outline.label!r} is neither a left nor a right hand by its name. Correct the name, such"
                 " as 'Left hand', or mark the object as deleted."
             )
-        shapes.append((shape.points, side))
-    try:
-        return polygons.draw(HEIGHT, WIDTH, shapes)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}. Draw it again, or mark it as deleted.") from error
+        shapes.append((outline.points, side))
+    return draw(HEIGHT, WIDTH, shapes)
 
 
 READERS: dict[str, Callable[[epath.Path], np.ndarray]] = {
@@ -75,10 +71,10 @@ READERS: dict[str, Callable[[epath.Path], np.ndarray]] = {
 def side_of(name: str) -> int | None:
     """The class of an object by its name ("Left hand", "right_hand", "LEFTHAND", "Rigth hand"); None if it tells none."""
     letters = re.sub(r"[^a-z]", "", name.casefold())
-    told = [side for side in SIDES if side in letters]
-    if not told:  # misspelt, perhaps; the two words have too little in common to be taken for each other
-        told = [s for s in SIDES if difflib.SequenceMatcher(None, letters[: len(s)], s).ratio() >= 0.75]
-    return SIDES[told[0]] if len(told) == 1 else None
+    found = [side for side in SIDES if side in letters]
+    if not found:  # misspelled, perhaps; the two words have too little in common to be taken for each other
+        found = [s for s in SIDES if difflib.SequenceMatcher(None, letters[: len(s)], s).ratio() >= 0.75]
+    return SIDES[found[0]] if len(found) == 1 else None
 
 
 def check(frames: Iterable[Frame], read: Callable[[epath.Path], np.ndarray]) -> None:
@@ -92,22 +88,21 @@ def check(frames: Iterable[Frame], read: Callable[[epath.Path], np.ndarray]) -> 
         try:
             read(frame.label)
         except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError(first_few(["Labels of GTEA cannot be used:", *faults], 21, "\n"))
+            faults.append(error)
+    raise_faults("Labels of GTEA cannot be used:", faults)
 
 
-def warn_of_greys(frames: Iterable[Frame]) -> None:
-    """Logs which greys the masks of hand2K hold if there are more than left, right and intersection need."""
+def warn_of_grays(frames: Iterable[Frame]) -> None:
+    """Logs which grays the masks of hand2K hold if there are more than left, right and intersection need."""
     seen: Counter[int] = Counter()
     for frame in frames:
-        seen.update(np.flatnonzero(np.bincount(read_grey(frame.label, SIZE).ravel())).tolist())
-    greys = {grey: seen[grey] for grey in sorted(seen) if grey}
-    if len(greys) > _GREYS:
+        seen.update(np.flatnonzero(np.bincount(read_gray(frame.label, SIZE).ravel())).tolist())
+    grays = {gray: seen[gray] for gray in sorted(seen) if gray}
+    if len(grays) > _GRAYS:
         logging.warning(
-            "The masks hold %d greys besides black, and not %d at most, for left, right and intersection. All are taken for"
-            " hand or arm, faint ones too. Grey (masks that hold it): %s",
-            *(len(greys), _GREYS, first_few([f"{grey} ({count})" for grey, count in greys.items()], 10)),
+            "The masks hold %d grays besides black, and not %d at most, for left, right and intersection. All are taken for"
+            " hand or arm, faint ones too. Gray (masks that hold it): %s",
+            *(len(grays), _GRAYS, first_few([f"{gray} ({count})" for gray, count in grays.items()], 10)),
         )
 
 

@@ -3,12 +3,10 @@
 The layout, as those describe it who read it (Urooj and Borji, "Analysis of Hand Segmentation in the Wild", CVPR 2018):
 
     hand_over_face/
-        images_original_size/<n>.jpg    n from 1 to 300; web pictures of all sizes, some of them grey; 216 and 221 are GIFs
+        images_original_size/<n>.jpg    n from 1 to 300; web pictures of all sizes, some of them gray; 216 and 221 are GIFs
         annotations/<n>.xml             LabelMe outlines in pixels of these
         images_resized/<n>.jpg          the same pictures, all forced to 384x216
         masks/<n>.png                   0 and 255, for the resized ones
-
-Nothing here knows TFDS, so that masks can be drawn and checked without it.
 """
 
 import dataclasses
@@ -20,17 +18,17 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from refinenet_jax.data.examples import first_few
-from refinenet_jax.data.folders import labelme
+from tfds_builders.messages import first_few, raise_faults
+from tfds_builders.outlines import Outline, read_labelme
 from tfds_builders.pictures import read_binary, read_rgb
 
-FOLDER = "hand_over_face"
 NUMBERS = range(1, 301)
 SIZE = 216, 384  # height and width of the resized pictures and the masks
+SIDES = ("", "left", "right")  # "" where the file does not say
 
 # A person is outlined here besides the hands; corrected in hand_over_face_corrected. Elsewhere an unknown label is an error.
 WITH_OTHER_OBJECTS = {225}
-# Added to whatever is found wrong with a picture.
+# Added to messages about a picture.
 HINTS = {
     10: "In archives from before the correction, 10.xml and 10.png belong to another picture: get the corrected one."
 }
@@ -60,7 +58,7 @@ class Masked:
 
 @dataclasses.dataclass(frozen=True)
 class Hand:
-    """One outline: float64 [n,2] of x, y in pixels, and 'left', 'right' or, if the file does not tell, ''."""
+    """One outline: float64 [n, 2] of x, y in pixels, and one of SIDES."""
 
     points: np.ndarray
     side: str
@@ -75,14 +73,6 @@ class Outlined:
     height: int
     width: int
     hands: tuple[Hand, ...]
-
-
-def find(folder: epath.Path) -> epath.Path | None:
-    """Finds the tree: the folder itself, `hand_over_face/` in it, or that in what the archive is called."""
-    for candidate in (folder, folder / FOLDER, folder / "hand_over_face_corrected" / FOLDER):
-        if (candidate / "images_resized").is_dir() or (candidate / "images_original_size").is_dir():
-            return candidate
-    return None
 
 
 def read_resized(tree: epath.Path) -> list[Masked]:
@@ -132,8 +122,7 @@ def _read_all(
             faults.append(f"{error} {HINTS.get(number, '')}".rstrip())
     if not faults and not results:
         faults.append("There are no pictures.")
-    if faults:
-        raise ValueError(first_few([f"{tree} is not HandOverFace as it is published:", *faults], 21, "\n"))
+    raise_faults(f"{tree} is not HandOverFace as it is published:", faults)
     if by_image.keys() != set(NUMBERS):
         missing, others = sorted(set(NUMBERS) - by_image.keys()), sorted(by_image.keys() - set(NUMBERS))
         logging.warning(
@@ -163,46 +152,43 @@ def _numbered(tree: epath.Path, folder: str, ending: str) -> tuple[dict[int, epa
 
 def _read_outlined(number: int, image: epath.Path, xml: epath.Path) -> Outlined:
     height, width = read_rgb(image).shape[:2]
-    annotation = labelme.read_labelme(xml)
-    if annotation.size not in (None, (height, width)):
+    size, outlines = read_labelme(xml)
+    if size not in (None, (height, width)):
         raise ValueError(
-            f"{xml} is for a picture of {annotation.size[1]}x{annotation.size[0]}, but {image} is {width}x{height}: another "
-            "picture, or another size of it. Get the official file; if the outlines fit all the same, delete <imagesize>."
+            f"{xml} is for a picture of {size[1]}x{size[0]}, but {image} is {width}x{height}: another picture, or another size"
+            " of it. Get the official file; if the outlines fit nevertheless, delete <imagesize>."
         )
     hands = []
-    for index, shape in enumerate(annotation.shapes):
-        where = f"{xml}: outline {index} ({shape.label!r})"
-        if ((shape.points < -_MARGIN) | (shape.points > (width + _MARGIN, height + _MARGIN))).any():
-            (x0, y0), (x1, y1) = shape.points.min(axis=0), shape.points.max(axis=0)
+    for index, outline in enumerate(outlines):
+        where = f"{xml}: outline {index} ({outline.label!r})"
+        if ((outline.points < -_MARGIN) | (outline.points > (width + _MARGIN, height + _MARGIN))).any():
             raise ValueError(
-                f"{where} covers x {x0:g} to {x1:g} and y {y0:g} to {y1:g}, but {image} is {width}x{height}: it was drawn on "
-                "another picture, or another size of it. Get the official files."
+                f"{where} leaves {image}, which is {width}x{height}: it was drawn on another picture, or another size of it."
+                " Get the official files."
             )
-        side = _side(where, shape)
+        side = _side(where, outline)
         if side is not None:
-            hands.append(Hand(shape.points, side))
+            hands.append(Hand(outline.points, side))
         elif number in WITH_OTHER_OBJECTS:
-            logging.warning("%s is no hand and left out.", where)
+            logging.warning("%s is not a hand; skipped.", where)
         else:
             raise ValueError(
-                f"{where}: this label is not known. Known, up to upper and lower case, blanks, '_', '-' and a number at the "
-                f"end, are {', '.join(SPELLINGS)}. If it means a hand, add it to SPELLINGS in "
-                "tfds_builders/hof/hand_over_face.py; else mark the object as deleted in the file."
+                f"{where} has an unknown label. Known, regardless of case, blanks, '_', '-' and a number at the end, are "
+                f"{', '.join(SPELLINGS)}. If it means a hand, add it to SPELLINGS in hof/hand_over_face.py; otherwise mark the"
+                " object as deleted."
             )
     return Outlined(number, image, height, width, tuple(hands))
 
 
-def _side(where: str, shape: labelme.Shape) -> str | None:
-    """'left', 'right', '' for a hand of unknown side, None for no hand.
+def _side(where: str, outline: Outline) -> str | None:
+    """One of SIDES; None if it is not a hand.
 
     In their annotations of EgoHands the owners call the object "hand" and write "left,holding,..." into its attributes.
     """
-    key = re.sub(r"[\s_-]+", "", shape.label.lower()).rstrip("0123456789")
+    key = re.sub(r"[\s_-]+", "", outline.label.lower()).rstrip("0123456789")
     if key not in SPELLINGS:
         return None
-    told = {"left", "right"} & set(re.split(r"[^a-z]+", shape.attributes.lower())) | {SPELLINGS[key]} - {""}
-    if len(told) > 1:
-        raise ValueError(
-            f"{where}, with attributes {shape.attributes!r}, is told to be left and right. Correct the file."
-        )
-    return told.pop() if told else ""
+    sides = {"left", "right"} & {*re.split(r"[^a-z]+", outline.attributes.lower())} | {SPELLINGS[key]} - {""}
+    if len(sides) > 1:
+        raise ValueError(f"{where}, with attributes {outline.attributes!r}, is both left and right. Correct the file.")
+    return sides.pop() if sides else ""

@@ -6,7 +6,7 @@
     VOCdevkit/VOC2010/JPEGImages/<id>.jpg                                   the pictures
     VOCdevkit/VOC2010/ImageSets/Main/{train,val}.txt                        the split of PASCAL VOC 2010
 
-An <id> is `2008_003228`. Nothing here knows TFDS.
+An <id> is `2008_003228`.
 """
 
 import hashlib
@@ -14,37 +14,16 @@ import re
 
 from etils import epath
 
-from refinenet_jax.data.examples import first_few
+from tfds_builders.messages import first_few
 
 MASKS = "pascal_person_part_gt"
 LISTS = "pascal_person_part_trainval_list"
-ANNOTATIONS = "Annotations_Part"
 PICTURES = "JPEGImages"
 MAIN = "ImageSets/Main"
 
 _ID = re.compile(r"\d{4}_\d{6}")
 # Lines are `2008_003228` or `/JPEGImages/2008_003228.jpg /path/of/its/mask.png`.
 _LINE = re.compile(r"(?:\S*/)?(\d{4}_\d{6})(?:\.jpg)?(?:\s.*)?")
-
-
-def find_person_part(folder: epath.Path) -> epath.Path | None:
-    """Finds `pascal_person_part/`: the folder itself, or in it."""
-    return _having(MASKS, folder, folder / "pascal_person_part")
-
-
-def find_annotations(folder: epath.Path) -> epath.Path | None:
-    """Finds `Annotations_Part/`: in the folder, or in `trainval/` in it."""
-    parent = _having(ANNOTATIONS, folder, folder / "trainval")
-    return parent / ANNOTATIONS if parent else None
-
-
-def find_voc(folder: epath.Path) -> epath.Path | None:
-    """Finds `VOC2010/`: the folder itself, in it, or in `VOCdevkit/` in it."""
-    return _having(PICTURES, folder, folder / "VOC2010", folder / "VOCdevkit" / "VOC2010")
-
-
-def _having(name: str, *candidates: epath.Path) -> epath.Path | None:
-    return next((candidate for candidate in candidates if (candidate / name).is_dir()), None)
 
 
 def list_files(folder: epath.Path, ending: str) -> dict[str, epath.Path]:
@@ -74,7 +53,7 @@ def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
     lists = {split: _read_list(path) for split, path in paths.items()}
     if common := sorted(set(lists["train"]) & set(lists["validation"])):
         raise ValueError(
-            f"{folder} has {first_few(common, 10)} in both lists, for training and for validation. Unpack it again."
+            f"{folder} has {first_few(common)} in both lists, for training and for validation. Unpack it again."
         )
     return lists
 
@@ -99,8 +78,8 @@ def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Pa
     Raises:
       ValueError: One is in no list; `folder`, where they come from, is named.
     """
-    if strangers := sorted(set(ids).difference(*lists.values())):
-        raise ValueError(f"{folder} has no list with {first_few(strangers, 10)}. Take the lists of VOC 2010.")
+    if unlisted := sorted(set(ids).difference(*lists.values())):
+        raise ValueError(f"{folder} has no list with {first_few(unlisted)}. Use the lists of VOC 2010.")
     return {split: sorted(set(ids) & set(members)) for split, members in lists.items()}
 
 
@@ -116,5 +95,5 @@ def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.
     """Raises ValueError, with names, unless there is a file for each id."""
     if missing := sorted(set(ids) - set(files)):
         raise ValueError(
-            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing, 10)}. Unpack it again, whole."
+            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again, whole."
         )

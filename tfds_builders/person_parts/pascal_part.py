@@ -1,20 +1,17 @@
 """The annotations of persons: PASCAL-Part's .mat, drawn to a mask, and the masks that Chen et al. drew from them.
 
 A .mat of PASCAL-Part (Chen, Mottaghi et al., CVPR 2014) holds the objects of a picture, each with its class, its mask and
-the masks of its parts. Those of a person have 24 names. They overlap, so that the order of painting matters. Nothing here
-knows TFDS.
+the masks of its parts. Those of a person have 24 names. They overlap, so that the order of painting matters.
 """
 
 import dataclasses
 import io
-import math
-from typing import Any
 
 import numpy as np
 from etils import epath
 from PIL import Image
 
-from refinenet_jax.matlab import Numbers, mat5, structs
+from tfds_builders import matlab
 
 VOID = 255
 CLASS_NAMES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
@@ -34,9 +31,10 @@ _PAINT_ORDER = (
 )
 PARTS = {part: class_id for parts, class_id in _PAINT_ORDER for part in parts.split()}
 
-# Some times the largest official file, and pictures (at most 500 x 500).
+# Several times the largest file and picture (at most 500 x 500).
 _MAX_FILE_BYTES = 16 << 20
 _MAX_PIXELS = 4 << 20
+_UNPACK = "Unpack it again, and do not save it with an editor."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Person:
     """One person.
 
     Attributes:
-      mask: bool [h,w].
-      parts: Names, of PARTS, and masks, bool [h,w], in the order of the file; empty if nobody outlined them.
+      mask: bool [h, w].
+      parts: Names, of PARTS, and masks, bool [h, w], in the order of the file; empty if nobody outlined them.
     """
 
     mask: np.ndarray
@@ -61,52 +59,29 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
     Raises:
       ValueError: The file cannot be read, a person has a part of a name not in PARTS, or masks differ in size.
     """
-    try:
-        (annotation,) = structs(mat5.read_variables(_read_bytes(path))["anno"], "annotations")
-        objects = [
-            (
-                item["class"],
-                item["mask"],
-                [(part["part_name"], part["mask"]) for part in structs(item["parts"], "parts")],
-            )
-            for item in structs(annotation["objects"], "objects")
-        ]
-        if not all(
-            isinstance(name, str) for kind, _, parts in objects for name in (kind, *(part for part, _ in parts))
-        ):
-            raise TypeError("a class or the name of a part is no text")
-    except Exception as error:  # A damaged file fails in any of many ways.
-        raise ValueError(
-            f"{path} cannot be read as an annotation of PASCAL-Part ({type(error).__name__}: {error}). "
-            "It may be cut short or of another data set; unpack it again."
-        ) from error
+    # Masks shrink to hundredths; a crowded picture has 100 MB of them.
+    anno = matlab.load(path, "anno", max_bytes=_MAX_FILE_BYTES, max_unpacked=256 << 20)
     size, persons = (0, 0), []
-    for index, (kind, mask, parts) in enumerate(objects):
-        where = f"{path}: object {index} ({kind})"
-        if index == 0:
-            size = _shape(mask)
-        if len(size) != 2 or _shape(mask) != size:
-            raise ValueError(
-                f"{where} has a mask of shape {_shape(mask)}; that of object 0 is {size}. Unpack it again."
-            )
-        if math.prod(size) > _MAX_PIXELS:
-            raise ValueError(f"{where} has a mask of shape {size}, larger than any picture. Unpack it again.")
-        if kind != "person":
-            continue
-        for name, part in parts:
-            if name not in PARTS:
-                raise ValueError(
-                    f"{where} has a part {name!r}; those of a person are {' '.join(PARTS)}. "
-                    "Get the file from the official archive."
-                )
-            if _shape(part) != size:
-                raise ValueError(f"{where} has {name!r} of shape {_shape(part)}; its mask is {size}. Unpack it again.")
-        persons.append(Person(mask.read() > 0, tuple((name, part.read() > 0) for name, part in parts)))
+    try:
+        for index, item in enumerate(anno[0, 0]["objects"].ravel()):
+            kind = str(item["class"].item())
+            where = f"object {index} ({kind})"
+            if item["class"].dtype.kind != "U":
+                raise ValueError(f"{where} has a class that is not text")
+            size = size if index else item["mask"].shape
+            parts = []
+            if kind == "person" and item["parts"].size:
+                parts = [(str(part["part_name"].item()), part["mask"]) for part in item["parts"].ravel()]
+            if unknown := [name for name, _ in parts if name not in PARTS]:
+                raise ValueError(f"{where} has the parts {unknown}; those of a person are {' '.join(PARTS)}")
+            for name, mask in [("the mask", item["mask"]), *parts]:
+                if mask.dtype.kind not in "buif" or mask.shape != size or len(size) != 2 or mask.size > _MAX_PIXELS:
+                    raise ValueError(f"{name} of {where} is {mask.dtype} {mask.shape}; the mask of object 0 is {size}")
+            if kind == "person":
+                persons.append(Person(item["mask"] > 0, tuple((name, mask > 0) for name, mask in parts)))
+    except Exception as error:  # SciPy's arrays of arrays fail in many ways where the layout is another
+        raise ValueError(f"{path} is not an annotation of PASCAL-Part ({error}). Unpack it again.") from error
     return size, persons
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return value.shape if isinstance(value, Numbers) else ()
 
 
 def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:
@@ -119,7 +94,7 @@ def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:
       persons: In any order.
 
     Returns:
-      uint8 [h,w]: 0 background, 1 to 6 as CLASS_NAMES, HAND, and VOID where there is a person of whom no part is told:
+      uint8 [h, w]: 0 background, 1 to 6 as CLASS_NAMES, HAND, and VOID where there is a person but no part:
       slivers between parts, and persons whose parts nobody outlined.
     """
     canvas = np.zeros(size, np.uint8)
@@ -137,31 +112,23 @@ def read_png(path: epath.Path) -> np.ndarray:
     """Reads a mask of Chen et al.: the numbers of its palette's colours, which are class ids.
 
     Returns:
-      uint8 [h,w]: ids of CLASS_NAMES, and VOID.
+      uint8 [h, w]: ids of CLASS_NAMES, and VOID.
 
     Raises:
       ValueError: The file cannot be read, has lost its palette, or holds anything else.
     """
-    cure = "Unpack it again, and do not save it with an editor."
     try:
-        with Image.open(io.BytesIO(_read_bytes(path)), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise ValueError(f"it claims {image.width}x{image.height} pixels")
             mode, mask = image.mode, np.asarray(image)
     except Exception as error:  # Which one depends on where the file is damaged.
-        raise ValueError(f"{path} cannot be read as a PNG ({error}). {cure}") from error
+        raise ValueError(f"{path} cannot be read as a PNG ({error}). {_UNPACK}") from error
     if mode not in ("P", "L"):
-        raise ValueError(f"{path} has the mode {mode}, colours instead of class ids. {cure}")
+        raise ValueError(f"{path} has the mode {mode}, colours instead of class ids. {_UNPACK}")
     wrong = np.setdiff1d(mask, [*range(len(CLASS_NAMES)), VOID])
     if wrong.size:
         raise ValueError(
-            f"{path} has the values {wrong[:8].tolist()}; classes are 0 to {len(CLASS_NAMES) - 1}, void is {VOID}. {cure}"
+            f"{path} has the values {wrong[:8].tolist()}; classes are 0 to {len(CLASS_NAMES) - 1}, void is {VOID}. {_UNPACK}"
         )
     return mask
-
-
-def _read_bytes(path: epath.Path) -> bytes:
-    size = path.stat().length
-    if size > _MAX_FILE_BYTES:
-        raise ValueError(f"it has {size} bytes, more than any annotation ({_MAX_FILE_BYTES})")
-    return path.read_bytes()

@@ -1,4 +1,4 @@
-"""PASCAL Person-Part (Chen et al., CVPR 2014 and 2016) as a TFDS data set: photographs, and masks of parts of persons."""
+"""PASCAL Person-Part (Chen et al., CVPR 2014 and 2016) as a TFDS dataset: photographs, and masks of parts of persons."""
 
 import concurrent.futures
 import dataclasses
@@ -6,8 +6,7 @@ import functools
 import io
 import itertools
 import os
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -17,7 +16,6 @@ from etils import epath
 from PIL import Image
 from tqdm import tqdm
 
-from tfds_builders.archives import UnsafeArchiveError
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
 from tfds_builders.person_parts import official_tree, pascal_part
 from tfds_builders.person_parts.pascal_part import VOID
@@ -28,53 +26,34 @@ _HOMEPAGE = "http://liangchiehchen.com/projects/DeepLab.html"
 _PERSON_PART = Archive(
     "pascal_person_part.zip",
     "http://www.liangchiehchen.com/data/pascal_person_part.zip",
+    tree="pascal_person_part",
+    marker=official_tree.MASKS,
     max_bytes=1 << 30,
     max_members=20_000,
 )
-# 10,103 annotations, of some 20 KB each, with MATLAB code and examples.
+# 10,103 annotations of about 20 KB, with MATLAB code and examples.
 _PASCAL_PART = Archive(
     "trainval.tar.gz",
     "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz",
+    tree="trainval/Annotations_Part",
+    marker="*.mat",
     max_bytes=4 << 30,
     max_members=50_000,
-    other_names=("pascal_part.tar.gz",),
 )
 _MIRROR = dataclasses.replace(_PASCAL_PART, url="https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz")
 # 1.3 GB; about 35,000 pictures, lists and annotations.
 _VOC = Archive(
     "VOCtrainval_03-May-2010.tar",
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
+    tree="VOCdevkit/VOC2010",
+    marker=official_tree.PICTURES,
     max_bytes=8 << 30,
     max_members=200_000,
+    checksum="md5:da459979d0c395079b5c75ee67908abb",
 )
 
 # Each holds an annotation in memory, which may take 256 MiB if it is not what it should be.
 _THREADS = min(os.cpu_count() or 1, 8)
-
-_INSTRUCTIONS = f"""\
-Get the pictures (1.3 GB): {_VOC.url}
-for config `parts`, and for the split in all configs, the masks of Chen et al.: {_PERSON_PART.url}
-for configs `hands` and `lower_arms` (and `parts`, if those masks cannot be had) PASCAL-Part, from one of
-  {_PASCAL_PART.url}
-  {_MIRROR.url}
-  http://roozbehm.info/pascal-parts/pascal-parts.html
-  https://academictorrents.com/details/f86670296bff85bcdffea6c4fc2e791446f9fb5e
-Put {_VOC.filename}, {_PERSON_PART.filename} and {_PASCAL_PART.filename} into one folder, or
-unpack them there so that it has VOCdevkit/, pascal_person_part/ and {official_tree.ANNOTATIONS}/ in it, and give that folder
-as --manual_dir.
-"""
-
-
-# eq=False as in the parent: a config is told apart by its name and stays hashable.
-@dataclasses.dataclass(eq=False)
-class PersonPartsConfig(HandConfig):
-    """Which parts are told apart.
-
-    Attributes:
-      classes: The class of background, head, torso, upper arms, lower arms, upper legs, lower legs, hands.
-    """
-
-    classes: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,43 +67,51 @@ class _Item:
 class Builder(HandDataset):
     """DatasetBuilder for PASCAL Person-Part."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        PersonPartsConfig(
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.1.0": "Masks are a LabeledImage.", "1.0.0": "Initial release."}
+    # `classes` of background, head, torso, upper arms, lower arms, upper legs, lower legs, hands.
+    BUILDER_CONFIGS: ClassVar = [
+        HandConfig(
             name="parts",
             description="Background and six parts of persons; hands belong to the lower arms.",
             class_names=pascal_part.CLASS_NAMES,
             classes=(0, 1, 2, 3, 4, 5, 6, 4),
-        ),
-        PersonPartsConfig(
-            name="hands",
-            description="Background and hand.",
-            class_names=("background", "hand"),
-            classes=(0, 0, 0, 0, 0, 0, 0, 1),
-        ),
-        PersonPartsConfig(
+        )
+    ]
+    MORE_CONFIGS: ClassVar = [
+        HandConfig(name="hands", description="Background and hand.", classes=(0, 0, 0, 0, 0, 0, 0, 1)),
+        HandConfig(
             name="lower_arms",
             description="Background and lower arm with its hand.",
             class_names=("background", "lower arm"),
             classes=(0, 0, 0, 0, 1, 0, 0, 1),
         ),
     ]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+Download the pictures (1.3 GB): {_VOC.url}
+for the config parts, and for the split in all configs, the masks of Chen et al.: {_PERSON_PART.url}
+for the configs hands and lower_arms (and parts, if there are no such masks) PASCAL-Part, from one of
+  {_PASCAL_PART.url}
+  {_MIRROR.url}
+  http://roozbehm.info/pascal-parts/pascal-parts.html
+  https://academictorrents.com/details/f86670296bff85bcdffea6c4fc2e791446f9fb5e
+Put {_VOC.filename}, {_PERSON_PART.filename} and {_PASCAL_PART.filename}, or the folders VOCdevkit/,
+pascal_person_part/ and Annotations_Part/ from them, into one folder and pass that as --manual_dir.
+"""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.hand_info(homepage=_HOMEPAGE)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         """Draws all masks first, so that faulty annotations are refused before anything is written."""
-        person_part = self._locate(dl_manager, _PERSON_PART, official_tree.find_person_part, required=False)
+        person_part = self.locate(dl_manager, _PERSON_PART, required=False)
         splits = official_tree.read_lists(person_part / official_tree.LISTS) if person_part else None
         if person_part and self.builder_config.name == "parts":
             folder, ending, draw = person_part / official_tree.MASKS, ".png", _draw_png
         else:
             folder, ending = self._locate_annotations(dl_manager), ".mat"
             draw = functools.partial(_draw_mat, classes=self.builder_config.classes, listed=splits is not None)
-        voc = self._locate(dl_manager, _VOC, official_tree.find_voc)
+        voc = self.locate(dl_manager, _VOC)
 
         annotations = official_tree.list_files(folder, ending)
         pictures = official_tree.list_files(voc / official_tree.PICTURES, ".jpg")
@@ -138,7 +125,7 @@ class Builder(HandDataset):
                 name: _Item(pictures[name], mask) for name, mask in zip(ids, drawn, strict=True) if mask is not None
             }
         if not items:
-            raise ValueError(f"{folder} has no annotation of a person's parts.\n{_INSTRUCTIONS}")
+            raise ValueError(f"{folder} has no annotation of a person's parts.")
         splits = splits or _split([*items], voc)
         return {split: self._generate_examples([items[name] for name in names]) for split, names in splits.items()}
 
@@ -152,25 +139,7 @@ class Builder(HandDataset):
                 "person has no parts. Scores on them are not quite comparable to published ones.",
                 _PERSON_PART.filename,
             )
-        return self._locate(dl_manager, _PASCAL_PART, official_tree.find_annotations, required=False) or self._locate(
-            dl_manager, _MIRROR, official_tree.find_annotations
-        )
-
-    def _locate(
-        self,
-        dl_manager: tfds.download.DownloadManager,
-        archive: Archive,
-        find: Callable[[epath.Path], epath.Path | None],
-        required: bool = True,
-    ) -> epath.Path | None:
-        """As `locate`; of what is not required, a page in place of a download counts as none: servers go."""
-        try:
-            return self.locate(dl_manager, archive, find, required)
-        except UnsafeArchiveError as error:
-            if required or self._manual_dir_asked_for:
-                raise
-            logging.warning("%s", error)
-            return None
+        return self.locate(dl_manager, _PASCAL_PART, required=False) or self.locate(dl_manager, _MIRROR)
 
 
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
@@ -211,7 +180,7 @@ def _example(item: _Item) -> Example:
         size = mask.height, mask.width
     key = item.picture.stem
     return key, {
-        "image": read_image(item.picture, size),  # TFDS stores bytes as they are
+        "image": read_image(item.picture, size),
         "mask": item.mask,
         "id": key,
     }

@@ -1,71 +1,39 @@
 """Synthetic egocentric hands, drawn by this package: nothing is downloaded."""
 
-import dataclasses
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfds_builders.hand_dataset import HandConfig, HandDataset
 from tfds_builders.synthetic_hands import scene, tabletop
 
 
-@dataclasses.dataclass
-class SyntheticHandsConfig(tfds.core.BuilderConfig):
-    """`class_names` by class id; `flip_pairs`: ids that swap when a picture is mirrored; `pictures`: what draws them."""
-
-    class_names: tuple[str, ...] = ()
-    flip_pairs: tuple[tuple[int, int], ...] = ()
-    pictures: ModuleType = scene
-
-
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(HandDataset):
     """Egocentric pictures of articulated hands with exact masks up to the wrist."""
 
-    VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES: ClassVar = {"1.1.0": "hands, left_right and tabletop as in 1.0.0.", "1.0.0": "First release."}
-    BUILDER_CONFIGS: ClassVar = [
-        SyntheticHandsConfig(name="hands", description="Hand against background.", class_names=("background", "hand")),
-        SyntheticHandsConfig(
-            name="left_right",
-            description="Left and right hands apart.",
-            class_names=("background", "left hand", "right hand"),
-            flip_pairs=((1, 2),),
-        ),
-        SyntheticHandsConfig(
-            name="tabletop",
-            description="Hand against background; people opposite, small hands, clutter, poor cameras.",
-            class_names=("background", "hand"),
-            pictures=tabletop,
-        ),
+    VERSION = tfds.core.Version("1.2.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.2.0": "Masks are a LabeledImage; no config left_right.",
+        "1.1.0": "As in 1.0.0.",
+        "1.0.0": "First release.",
+    }
+    BUILDER_CONFIGS: ClassVar = [HandConfig(name="hands", description="Near hands: a small dataset for a demo.")]
+    MORE_CONFIGS: ClassVar = [
+        HandConfig(name="tabletop", description="Small hands, people opposite, clutter, poor cameras.")
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        shape = scene.HEIGHT, scene.WIDTH
-        config = self.builder_config
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(*shape, 3), encoding_format="png"),
-                    "mask": tfds.features.Image(shape=(*shape, 1), dtype=np.uint8, encoding_format="png"),
-                    "id": tfds.features.Text(),
-                }
-            ),
-            supervised_keys=("image", "mask"),
-            metadata=tfds.core.MetadataDict(
-                {"class_names": list(config.class_names), "flip_pairs": [list(pair) for pair in config.flip_pairs]}
-            ),
-        )
+        return self.hand_info(homepage=None, shape=(scene.HEIGHT, scene.WIDTH))
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        return {split: self._generate_examples(split) for split in self.builder_config.pictures.NUM_EXAMPLES}
+        pictures = tabletop if self.builder_config.name == "tabletop" else scene
+        return {split: self._generate_examples(split, pictures) for split in pictures.NUM_EXAMPLES}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        num_ids, pictures = len(self.builder_config.class_names), self.builder_config.pictures
+    def _generate_examples(self, split: str, pictures: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         for index in range(pictures.NUM_EXAMPLES[split]):
             image, mask = pictures.generate(split, index)
-            # With two classes both hands are class 1.
-            mask = np.minimum(mask, num_ids - 1)[..., None]
             name = f"{split}_{index:04d}"
-            yield name, {"image": image, "mask": mask, "id": name}
+            # Left and right hands are one class.
+            yield name, {"image": image, "mask": (mask > 0).astype(np.uint8)[..., None], "id": name}

@@ -68,22 +68,6 @@ def test_splits_are_disjoint():
     assert len(set(draws)) == sum(scene.NUM_EXAMPLES.values())
 
 
-def test_configs_differ_only_in_classes(tmp_path):
-    hands, left_right = (
-        synthetic_hands_dataset_builder.Builder(config=name, data_dir=tmp_path) for name in ("hands", "left_right")
-    )
-    assert hands.info.metadata == {"class_names": ["background", "hand"], "flip_pairs": []}
-    assert left_right.info.metadata["class_names"] == ["background", "left hand", "right hand"]
-    assert left_right.info.metadata["flip_pairs"] == [[1, 2]]
-    with mock.patch.object(scene, "NUM_EXAMPLES", SMALL):
-        for (key, one), (_, two) in zip(
-            hands._generate_examples("train"), left_right._generate_examples("train"), strict=True
-        ):
-            assert key == one["id"] == two["id"]
-            np.testing.assert_array_equal(one["image"], two["image"])
-            np.testing.assert_array_equal(one["mask"], two["mask"] > 0)
-
-
 def test_shapes_and_classes(examples):
     for image, mask in examples:
         assert image.shape == (scene.HEIGHT, scene.WIDTH, 3)

@@ -1,0 +1,137 @@
+"""Reads MATLAB files (v5 to v7) of others with `scipy.io.loadmat`, after a check that what they claim is there.
+
+SciPy believes the sizes in a file, by which 240 bytes can take 12 GB; it descends into nested arrays without a limit; and where
+an element has an unexpected type, it reads beyond its tables, which can end the process.
+"""
+
+import io
+import math
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import scipy.io
+from etils import epath
+
+_HEADER = 128  # bytes, the last four of them the version and the byte order
+_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
+_MATRIX, _COMPRESSED = 14, 15
+_INT8, _INT32, _UINT32 = 1, 5, 6
+_NUMBERS = {*range(1, 8), 9, 12, 13}
+_TEXT = {1, 2, 4, 16, 17, 18}
+_TYPES = _NUMBERS | _TEXT | {_MATRIX, _COMPRESSED}
+_CELL, _STRUCT, _CHAR, _COMPLEX = 1, 2, 4, 0x0800
+_MAX_DEPTH = 16
+_MAX_ARRAYS = 50_000
+
+
+def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> np.ndarray:
+    """Reads a variable of a MATLAB file.
+
+    Args:
+      path: the file.
+      name: of the variable.
+      max_bytes: limit on the size of the file.
+      max_unpacked: limit on the size of its contents after decompression.
+
+    Returns:
+      The array as `scipy.io.loadmat` returns it.
+
+    Raises:
+      ValueError: the file is damaged, of another version, or exceeds a limit.
+    """
+    try:
+        if (size := path.stat().length) > max_bytes:
+            raise ValueError(f"it has {size:,} bytes, more than {max_bytes:,}")
+        content = path.read_bytes()
+        order = _ORDERS.get(content[_HEADER - 4 : _HEADER])
+        if order is None:
+            raise ValueError("it is not of MATLAB v5 to v7")
+        plain = content[:_HEADER] + b"".join(_inflate(content[_HEADER:], order, max_unpacked))
+        _check(memoryview(plain)[_HEADER:], order, 0, [_MAX_ARRAYS])
+        return scipy.io.loadmat(io.BytesIO(plain), variable_names=[name])[name]
+    except Exception as error:  # which one depends on where the file is damaged
+        raise ValueError(
+            f"{path} cannot be read as a MATLAB file with {name!r} ({type(error).__name__}: {error}). It may be cut short or"
+            " of another dataset; unpack it again."
+        ) from error
+
+
+def _inflate(content: bytes, order: str, room: int) -> Any:
+    """Yields the variables uncompressed."""
+    for kind, data, whole in _elements(memoryview(content), order):
+        if kind == _COMPRESSED:
+            inflater = zlib.decompressobj()
+            whole = inflater.decompress(data, room + 1)
+            if len(whole) <= room and not inflater.eof:
+                raise ValueError("a compressed variable is cut short")
+        room -= len(whole)
+        if room < 0:
+            raise ValueError("its contents are larger than any of this dataset")
+        yield whole
+
+
+def _elements(content: memoryview, order: str) -> Any:
+    """Yields type, data and the element with its tag and padding."""
+    position = 0
+    while position < len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, position)
+        start, end = position + 8, position + 8 + length
+        if kind >> 16:  # up to four bytes of data stand within the tag
+            kind, length = kind & 0xFFFF, kind >> 16
+            start, end = position + 4, position + 8
+            if length > 4:
+                raise ValueError("an element of four bytes claims more")
+        elif kind != _COMPRESSED:
+            end += -length % 8
+        if kind not in _TYPES:
+            raise ValueError(f"an element has the unknown type {kind}")
+        if start + length > len(content):
+            raise ValueError("it is cut short")
+        yield kind, content[start : start + length], content[position:end]
+        position = end
+
+
+def _check(content: memoryview, order: str, depth: int, left: list[int]) -> None:
+    """Raises ValueError unless every array has the parts that its class needs and claims no more values than it has bytes.
+
+    Args:
+      content: elements, of which the arrays are checked, nested ones too.
+      order: byte order.
+      depth: how deeply `content` is nested.
+      left: how many arrays there may still be.
+    """
+    for kind, data, _ in _elements(content, order):
+        left[0] -= kind == _MATRIX
+        if depth > _MAX_DEPTH or left[0] < 0:
+            raise ValueError(f"arrays are nested more than {_MAX_DEPTH} deep, or more than {_MAX_ARRAYS:,}")
+        if kind == _MATRIX and len(data):
+            _check_array(data, order)
+            _check(data, order, depth + 1, left)
+
+
+def _check_array(data: memoryview, order: str) -> None:
+    kinds, parts = zip(*((kind, part) for kind, part, _ in _elements(data, order)), strict=True)
+    if kinds[:3] != (_UINT32, _INT32, _INT8) or len(parts[0]) != 8 or len(parts[1]) % 4:
+        raise ValueError(f"an array begins with elements of the types {kinds[:3]}")
+    flags, shape = (
+        struct.unpack_from(f"{order}I", parts[0])[0],
+        struct.unpack(f"{order}{len(parts[1]) // 4}i", parts[1]),
+    )
+    if min(shape) < 0 or math.prod(shape) > len(data):
+        raise ValueError(f"an array of {len(data):,} bytes claims the shape {shape}")
+    kind, rest = flags & 0xFF, kinds[3:]
+    if kind == _CELL:
+        is_sound = rest == (_MATRIX,) * math.prod(shape)
+    elif kind == _STRUCT:
+        width = struct.unpack(f"{order}i", parts[3])[0]
+        names = bytes(parts[4])
+        count = len(names) // width if 0 < width <= 64 else 0
+        is_sound = len(names) == count * width and all(b"\0" in names[i * width :][:width] for i in range(count))
+        is_sound &= rest == (_INT32, _INT8) + (_MATRIX,) * (count * math.prod(shape))
+    else:
+        stored = _TEXT if kind == _CHAR else _NUMBERS
+        is_sound = (kind == _CHAR or 6 <= kind <= 15) and not flags & _COMPLEX and len(rest) == 1 and rest[0] in stored
+    if not is_sound:
+        raise ValueError(f"an array of class {kind} and shape {shape} has elements of the types {rest[:8]}")
