@@ -1,8 +1,8 @@
-"""The authors' MATLAB names -> the PyTorch names, which were made from them, and their arrays in PyTorch's layout.
+"""Maps the authors' MATLAB names to the PyTorch names, which were made from them, and their arrays to PyTorch's layout.
 
 Sources: guosheng/refinenet @0d62007 (`main/gen_net_*.m`), KaimingHe/deep-residual-networks (the trunk's names). Between 2016
-and 2017 the authors renamed layers ("adapt_stage" -> "adapt_input_path") and turned round each stage of the chained residual
-pooling, with other names for its convolutions; files of both kinds are around.
+and 2017 the authors renamed layers ("adapt_stage" -> "adapt_input_path") and swapped convolution and pooling in each stage
+of the chained residual pooling, with other names for its convolutions; files of both kinds exist.
 """
 
 import re
@@ -50,7 +50,7 @@ def is_matlab(names: Iterable[str]) -> bool:
 
 
 def to_pytorch(arrays: Mapping[str, np.ndarray]) -> Renamed:
-    """The arrays under PyTorch's names: convolutions OIHW, variances for MATLAB's sigmas. Unknown names stay as they are.
+    """Returns the arrays under PyTorch's names: convolutions OIHW, variances for MATLAB's sigmas. Unknown names are kept.
 
     Raises:
       WeightsError: two arrays would have one name, as where two generations of names are mixed.
@@ -68,7 +68,7 @@ def to_pytorch(arrays: Mapping[str, np.ndarray]) -> Renamed:
 
 
 def options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """How such a network computes: the options of `create_model` that the file's names and layers tell.
+    """Returns the options of `create_model` that follow from the names of the arrays and the facts of `read_matconvnet`.
 
     Raises:
       WeightsError: both kinds of pooling are in it, or strides that no ResNet has.
@@ -80,21 +80,21 @@ def options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[
         )
     return {
         "pool_order": "conv_pool" if improved else "pool_conv",
-        "stride_on": _stride_on(facts.get("layers", {})),
+        "stride_on": _stride_on(facts.get("strides", {})),
         "resize": "bicubic",
         "normalisation": "minus_128",
         "input_scale": float(facts.get("net_input_img_scales", 1.0)),
     }
 
 
-def _stride_on(layers: Mapping[str, Any]) -> str:
-    """The convolution of a block that has the stride: the first, unless the file's layers say otherwise."""
-    if not {"res3a_branch2a", "res3a_branch2b"} <= layers.keys():
-        return "1x1"
-    strides = tuple(int(np.max(layers[f"res3a_{branch}"].get("stride", 1))) for branch in ("branch2a", "branch2b"))
-    if strides not in ((2, 1), (1, 2)):
-        raise WeightsError(f"The convolutions of its block res3a have the strides {strides}; a ResNet has 2 and 1.")
-    return "1x1" if strides == (2, 1) else "3x3"
+def _stride_on(strides: Mapping[str, float]) -> str:
+    """Returns which convolution of a block has the stride: the first, unless the file's layers declare otherwise."""
+    first, second = strides.get("res3a_branch2a", 2), strides.get("res3a_branch2b", 1)
+    if (first, second) not in ((2, 1), (1, 2)):
+        raise WeightsError(
+            f"The convolutions of its block res3a have the strides {first:g} and {second:g}; expected 2 and 1."
+        )
+    return "1x1" if first == 2 else "3x3"
 
 
 def _entries(name: str, arrays: Mapping[str, np.ndarray]) -> list[tuple[str, Callable[[], np.ndarray]]]:

@@ -156,12 +156,12 @@ def test_what_is_no_such_network_is_refused(change, says):
 
 def test_strides_are_those_of_the_files_layers():
     def options(first, second):
-        layers_ = {"res3a_branch2a": {"stride": first}, "res3a_branch2b": {"stride": second}}
-        return matlab_names.options({}, {"layers": layers_})["stride_on"]
+        strides = {"res3a_branch2a": first, "res3a_branch2b": second}
+        return matlab_names.options({}, {"strides": strides})["stride_on"]
 
-    assert options([2, 2], [1, 1]) == "1x1"
+    assert options(2, 1) == "1x1"
     assert options(1, 2) == "3x3"
-    with pytest.raises(WeightsError, match=r"strides \(2, 2\)"):
+    with pytest.raises(WeightsError, match=r"strides 2 and 2"):
         options(2, 2)
 
 
