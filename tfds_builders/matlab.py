@@ -48,7 +48,9 @@ def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> n
         order = _ORDERS.get(content[_HEADER - 4 : _HEADER])
         if order is None:
             raise ValueError("it is not of MATLAB v5 to v7")
-        plain = content[:_HEADER] + b"".join(_inflate(content[_HEADER:], order, max_unpacked))
+        # SciPy takes a file whose header starts with a zero byte for v4, which is not checked here.
+        plain = b"MATLAB 5.0 MAT-file".ljust(_HEADER - 4) + content[_HEADER - 4 : _HEADER]
+        plain += b"".join(_inflate(content[_HEADER:], order, max_unpacked))
         _check(memoryview(plain)[_HEADER:], order, 0, [_MAX_ARRAYS])
         return scipy.io.loadmat(io.BytesIO(plain), variable_names=[name])[name]
     except Exception as error:  # which one depends on where the file is damaged
