@@ -9,8 +9,8 @@ START is a trained network, in the paper runs/person_parts (configs/person_parts
 
 Published, from Person-Part weights: hand IoU 0.766 averaged over the 100 test pictures (CVPR 2018, poster). The paper trains on
 all of the other 200; here 40 of them validate, `--config.data.train_split=train+validation` trains on them too. The test
-pictures are the paper's only with the config `hof/paper`, which needs the owners' list (tfds_builders/hof/README.md). The 80 epochs are
-known for EgoHands only. Other networks after a colon: --config=configs/hof.py:rf_lw_mbv2.
+pictures are the paper's only with the config `hof/paper`, which needs the owners' list (tfds_builders/hof/README.md). The 80
+epochs are known for EgoHands only. Other networks after a colon: --config=configs/hof.py:rf_lw_mbv2.
 """
 
 from ml_collections import ConfigDict
