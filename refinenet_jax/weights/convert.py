@@ -12,7 +12,7 @@ from refinenet_jax import models
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.loading import load, network_in
-from refinenet_jax.weights.recognise import Network
+from refinenet_jax.weights.recognize import Network
 from refinenet_jax.weights.saving import ENDINGS, description_of, save_weights
 
 _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 
 from refinenet_jax.weights import zips
-from refinenet_jax.weights.files import LazyArrays, WeightsError, WeightsFile, stored_array
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile, stored_array
 
 # A thousand arrays take 100 KB. The format itself allows 100 MB, from which a reader makes gigabytes.
 _MAX_HEADER_BYTES = 4 << 20

@@ -10,9 +10,10 @@ import numpy as np
 
 from refinenet_jax import models
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights.files import WeightsError, read
+from refinenet_jax.weights.files import read
 from refinenet_jax.weights.names import pytorch_name
-from refinenet_jax.weights.recognise import Network, recognise
+from refinenet_jax.weights.recognize import Network, recognize
+from refinenet_jax.weights.weights_file import WeightsError
 
 # It carries nothing we need: the count behind PyTorch's cumulative batch-norm average.
 _IGNORED = "num_batches_tracked"
@@ -83,7 +84,7 @@ def network_in(path: str | os.PathLike) -> Network:
       UsageError: the file is damaged, unsafe or of no network known.
     """
     try:
-        return recognise(read(path))
+        return recognize(read(path))
     except WeightsError as error:
         raise error if str(path) in str(error) else WeightsError(f"{path} cannot be used. {error}") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.matlab import COPY_AGAIN, Numbers, Refused, limit_of_bytes, mat5, mat73, structs
-from refinenet_jax.weights.files import LazyArrays, WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 _NETWORK = {"params", "layers", "vars"}
 _CLASSIFIER = {"type", "filters", "biases"}

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.weights import pickles, zips
-from refinenet_jax.weights.files import LazyArrays, WeightsError, WeightsFile, stored_array
 from refinenet_jax.weights.torch_records import NumpyArray, Storage, Tensor
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile, stored_array
 
 # Where training scripts put the network's state dict beside other things; the first one that holds tensors counts.
 _WRAPPERS = ("state_dict", "model", "segmenter", "net", "module")

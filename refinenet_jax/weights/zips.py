@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from refinenet_jax.weights.files import WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 # The list of members may take this much: 40,000 members with names of 60 letters. A network has about 1,000.
 _MAX_LIST_BYTES = 4 << 20

@@ -14,6 +14,7 @@ import safetensors.numpy
 import torch_files
 
 from refinenet_jax.weights import files
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsFile
 
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -25,7 +26,7 @@ ARRAYS = {
 }
 
 
-def assert_holds(file: files.WeightsFile, arrays: dict) -> None:
+def assert_holds(file: WeightsFile, arrays: dict) -> None:
     assert set(file.arrays) == set(arrays)
     for name, array in arrays.items():
         taken = file.arrays[name]
@@ -56,7 +57,7 @@ def test_names_are_listed_without_reading_an_array():
     def read():
         raise AssertionError
 
-    arrays = files.LazyArrays({"a": read})
+    arrays = LazyArrays({"a": read})
     assert "a" in arrays
     assert "b" not in arrays
     assert (list(arrays), len(arrays)) == (["a"], 1)

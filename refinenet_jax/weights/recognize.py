@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import models
-from refinenet_jax.weights import matlab_names, mobilenet_names
-from refinenet_jax.weights.files import WeightsError, WeightsFile
+from refinenet_jax.weights import matlab_names, names
 from refinenet_jax.weights.matlab_names import Renamed
 from refinenet_jax.weights.saving import DESCRIPTION, description_of
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 # What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
@@ -51,7 +51,7 @@ class Network:
     unused: tuple[str, ...] = ()
 
 
-def recognise(file: WeightsFile) -> Network:
+def recognize(file: WeightsFile) -> Network:
     """Tells the network.
 
     Raises:
@@ -73,7 +73,7 @@ def recognise(file: WeightsFile) -> Network:
             raise WeightsError(f"It has MatConvNet's names and PyTorch's ({mixed[0]}): one file of two networks.")
         options = matlab_names.options(arrays, file.facts)
         arrays = matlab_names.to_pytorch(arrays)
-    arrays = mobilenet_names.to_published(arrays)
+    arrays = names.to_published(arrays)
     trunk = _trunk(arrays)
     classifier = {"segm.weight", "clf_conv.weight"} & arrays.keys()
     adapt = next((name for name in ("p_ims1d2_outl1_dimred.weight", "conv8.weight") if name in arrays), None)
