@@ -39,6 +39,7 @@ class Network:
       arrays: by PyTorch's names, or ours.
       ours: whether the names are ours.
       unused: arrays in a trunk's file that belong to the classifier after it.
+      file: the file itself, with its format and facts; None where there is none.
     """
 
     variant: str | None
@@ -49,6 +50,7 @@ class Network:
     arrays: Mapping[str, np.ndarray]
     ours: bool = False
     unused: tuple[str, ...] = ()
+    file: WeightsFile | None = None
 
 
 def recognize(file: WeightsFile) -> Network:
