@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from refinenet_jax.weights.files import WeightsError
 from refinenet_jax.weights.matconvnet import read_matconvnet
+from refinenet_jax.weights.weights_file import WeightsError
 
 _HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan  1 00:00:00 2015 HDF5 schema 1.00 ."
 _CLASSES = {"f8": "double", "f4": "single", "u1": "uint8", "i4": "int32", "b1": "logical"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from refinenet_jax import weights
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.convert import describe
-from refinenet_jax.weights.files import read
+from refinenet_jax.weights.loading import build
 from refinenet_jax.weights.saving import description_of
 
 
@@ -41,6 +41,6 @@ def open_network(path: Path, step: int | None = None) -> tuple[Mapping, dict]:
             f"{path} holds a {network.trunk} alone, which finds nothing yet: train from it with --config.init_from, and give "
             "the folder of that run."
         )
-    file = read(path)
-    model, variables = weights.load(path)
-    return description_of(file) or describe(network.variant, model, network, file.facts), variables
+    model, variables = build(network, path)
+    described = description_of(network.file) or describe(network.variant, model, network, network.file.facts)
+    return described, variables

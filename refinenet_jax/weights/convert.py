@@ -10,9 +10,8 @@ import numpy as np
 
 from refinenet_jax import models
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights.files import read
-from refinenet_jax.weights.loading import load, network_in
-from refinenet_jax.weights.recognise import Network
+from refinenet_jax.weights.loading import build, network_in
+from refinenet_jax.weights.recognize import Network
 from refinenet_jax.weights.saving import ENDINGS, description_of, save_weights
 
 _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
     network = network_in(source)
-    file = read(source)
+    file = network.file
     for line in _tell(source, file.format, network, file.facts):
         print(line)
     if output is None:
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = {"variant": args.variant}
     if network.variant is None:
         wanted["num_classes"] = len(classes) or None
-    model, variables = load(source, **wanted)
+    model, variables = build(network, source, **wanted)
     description = describe(network.variant or args.variant, model, network, file.facts, classes, args.licence)
     own = description_of(file) or {}
     kept = {"dtype", "scales", "longest_side", "flip", "dataset", "licence", "flip_pairs"}

@@ -1,5 +1,6 @@
 """Files of weights -> networks, filled."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 
 from refinenet_jax import models
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights.files import WeightsError, read
+from refinenet_jax.weights.files import read
 from refinenet_jax.weights.names import pytorch_name
-from refinenet_jax.weights.recognise import Network, recognise
+from refinenet_jax.weights.recognize import Network, recognize
+from refinenet_jax.weights.weights_file import WeightsError
 
 # It carries nothing we need: the count behind PyTorch's cumulative batch-norm average.
 _IGNORED = "num_batches_tracked"
@@ -36,7 +38,13 @@ def load(
       UsageError: the file is damaged, unsafe or of no network known; or something in it is missing, left over or of
         another shape: all of it is listed.
     """
-    network = network_in(path)
+    return build(network_in(path), path, variant=variant, num_classes=num_classes)
+
+
+def build(
+    network: Network, path: str | os.PathLike, *, variant: str | None = None, num_classes: int | None = None
+) -> tuple[models.RefineNet, dict]:
+    """As `load`, of a file that was read already; `path` is for messages."""
     if network.variant is None:
         if variant is None or num_classes is None:
             fitting = [name for name, (trunk, _) in models.VARIANTS.items() if trunk == network.trunk]
@@ -77,13 +85,14 @@ def load_weights(
 
 
 def network_in(path: str | os.PathLike) -> Network:
-    """What a file of weights is of, its arrays still unread.
+    """Reads a file of weights and returns which network it is of.
 
     Raises:
       UsageError: the file is damaged, unsafe or of no network known.
     """
     try:
-        return recognise(read(path))
+        file = read(path)
+        return dataclasses.replace(recognize(file), file=file)
     except WeightsError as error:
         raise error if str(path) in str(error) else WeightsError(f"{path} cannot be used. {error}") from error
 

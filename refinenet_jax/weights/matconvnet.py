@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from refinenet_jax.weights.files import WeightsError, WeightsFile
 from refinenet_jax.weights.matlab import read_variables
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _NETWORK = {"params", "layers", "vars"}
 _CLASSIFIER = {"type", "filters", "biases"}

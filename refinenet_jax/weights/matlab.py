@@ -16,7 +16,7 @@ import numpy as np
 import scipy.io
 from h5py import h5l, h5s, h5z
 
-from refinenet_jax.weights.files import WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 MAX_VALUES = 100_000  # arrays, cells and fields; a RefineNet-152 has some 20,000
 _MAX_DEPTH = 64

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from refinenet_jax.weights.files import WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 EPSILON = 1e-5  # of batch norm; MatConvNet's moments have it in the standard deviation already
 

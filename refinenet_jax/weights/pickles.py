@@ -14,7 +14,6 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from refinenet_jax.weights.files import WeightsError
 from refinenet_jax.weights.torch_records import (
     CALLS,
     MARKS,
@@ -28,6 +27,7 @@ from refinenet_jax.weights.torch_records import (
     natural,
     require,
 )
+from refinenet_jax.weights.weights_file import WeightsError
 
 MAX_BYTES = 16 << 20  # of one pickle; that of a network of 1,000 tensors takes 0.1 MB
 _MAX_INSTRUCTIONS = 1_000_000  # the same network takes 30,000

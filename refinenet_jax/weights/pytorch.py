@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.weights import pickles, zips
-from refinenet_jax.weights.files import LazyArrays, WeightsError, WeightsFile, stored_array
 from refinenet_jax.weights.torch_records import NumpyArray, Storage, Tensor
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 # Where training scripts put the network's state dict beside other things; the first one that holds tensors counts.
 _WRAPPERS = ("state_dict", "model", "segmenter", "net", "module")
@@ -241,7 +241,44 @@ def _read_tensor(path: str, begin: int, tensor: Tensor) -> np.ndarray:
     """Reads a tensor whose storage starts `begin` bytes into the file."""
     dtype = tensor.storage.dtype
     offset = begin + (tensor.storage.begin + tensor.offset) * dtype.itemsize
-    return stored_array(path, offset, dtype, tensor.shape, tensor.strides)
+    return _stored_array(path, offset, dtype, tensor.shape, tensor.strides)
+
+
+def _stored_array(
+    path: str | os.PathLike,
+    offset: int,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Reads one array that lies unpacked in a file.
+
+    Args:
+      path: the file.
+      offset: bytes before the first element.
+      dtype: what the file holds, byte order included.
+      shape: any; that it fits the file has been checked.
+      strides: elements from one to the next along every axis, none of them negative; by default the last axis is dense.
+
+    Returns:
+      A new array [*shape], in C order and native byte order; bfloat16 as float32.
+
+    Raises:
+      WeightsError: the file cannot be read any more.
+    """
+    native = np.dtype(np.float32) if dtype.name == "bfloat16" else dtype.newbyteorder("=")
+    if 0 in shape:
+        return np.zeros(shape, native)
+    if strides is None:
+        strides = np.cumprod((1, *shape[:0:-1]), dtype=np.int64)[::-1].tolist() if shape else ()
+    extent = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    try:
+        # A map, not a read: a view of a few elements far apart costs their pages only.
+        flat = np.memmap(path, dtype, "r", offset, (extent,))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} has changed since it was opened ({error}). Read it again.") from error
+    view = np.lib.stride_tricks.as_strided(flat, shape, [step * dtype.itemsize for step in strides])
+    return np.array(view, native, order="C", subok=False)
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

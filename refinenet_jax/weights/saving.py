@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights.files import WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 DESCRIPTION = "model.json"  # the entry of the file that holds it
 ENDINGS = (".safetensors", ".npz")

@@ -15,8 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from refinenet_jax import models
 from refinenet_jax.models.mobilenet import STAGES
-from refinenet_jax.weights.files import LazyArrays, WeightsError, WeightsFile
-from refinenet_jax.weights.mobilenet_names import identity_expansion, shift
+from refinenet_jax.weights.names import identity_expansion, shift
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 _MAX_BYTES = 256 << 20  # a MobileNet-v2 of float32 takes 14 MB, detectors built on it up to 30
 _MAX_INPUTS = 20_000  # of all operations; a detector has 600

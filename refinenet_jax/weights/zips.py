@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from refinenet_jax.weights.files import WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 # The list of members may take this much: 40,000 members with names of 60 letters. A network has about 1,000.
 _MAX_LIST_BYTES = 4 << 20
@@ -55,7 +55,7 @@ def is_pytorch(path: str | os.PathLike) -> bool:
     Raises:
       WeightsError: it is neither, or no whole zip file.
     """
-    with _opened(path) as archive:
+    with opened(path) as archive:
         names = archive.namelist()
     if any(name.endswith("/data.pkl") for name in names):
         return True
@@ -75,7 +75,7 @@ def read_members(path: str | os.PathLike) -> dict[str, Member]:
       WeightsError: the file is damaged or encrypted; members share a name or bytes, or unpack to far more than the file.
     """
     file_size = os.path.getsize(path)
-    with _opened(path) as archive:
+    with opened(path) as archive:
         infos = archive.infolist()
         for info in infos:
             if info.flag_bits & 0x1:
@@ -130,7 +130,8 @@ def read_member(path: str | os.PathLike, member: Member, size: int | None = None
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
+def opened(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
+    """Opens a zip file; what is found damaged meanwhile is a WeightsError."""
     try:
         with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             yield archive

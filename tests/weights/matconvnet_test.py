@@ -18,8 +18,8 @@ from matlab_files import (
     write_v73,
 )
 
-from refinenet_jax.weights.files import WeightsError
 from refinenet_jax.weights.matconvnet import read_matconvnet
+from refinenet_jax.weights.weights_file import WeightsError
 
 WRITERS = {
     "v7.3": write_v73,

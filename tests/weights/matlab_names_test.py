@@ -10,8 +10,8 @@ import pytest
 
 from refinenet_jax import models, weights
 from refinenet_jax.models import resize
-from refinenet_jax.weights import loading, matlab_names, recognise
-from refinenet_jax.weights.files import WeightsError, WeightsFile
+from refinenet_jax.weights import loading, matlab_names, recognize
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -68,7 +68,7 @@ def test_network_computes_what_matlab_computes(golden, order):
     rule_names = {"filters": "classifier_filter", "biases": "classifier_bias"}
     shapes = matlab_shapes(order=order, legacy=order == "pool_conv")
     arrays = {name: value(rule_names.get(name, name), shape) for name, shape in shapes.items()}
-    network = recognise.recognise(matlab_file(arrays))
+    network = recognize.recognize(matlab_file(arrays))
     assert (network.variant, network.num_classes, network.class_names) == ("rf101", 3, ("background", "hand"))
     model = models.create_model(network.variant, network.num_classes, **network.options)
     variables = loading._fill(model, network, "the golden file")
@@ -100,7 +100,7 @@ def test_every_array_finds_its_place(depth, order, stages, legacy):
     """One to one, for shapes alone."""
     shapes = matlab_shapes(depth, 22, order, stages, legacy)
     arrays = {name: np.broadcast_to(np.float32(1), shape) for name, shape in shapes.items()}
-    network = recognise.recognise(matlab_file(arrays))
+    network = recognize.recognize(matlab_file(arrays))
     assert (network.variant, network.num_classes, len(network.class_names)) == (f"rf{depth}", 22, 21)
     assert network.options == {
         "pool_order": order,
@@ -147,7 +147,7 @@ def test_what_is_no_such_network_is_refused(change, says):
     arrays = {name: np.broadcast_to(np.float32(1), shape) for name, shape in shapes.items()}
 
     def read():
-        network = recognise.recognise(matlab_file(arrays))
+        network = recognize.recognize(matlab_file(arrays))
         return loading._fill(models.create_model("rf101", 3, **network.options), network, "it")
 
     with pytest.raises(ValueError, match=says):

@@ -12,7 +12,7 @@ import scipy.sparse
 from matlab_files import TRUNK, Rows, dag_net, net_config, write_v7, write_v73
 
 from refinenet_jax.weights import matlab
-from refinenet_jax.weights.files import WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 
 def _read(path):

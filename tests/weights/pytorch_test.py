@@ -12,6 +12,7 @@ import torch_files
 from torch_files import Build, Call, Global, Raw
 
 from refinenet_jax.weights import files
+from refinenet_jax.weights.weights_file import WeightsFile
 
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -28,7 +29,7 @@ def legacy(request):
     return request.param
 
 
-def assert_holds(file: files.WeightsFile, arrays: dict) -> None:
+def assert_holds(file: WeightsFile, arrays: dict) -> None:
     assert list(file.arrays) == list(arrays)
     for name, array in arrays.items():
         taken = file.arrays[name]

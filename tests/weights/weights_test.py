@@ -13,10 +13,11 @@ from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.__main__ import main
 from refinenet_jax.errors import UsageError
 from refinenet_jax.models.mobilenet import STAGES
-from refinenet_jax.weights import convert, recognise
-from refinenet_jax.weights.files import WeightsFile, read
+from refinenet_jax.weights import convert, recognize
+from refinenet_jax.weights.files import read
 from refinenet_jax.weights.names import pytorch_name
 from refinenet_jax.weights.saving import description_of
+from refinenet_jax.weights.weights_file import WeightsFile
 
 
 def _pytorch(variant, classes, make=lambda shape: np.broadcast_to(np.float32(1), shape)):
@@ -88,7 +89,7 @@ def test_what_is_skipped_is_no_fault_and_starts_anew(state_dict):
 
 @pytest.mark.parametrize("variant", models.VARIANTS)
 def test_every_variant_is_told_by_names_and_shapes(variant):
-    network = recognise.recognise(WeightsFile("PyTorch (zip)", _pytorch(variant, 7), {}))
+    network = recognize.recognize(WeightsFile("PyTorch (zip)", _pytorch(variant, 7), {}))
     assert (network.variant, network.num_classes, network.class_names[1]) == (variant, 7, "head")
     assert network.options == {"pool_stages": 4}
 
@@ -100,7 +101,7 @@ def test_an_imagenet_trunk_is_told_and_its_classes_left(depth):
         name: array for name, array in _pytorch(f"rf{depth}", 2).items() if name.startswith(("conv1", "bn1", "layer"))
     }
     arrays |= {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000, np.float32)}
-    network = recognise.recognise(WeightsFile("safetensors", arrays, {}))
+    network = recognize.recognize(WeightsFile("safetensors", arrays, {}))
     assert (network.variant, network.trunk, network.num_classes) == (None, f"resnet{depth}", None)
 
 
@@ -203,7 +204,7 @@ def test_other_widths_and_networks_with_such_names_are_refused(library):
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     arrays[projection] = np.zeros((320, 1152, 1, 1), np.float32)  # EfficientNet's
     with pytest.raises(UsageError, match="no trunk that is known here"):
-        recognise.recognise(WeightsFile("npz", arrays, {}))
+        recognize.recognize(WeightsFile("npz", arrays, {}))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_other_widths_and_networks_with_such_names_are_refused(library):
 def test_unknown_networks_are_refused(drop, add, says):
     arrays = {name: array for name, array in _pytorch("rf50", 2).items() if not (drop and name.startswith(drop))} | add
     with pytest.raises(UsageError, match=says):
-        recognise.recognise(WeightsFile("npz", arrays, {}))
+        recognize.recognize(WeightsFile("npz", arrays, {}))
 
 
 def test_a_trunk_alone_wants_to_know_what_to_build(tmp_path):
@@ -294,7 +295,7 @@ def test_sides_are_swapped_by_a_mirror(tmp_path):
     from refinenet_jax.weights.convert import describe
 
     names = ("background", "left hand", "right hand")
-    network = recognise.Network("rf_lw_mbv2", "mobilenet_v2", 3, names, {}, {})
+    network = recognize.Network("rf_lw_mbv2", "mobilenet_v2", 3, names, {}, {})
     assert describe("rf_lw_mbv2", model, network, {})["flip_pairs"] == [(1, 2)]
     hidden = describe("rf_lw_mbv2", model, network, {}, ("background", "hand", "void"))
     assert (hidden["class_names"], hidden["num_classes"]) == (("background", "hand"), 3)

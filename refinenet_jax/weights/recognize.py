@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import models
-from refinenet_jax.weights import matlab_names, mobilenet_names
-from refinenet_jax.weights.files import WeightsError, WeightsFile
+from refinenet_jax.weights import matlab_names, names
 from refinenet_jax.weights.matlab_names import Renamed
 from refinenet_jax.weights.saving import DESCRIPTION, description_of
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 # What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
@@ -39,6 +39,7 @@ class Network:
       arrays: by PyTorch's names, or ours.
       ours: whether the names are ours.
       unused: arrays in a trunk's file that belong to the classifier after it.
+      file: the file itself, with its format and facts; None where there is none.
     """
 
     variant: str | None
@@ -49,9 +50,10 @@ class Network:
     arrays: Mapping[str, np.ndarray]
     ours: bool = False
     unused: tuple[str, ...] = ()
+    file: WeightsFile | None = None
 
 
-def recognise(file: WeightsFile) -> Network:
+def recognize(file: WeightsFile) -> Network:
     """Tells the network.
 
     Raises:
@@ -73,7 +75,7 @@ def recognise(file: WeightsFile) -> Network:
             raise WeightsError(f"It has MatConvNet's names and PyTorch's ({mixed[0]}): one file of two networks.")
         options = matlab_names.options(arrays, file.facts)
         arrays = matlab_names.to_pytorch(arrays)
-    arrays = mobilenet_names.to_published(arrays)
+    arrays = names.to_published(arrays)
     trunk = _trunk(arrays)
     classifier = {"segm.weight", "clf_conv.weight"} & arrays.keys()
     adapt = next((name for name in ("p_ims1d2_outl1_dimred.weight", "conv8.weight") if name in arrays), None)
