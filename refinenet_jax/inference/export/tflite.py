@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from jax.extend import core
 
+from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.export import savedmodel
 from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
 from refinenet_jax.inference.export.plain import plain
@@ -21,6 +22,7 @@ from refinenet_jax.inference.export.plain import plain
 SUFFIX = ".tflite"
 PRECISION = "highest"  # the runtime multiplies in float32, whatever a GPU or TPU does here
 BATCH = "1"
+_DEAD_SCALE = 1e-8  # the converter widens an empty range to 1e-6 or 2e-6 in 255 steps
 _ABOUT, _IDENTIFIER = b"model.json", b"TFL3"
 
 
@@ -51,7 +53,21 @@ def write(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # calibration still uses the interpreter that LiteRT is to replace
         content = converter.convert()
+    if calibration:
+        _check_ranges(content)
     Path(path).write_bytes(_with_metadata(content, about))
+
+
+def _check_ranges(content: bytes) -> None:
+    """Raises UsageError if a layer outputs only zeros on the calibration pictures: LiteRT aborts on its quantized sums."""
+    for tensor in schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0].tensors:
+        scale = tensor.quantization.scale if tensor.quantization else None
+        if tensor.type == schema.TensorType.INT8 and scale is not None and len(scale) == 1 and scale[0] < _DEAD_SCALE:
+            raise UsageError(
+                "A layer of this network is dead: it outputs only zeros on the calibration pictures, and TFLite cannot compute "
+                "such a layer in int8. Calibrate with more typical pictures, export in float32, or train the network again "
+                "with a lower learning rate or config.optimizer.clip_norm."
+            )
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
