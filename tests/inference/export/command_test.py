@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+import jax
 import numpy as np
 import onnx as onnx_library
 import pytest
@@ -111,6 +112,16 @@ def test_int8_computes_in_8_bits_and_its_loss_is_told(name, squares, trained, ca
     told = capsys.readouterr().out.splitlines()
     (line,) = (line for line in told if line.startswith("IoU of the foreground with the truth"))
     assert all(0 < float(figure) < 1 for figure in line.split()[-2:])
+
+
+def test_a_dead_layer_is_refused_in_8_bits(squares, trained):
+    """LiteRT aborts the process on it."""
+    description = checkpoint.read_description("trained")
+    dead = jax.tree.map(np.zeros_like, tiny.variables())
+    checkpoint.write_model("dead", description, dead)
+    with pytest.raises(UsageError, match="dead"):
+        run("--checkpoint=dead", "--format=tflite", "--int8", "--calibration", "squares/images", "--output=net.tflite")
+    assert not (trained / "net.tflite").exists()
 
 
 def test_export_that_disagrees_is_rejected(squares, trained, capsys):
