@@ -31,7 +31,7 @@ def fast_conv(x: jax.Array, kernel: jax.Array, stride: int) -> Conv | None:
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """1x1 convolution as a matrix product, 1.1 to 2.4 times as fast as the plain form; kernel [1, 1, i, o]."""
+    """Computes a 1x1 convolution as a matrix product, 1.1 to 2.4 times as fast as the plain form; kernel [1, 1, i, o]."""
     if stride > 1:
         x = x[:, ::stride, ::stride]
     return _matmul(x, kernel[0, 0])
@@ -57,7 +57,10 @@ _matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_back
 
 
 def conv3x3_to_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution with padding 1 to few channels: one matrix product for all nine taps, then shifts and a sum."""
+    """Computes a 3x3 convolution with padding 1 to few channels.
+
+    One matrix product computes all nine taps, which are then shifted and added.
+    """
     height, width = x.shape[1:3]
     inputs, outputs = kernel.shape[2:]
     taps = conv1x1(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, inputs, 9 * outputs))
@@ -85,12 +88,15 @@ def product_pays(x: jax.Array, kernel: jax.Array) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c]. XLA's grouped convolution is 20 to 200 times slower."""
+    """Applies a depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c].
+
+    XLA's grouped convolution is 20 to 200 times slower.
+    """
     return sum_of_shifted_products(x, kernel, stride)
 
 
 def sum_of_shifted_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Depthwise 3x3 convolution as nine products of shifted arrays, without a custom gradient."""
+    """Computes a depthwise 3x3 convolution as nine products of shifted arrays, without a custom gradient."""
     padded = _pad(x, 1, 1, 0, axes=(1, 2))
     rows, columns = (-(-n // stride) for n in x.shape[1:3])
     shifted = (
@@ -133,7 +139,7 @@ depthwise_conv.defvjp(_depthwise_conv_forward, _depthwise_conv_backward)
 
 @jax.custom_vjp
 def shared_relu(x: jax.Array) -> jax.Array:
-    """ReLU written as a select.
+    """Applies ReLU, written as a select.
 
     XLA considers a maximum with 0 so cheap that it recomputes it for each use. In a chain of residual blocks each block would
     then recompute the whole chain before it: a sixth of ResNet-101's time.
@@ -151,7 +157,7 @@ shared_relu.defvjp(_shared_relu_forward, lambda y, gradient: (jnp.where(y > 0, g
 
 @jax.custom_vjp
 def max_pool_5x5(x: jax.Array) -> jax.Array:
-    """5x5 maximum with stride 1 and padding 2, as two one-dimensional running maxima.
+    """Computes the 5x5 maximum with stride 1 and padding 2 as two one-dimensional running maxima.
 
     Windows of 2, then 4, then 5 need three maxima per axis instead of 24 in total. The gradient needs no scatter: for each
     axis an int8 array stores which of the five inputs is the maximum (the first one of equal inputs, as in PyTorch). Examples
@@ -220,7 +226,7 @@ def _five(x: jax.Array, outside: float, axis: int) -> list[jax.Array]:
 
 
 def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
-    """3x3 maximum with stride 2 and padding 1, one axis after the other."""
+    """Computes the 3x3 maximum with stride 2 and padding 1, one axis after the other."""
     for axis in (1, 2):
         n = -(-x.shape[axis] // 2)
         x = _pad(x, 1, 2 * n - x.shape[axis], -jnp.inf, axes=(axis,))

@@ -23,7 +23,7 @@ DEPTHWISE_ON_CUDA = "grouped"
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:
-    """Convolution of [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size."""
+    """Convolves [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, as one XLA operation."""
     edge = (kernel.shape[0] - 1) // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -36,14 +36,14 @@ def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolution of [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, in the fastest form."""
+    """Convolves [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, in the fastest form."""
     plain = partial(plain_conv, stride=stride)
     fast = cpu.fast_conv(x, kernel, stride)
     return jax.lax.platform_dependent(x, kernel, cpu=fast, default=plain) if fast else plain(x, kernel)
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c]."""
+    """Applies a depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c]."""
     forms = {
         "grouped": partial(plain_conv, stride=stride, groups=x.shape[-1]),
         "shifted": partial(cpu.sum_of_shifted_products, stride=stride),
@@ -58,24 +58,24 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 
 
 def plain_max_pool(x: jax.Array, size: int, stride: int = 1) -> jax.Array:
-    """Maximum over windows of `size` x `size` (odd), padded by half their size."""
+    """Computes the maximum over windows of `size` x `size` (odd), padded by half their size."""
     edge = (size - 1) // 2
     return nn.max_pool(x, (size, size), (stride, stride), ((edge, edge), (edge, edge)))
 
 
 def max_pool_5x5(x: jax.Array) -> jax.Array:
-    """5x5 maximum with stride 1 and padding 2: the pooling of chained residual pooling."""
+    """Computes the 5x5 maximum with stride 1 and padding 2: the pooling of chained residual pooling."""
     return jax.lax.platform_dependent(x, cpu=cpu.max_pool_5x5, default=partial(plain_max_pool, size=5))
 
 
 def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
-    """3x3 maximum with stride 2 and padding 1: the pooling after the first convolution of a ResNet."""
+    """Computes the 3x3 maximum with stride 2 and padding 1: the pooling after the first convolution of a ResNet."""
     plain = partial(plain_max_pool, size=3, stride=2)
     return jax.lax.platform_dependent(x, cpu=cpu.max_pool_3x3_stride_2, default=plain)
 
 
 def shared_relu(x: jax.Array) -> jax.Array:
-    """ReLU for a value that is used more than once, such as the sum of a branch and its shortcut."""
+    """Applies ReLU to a value that is used more than once, such as the sum of a branch and its shortcut."""
     return jax.lax.platform_dependent(x, cpu=cpu.shared_relu, default=nn.relu)
 
 

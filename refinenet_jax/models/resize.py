@@ -73,7 +73,7 @@ def _bicubic_matrix(n: int, m: int) -> np.ndarray:
 
 
 def half_pixel(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear resize of [b, h, w, c] to `size` (h, w) with half-pixel centers; anti-aliased where it shrinks."""
+    """Resizes [b, h, w, c] bilinearly to `size` (h, w) with half-pixel centers; anti-aliased when shrinking."""
     return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear")
 
 

@@ -25,7 +25,7 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
 
 @jax.custom_vjp
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution with stride 1 and padding 1.
+    """Computes a 3x3 convolution with stride 1 and padding 1.
 
     Args:
       x: float32 [b, h, w, i].
@@ -43,7 +43,7 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 
 
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The input's gradient is a convolution with the flipped kernel, the kernel's a sum of products over examples."""
+    """Computes the input's gradient as a convolution with the flipped kernel, and the kernel's as a sum over examples."""
     x, kernel = residuals
     transformed = _transform_kernel(kernel)
     order = (3, 1, 2, 0)  # flipping the kernel exchanges the first and the last position
