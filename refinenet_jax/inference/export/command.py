@@ -40,10 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", nargs="+", metavar="FOLDER", help="typical pictures, about 20 to 100, for --int8"
     )
-    parser.add_argument(
-        "--images", nargs="+", metavar="FOLDER", help="pictures for the comparison (default: synthetic)"
-    )
-    parser.add_argument("--dataset", metavar="NAME", help="dataset for the comparison, which includes its truth")
+    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: synthetic)")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset to compare on, with its ground truth")
     parser.add_argument("--split", default="test", help="split of --dataset (default: %(default)s)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the built datasets (default: that of TFDS)")
     parser.add_argument(
