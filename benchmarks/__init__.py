@@ -1,1 +1,1 @@
-"""Measurements: each module is run with `python -m benchmarks.NAME` and prints a table."""
+"""Benchmarks: each module is run with `python -m benchmarks.NAME` and prints a table."""

@@ -1,9 +1,9 @@
-"""How fast datasets are built, and in how much memory: whole trees of made-up pictures, each in a process of its own.
+"""Measures speed and memory of building the datasets, each in its own process.
 
     python -m benchmarks.build [--beam]
 
-A tree has as many pictures as the official one, all links to one picture of the official size in the official layout, so that
-decoding, drawing and writing cost what they cost there.
+Each tree has the layout and number of pictures of the official one. All files are links to one synthetic picture of the
+official size, so that decoding, drawing and writing cost the same.
 """
 
 import argparse
@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-GTEA_FRAMES = 165  # of each of the four subjects
+GTEA_FRAMES = 165  # per subject, of four
 
 
 def _picture(path: pathlib.Path, width: int, height: int, content: str) -> pathlib.Path:
-    """A photograph-like picture (smooth, with some noise), or a mask with a disc in it."""
+    """Writes a photograph-like picture (smooth, with some noise), or a mask with a disc."""
     rows, columns = np.mgrid[:height, :width]
     if content == "mask":
         disc = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 5) ** 2
@@ -47,8 +47,8 @@ def egohands(root: pathlib.Path) -> None:
     from tfds_builders.egohands import labelled_samples, make_dummy_data
 
     rng = np.random.default_rng(0)
-    centres = {"myleft": (400, 500), "myright": (800, 500), "yourleft": (500, 200), "yourright": (700, 200)}
-    hands = {name: make_dummy_data.make_hand(rng, centre) for name, centre in centres.items()}
+    centers = {"myleft": (400, 500), "myright": (800, 500), "yourleft": (500, 200), "yourright": (700, 200)}
+    hands = {name: make_dummy_data.make_hand(rng, center) for name, center in centers.items()}
     make_dummy_data.write_polygons(root / "polygons", [hands] * 100)
     picture = _picture(root / "picture.jpg", 1280, 720, "photograph")
     for video in labelled_samples.VIDEOS:
@@ -94,7 +94,7 @@ def hof(root: pathlib.Path) -> None:
 
 
 def person_parts(root: pathlib.Path) -> None:
-    """Merged from PASCAL-Part's .mat, two persons in each: the slower of the two ways."""
+    """Writes PASCAL-Part's .mat files with two persons each: the slower of the two sources of masks."""
     from tfds_builders.person_parts import make_dummy_data
 
     def enlarge(mask: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ DATASETS = {
 
 
 def measure(name: str, beam: bool) -> dict:
-    """Builds one dataset in this process."""
+    """Builds one dataset in this process and returns a row of the table."""
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
@@ -153,21 +153,19 @@ def measure(name: str, beam: bool) -> dict:
         "images/s": images / seconds,
         "MB stored": stored / 1e6,
         "peak MB": peak / 1e3,
-        "of it before": before / 1e3,
+        "MB before": before / 1e3,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--beam", action="store_true", help="on Apache Beam's direct runner")
+    parser.add_argument("--beam", action="store_true", help="use Apache Beam's direct runner")
     parser.add_argument("--one", choices=DATASETS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(args.one, args.beam)))
         return
-    print(
-        "| dataset | images | images/s | MB stored | peak MB, all of it | before building |\n|---|---|---|---|---|---|"
-    )
+    print("| dataset | images | images/s | MB stored | peak MB | MB before building |\n|---|---|---|---|---|---|")
     for name in DATASETS:
         command = [sys.executable, "-m", "benchmarks.build", "--one", name, *(["--beam"] if args.beam else [])]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -176,7 +174,7 @@ def main() -> None:
         row = json.loads(done.stdout.splitlines()[-1])
         print(
             f"| {row['dataset']} | {row['images']:,} | {row['images/s']:.0f} | {row['MB stored']:.0f} | "
-            f"{row['peak MB']:.0f} | {row['of it before']:.0f} |",
+            f"{row['peak MB']:.0f} | {row['MB before']:.0f} |",
             flush=True,
         )
 

@@ -1,13 +1,13 @@
-"""Speed beside PyTorch: the same networks, the same work, in turns.
+"""Compares the speed with PyTorch: the same networks and the same work, run alternately.
 
     python -m benchmarks.compare [--variants rf101 rf_lw101 rf_lw_mbv2] [--cases forward train] [--append]
 
-Every case is one piece of work (forward at a size and batch, forward at three test scales, or a whole training step: forward,
-backward, update). Each way to do it (ours; PyTorch eager and compiled, channels_last) is a process of its own that waits to
-be asked. They are asked in turns, so that a busy machine is busy for all, and each does the work once unmeasured before, for
-the one before it left caches and memory to others. Prints a Markdown table with medians, spreads, the ratio to the best
-PyTorch way, compile times, memory and GFLOP/s beside the machine's own rate of matrix products; --append adds it to
-benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
+A case is a forward pass at one size and batch, a forward pass at three test scales, or a training step (forward, backward,
+update). Each implementation (this library; PyTorch eager and compiled, channels_last) is a separate process that waits for
+requests. They run alternately, so that other load on the machine affects all of them, and each repeats the work once
+unmeasured before, because the previous one used caches and memory. Prints a Markdown table with medians, ranges, the ratio to
+the fastest PyTorch implementation, compile times, memory, and GFLOP/s compared with matrix products on the same machine;
+--append adds it to benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
 """
 
 import argparse
@@ -26,12 +26,12 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
-WAYS = ("jax", "jax_shard_map", "torch", "torch_compiled")  # jax_shard_map: a training step without pmap
+WAYS = ("jax", "jax_shard_map", "torch", "torch_compiled")  # jax_shard_map: training step without pmap
 
 
 @dataclass(frozen=True)
 class Case:
-    """A piece of work: `kind` is forward, scales (three test scales, probabilities at full size) or train."""
+    """Work to measure: `kind` is forward, scales (three test scales, probabilities at full size) or train."""
 
     variant: str
     kind: str
@@ -47,7 +47,7 @@ class Case:
 def cases(
     kinds: Sequence[str], variants: Sequence[str], sizes: Sequence[tuple], batches: Sequence[int], dtype: str
 ) -> list[Case]:
-    """All combinations; scales only for one image."""
+    """Returns all combinations; scales only for batches of one image."""
     return [
         Case(variant, kind, height, width, batch, dtype)
         for variant in variants
@@ -59,11 +59,11 @@ def cases(
 
 
 class Worker:
-    """One way of doing a case, in a process of its own."""
+    """One implementation of a case, in its own process."""
 
     def __init__(self, way: str, case: Case):
         command = [sys.executable, "-m", "benchmarks.compare_worker", way, json.dumps(asdict(case))]
-        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}  # for all ways alike
+        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}  # the same for all
         environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.way, self.seconds = way, []
@@ -71,18 +71,18 @@ class Worker:
         self.first = self._read().get("first", math.nan)
 
     def run(self) -> None:
-        """Once more."""
+        """Runs the work once and records its time."""
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         self.seconds.append(self._read()["seconds"])
 
     def end(self) -> dict:
-        """Peak memory in MiB, GFLOP of the work, versions and hardware."""
+        """Ends the process; returns peak memory in MiB, GFLOP of the work, versions and hardware."""
         self._process.stdin.write("end\n")
         self._process.stdin.flush()
-        told = self._read()
+        result = self._read()
         self._process.wait()
-        return told
+        return result
 
     def _read(self) -> dict:
         for line in self._process.stdout:
@@ -92,7 +92,7 @@ class Worker:
 
 
 def measure(case: Case, ways: Sequence[str], rounds: int) -> list[dict]:
-    """A row for each way."""
+    """Returns a row for each implementation."""
     workers, rows = [], []
     for way in ways:
         try:
@@ -110,7 +110,7 @@ def measure(case: Case, ways: Sequence[str], rounds: int) -> list[dict]:
 
 
 def table_rows(case: Case, rows: Sequence[dict]) -> list[str]:
-    """Lines of the table; the ratio is how many times as fast as the best PyTorch way ours is."""
+    """Returns lines of the table; the ratio is the speed relative to the fastest PyTorch implementation."""
     rivals = [row["median"] for row in rows if row["way"].startswith("torch")]
     lines = []
     for row in rows:
@@ -125,12 +125,12 @@ def table_rows(case: Case, rows: Sequence[dict]) -> list[str]:
 
 
 def heading(row: dict) -> str:
-    """Date, hardware and versions."""
+    """Returns a heading with date, hardware and versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "torch"))
     today = datetime.datetime.now(datetime.UTC).date()
     return (
         f"## {today}: {row['hardware']}, {os.cpu_count()} cores of {platform.machine()}\n\n{versions}, Python "
-        f"{platform.python_version()}. Per cent: of the fastest matrix product found, {row['peak_gflops']:,.0f} GFLOP/s.\n"
+        f"{platform.python_version()}. Percentages: of the fastest matrix product, {row['peak_gflops']:,.0f} GFLOP/s.\n"
     )
 
 
@@ -147,8 +147,8 @@ def main() -> None:
     args = parser.parse_args()
     sizes = [tuple(map(int, size.split("x"))) for size in args.sizes]
     lines = [
-        "| network | work | size | batch | in | way | ms, median (least to most) | times as fast as PyTorch | GFLOP/s "
-        "| MiB at most | s to the first |",
+        "| network | work | size | batch | dtype | implementation | ms, median (range) | speed relative to PyTorch | GFLOP/s "
+        "| peak MiB | s to first result |",
         "|" + "---|" * 11,
     ]
     print("\n".join(lines), flush=True)

@@ -1,4 +1,4 @@
-"""One way of doing one case of `benchmarks.compare`: does it once, then whenever a line `go` comes, until `end`."""
+"""One implementation of one case of `benchmarks.compare`: runs it once, then for each input line `go`, until `end`."""
 
 import json
 import resource
@@ -17,7 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def inputs(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 images [b, h, w, 3] and masks [b, h, w], the same for all ways."""
+    """Returns uint8 images [b, h, w, 3] and masks [b, h, w], the same for all implementations."""
     rng = np.random.default_rng(0)
     shape = (case.batch, case.height, case.width)
     return rng.integers(0, 256, (*shape, 3), np.uint8), rng.integers(0, CLASSES, shape, np.uint8)
@@ -149,7 +149,7 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
 
 
 def gflop(case: Case) -> float:
-    """Of the convolutions of a case, however they are computed; a training step does three times as many."""
+    """Returns the GFLOP of the convolutions of a case, whatever the algorithm; three times as many for a training step."""
     from refinenet_jax import models
 
     model = models.create_model(case.variant, CLASSES)
@@ -159,7 +159,7 @@ def gflop(case: Case) -> float:
     return forward * (3 if case.kind == "train" else 1)
 
 
-def tell(**values: object) -> None:
+def report(**values: object) -> None:
     print(json.dumps(values), flush=True)
 
 
@@ -173,14 +173,14 @@ def main() -> None:
     run()
     first = time.perf_counter() - began
     run()
-    tell(first=first)
+    report(first=first)
     for line in sys.stdin:
         if line.strip() == "end":
             break
-        run()  # the one before left caches, clocks and memory to others
+        run()  # warms up: other processes used caches and memory in between
         began = time.perf_counter()
         run()
-        tell(seconds=time.perf_counter() - began)
+        report(seconds=time.perf_counter() - began)
     memory = about["memory"]()
     size = 1536 if about["hardware"] == "cpu" else 8192
     multiply = about["product"](size)
@@ -191,7 +191,7 @@ def main() -> None:
         multiply()
         seconds.append(time.perf_counter() - began)
     peak = 2 * size**3 / min(seconds) / 1e9
-    tell(memory=memory, gflop=gflop(case), peak_gflops=peak, hardware=about["hardware"])
+    report(memory=memory, gflop=gflop(case), peak_gflops=peak, hardware=about["hardware"])
 
 
 if __name__ == "__main__":

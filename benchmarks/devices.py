@@ -1,9 +1,9 @@
-"""Whether many devices equal one: losses of the first steps, side by side.
+"""Checks that many devices compute the same as one: losses of the first steps, in a table.
 
     python -m benchmarks.devices [--steps=20]
 
-Trains rf_lw_mbv2 from random weights on made-up pictures, 8 crops of 64x64 to a step, with synchronised batch norm, SGD and no
-dropout, once on each arrangement of virtual CPU devices, each in processes of its own, and prints a Markdown table.
+Trains rf_lw_mbv2 from random weights on synthetic pictures, with 8 crops of 64x64 per step, synchronized batch norm, SGD and
+no dropout, on each arrangement of virtual CPU devices in separate processes. Prints a Markdown table.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ARRANGEMENTS = ((1, 1), (1, 2), (1, 8), (2, 1), (2, 4))  # processes, devices of each
+ARRANGEMENTS = ((1, 1), (1, 2), (1, 8), (2, 1), (2, 4))  # processes, devices per process
 SHOWN = (1, 2, 5, 10, 15, 20)
 
 
 def losses(kind: str, steps: int) -> list[float]:
-    """Of each step, on the devices that this process and its companions have."""
+    """Returns the loss of each step on the devices of this process and the processes started with it."""
     import jax
 
     sys.path.append(str(ROOT / "tests"))
@@ -46,16 +46,16 @@ def losses(kind: str, steps: int) -> list[float]:
         process_count=jax.process_count(),
     )
     batches = parallel.prefetch(batches, kind)
-    found = []
+    values = []
     for _ in range(steps):
         state, figures = run(state, next(batches)[0])
-        found.append(float(figures["loss"]))
+        values.append(float(figures["loss"]))
     batches.close()
-    return found
+    return values
 
 
 def measure(processes: int, devices: int, steps: int) -> dict[str, list[float]]:
-    """Losses by kind, from processes started for it."""
+    """Returns the losses by kind, computed in new processes."""
     command = [sys.executable, "-m", "benchmarks.devices", f"--steps={steps}", "--worker"]
     if processes > 1:
         command = ["bash", str(ROOT / "launch" / "processes.sh"), str(processes), *command]
@@ -91,7 +91,7 @@ def main() -> None:
         work(arguments)
         return
     shown = sorted({min(step, arguments.steps) for step in SHOWN})
-    print(f"| processes | devices of each | kind | {' | '.join(f'step {s}' for s in shown)} | largest difference |")
+    print(f"| processes | devices per process | kind | {' | '.join(f'step {s}' for s in shown)} | maximum difference |")
     print("|" + "---|" * (len(shown) + 4), flush=True)
     first = None
     for processes, devices in ARRANGEMENTS:

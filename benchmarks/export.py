@@ -1,8 +1,8 @@
-"""What each export format costs and keeps: size, time for a picture against JAX, agreement with the network.
+"""Measures each export format: size, time per picture compared with JAX, and agreement with the network.
 
     python -m benchmarks.export [--checkpoint=DIR] [--size=192x256]
 
-Random weights (those of the checkpoint for rf_lw_mbv2, if one is given), made-up pictures; each row in a process of its own.
+Uses random weights (for rf_lw_mbv2 those of the checkpoint, if given) and synthetic pictures; each row in its own process.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROWS = (
 
 
 def segmenter(variant: str, checkpoint: str | None):
-    """The checkpoint's network, or one of random weights whose two classes are about equally frequent."""
+    """Returns the checkpoint's network, or one with random weights whose two classes are about equally frequent."""
     import jax
     import numpy as np
 
@@ -37,7 +37,7 @@ def segmenter(variant: str, checkpoint: str | None):
 
     def draw(place, leaf):
         path, name = jax.tree_util.keystr(place), place[-1].key
-        if name in ("scale", "var"):  # the last of a ResNet's block small, or a deep trunk overflows
+        if name in ("scale", "var"):  # small at the end of a ResNet block, or a deep trunk overflows
             return np.full(leaf.shape, 0.3 if "bn3" in path and name == "scale" else 1.0, np.float32)
         if name != "kernel":
             return np.zeros(leaf.shape, np.float32)
@@ -51,7 +51,7 @@ def segmenter(variant: str, checkpoint: str | None):
 
 
 def measure(variant: str, form: str, int8: bool, size: tuple[int, int], checkpoint: str | None) -> dict:
-    """Exports and compares in this process."""
+    """Exports and compares a network in this process; returns a row of the table."""
     import importlib
 
     from refinenet_jax.inference.export import check, pictures
@@ -65,23 +65,23 @@ def measure(variant: str, form: str, int8: bool, size: tuple[int, int], checkpoi
         module.write(path, network, {}, calibration)
         files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
         stored = sum(file.stat().st_size for file in files)
-        found = check.compare(
+        comparison = check.compare(
             module.load(path)[1], network, pictures.made_up(size, 4 if variant == "rf101" else 16)[-8:]
         )
     return {
         "network": variant,
         "format": f"{form}{', int8' if int8 else ''}",
         "MB": stored / 1e6,
-        "agreement": found.agreement,
-        "difference": found.difference,
-        "iou": found.iou,
-        "milliseconds": found.milliseconds,
+        "agreement": comparison.agreement,
+        "difference": comparison.difference,
+        "iou": comparison.iou,
+        "milliseconds": comparison.milliseconds,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", help="of rf_lw_mbv2")
+    parser.add_argument("--checkpoint", help="run folder or weight file of rf_lw_mbv2")
     parser.add_argument("--size", default="192x256", metavar="HxW")
     parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -90,7 +90,7 @@ def main() -> None:
         print(json.dumps(measure(*ROWS[args.row], size, args.checkpoint)))
         return
     print(
-        "| network | format | MB | same class | largest difference of a score | IoU with the network | ms, JAX | ms |"
+        "| network | format | MB | same class | maximum difference of a score | IoU with the network | ms, JAX | ms |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for row in range(len(ROWS)):
@@ -98,12 +98,12 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr[-2000:])
-        found = json.loads(done.stdout.splitlines()[-1])
-        before, after = found["milliseconds"]
-        iou = "none" if found["iou"] is None else f"{found['iou']:.4f}"
+        result = json.loads(done.stdout.splitlines()[-1])
+        before, after = result["milliseconds"]
+        iou = "none" if result["iou"] is None else f"{result['iou']:.4f}"
         print(
-            f"| {found['network']} | {found['format']} | {found['MB']:.1f} | {found['agreement']:.3%} | "
-            f"{found['difference']:.1e} | {iou} | {before:.0f} | {after:.0f} |",
+            f"| {result['network']} | {result['format']} | {result['MB']:.1f} | {result['agreement']:.3%} | "
+            f"{result['difference']:.1e} | {iou} | {before:.0f} | {after:.0f} |",
             flush=True,
         )
 

@@ -1,10 +1,11 @@
-"""What a training survives: killed, told to stop, out of disk, with damaged checkpoints; each resumed and compared to the bit.
+"""Tests training under faults (kill, SIGTERM, full disk, damaged checkpoints): each run is resumed and compared bitwise.
 
     python -m benchmarks.faults [--kinds damage disk term kill] [--kills=100] [--damages=60] [--seed=0]
 
-The true loop, with its folder, checkpoints and data pipeline, trains the tiny network of the tests for 40 steps and saves at
-each. Every run is resumed until it is complete, and its parameters, moments, averages, optimiser, step and history must equal
-those of an unbroken run, bit for bit. Prints a Markdown table; about half an hour on two cores. Needs Linux.
+The real training loop, with its folder, checkpoints and data pipeline, trains the tiny network of the tests for 40 steps and
+saves at each. Every run is resumed until it is complete; its parameters, statistics, averages, optimizer, step and history
+must equal those of an uninterrupted run, bit for bit. Prints a Markdown table; takes about half an hour on two cores. Needs
+Linux.
 """
 
 import argparse
@@ -29,7 +30,7 @@ KINDS = ("damage", "disk", "term", "kill")
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """One start of the training; once it is complete, all of its state goes to WORKDIR/state.npz."""
+    """Starts the training once; when it is complete, writes its whole state to WORKDIR/state.npz."""
     sys.path.append(str(ROOT / "tests"))
     import jax
     import tiny
@@ -82,7 +83,7 @@ def work(arguments: argparse.Namespace) -> None:
 
 
 def start(workdir: Path, processes: int = 1) -> subprocess.Popen:
-    """Starts the training in a process group of its own."""
+    """Starts the training in its own process group."""
     command = [sys.executable, "-m", "benchmarks.faults", f"--worker={workdir}"]
     if processes > 1:
         command = ["bash", str(ROOT / "launch" / "processes.sh"), str(processes), *command]
@@ -92,7 +93,7 @@ def start(workdir: Path, processes: int = 1) -> subprocess.Popen:
 
 
 def finish(workdir: Path, processes: int = 1) -> str:
-    """Lets the training go on to its end; returns what it said."""
+    """Runs the training to its end; returns its standard error."""
     process = start(workdir, processes)
     said = process.communicate(timeout=600)[1]
     if process.returncode:
@@ -101,7 +102,7 @@ def finish(workdir: Path, processes: int = 1) -> str:
 
 
 def lines_until(process: subprocess.Popen, wanted: str) -> list[str]:
-    """What the training says, up to a line that has `wanted` in it."""
+    """Returns the standard error of the training up to a line that contains `wanted`."""
     lines = []
     for line in process.stderr:
         lines.append(line)
@@ -111,13 +112,13 @@ def lines_until(process: subprocess.Popen, wanted: str) -> list[str]:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two complete runs ended in the same state, bit for bit."""
+    """Returns whether two complete runs ended in the same state, bit for bit."""
     first, second = np.load(one / "state.npz"), np.load(other / "state.npz")
     return first.files == second.files and all(np.array_equal(first[name], second[name]) for name in first.files)
 
 
 def kills(folder: Path, unbroken: Path, count: int, rng: random.Random) -> str:
-    """SIGKILL at random moments: one in five anywhere, the others behind the first step, where it saves all the time."""
+    """Sends SIGKILL at random times: one in five at any time, the others after the first step, while it saves continually."""
     killed, runs, wrong, early = 0, 0, 0, 0
     while killed < count:
         workdir, runs = folder / f"killed{runs}", runs + 1
@@ -128,7 +129,7 @@ def kills(folder: Path, unbroken: Path, count: int, rng: random.Random) -> str:
                 time.sleep(rng.uniform(0, 10))
             else:
                 lines_until(process, "  loss ")
-                # Now and then long enough for an evaluation, which compiles: else no run gets beyond the first one.
+                # Sometimes long enough for an evaluation, which compiles: otherwise no run gets beyond the first one.
                 time.sleep(rng.uniform(0, rng.choice((1.5, 15))))
             ours = process.poll() is None
             if ours:
@@ -142,11 +143,11 @@ def kills(folder: Path, unbroken: Path, count: int, rng: random.Random) -> str:
         wrong += not same(unbroken, workdir)
         shutil.rmtree(workdir)
         print(f"... {killed} kills, {runs} runs, {wrong} wrong", file=sys.stderr, flush=True)
-    return f"| SIGKILL, {killed} times ({early} at any moment, the others while saving) | {runs} runs, all resumed | {wrong} |"
+    return f"| SIGKILL, {killed} times ({early} at any time, the others while saving) | {runs} runs, all resumed | {wrong} |"
 
 
 def terms(folder: Path, unbroken: Path, processes: int, count: int, rng: random.Random) -> str:
-    """SIGTERM to one process, at random moments; two processes are compared with an unbroken run of two."""
+    """Sends SIGTERM to one process at random times; two processes are compared with an uninterrupted run of two."""
     if processes > 1:
         unbroken = folder / f"unbroken{processes}"
         finish(unbroken, processes)
@@ -164,17 +165,17 @@ def terms(folder: Path, unbroken: Path, processes: int, count: int, rng: random.
         finish(workdir, processes)
         wrong += not same(unbroken, workdir)
         shutil.rmtree(workdir)
-    told = ", ".join(f"{status} {times} times" for status, times in sorted(codes.items()))
-    return f"| SIGTERM to one of {processes}, {count} times | exit status {told}; all resumed | {wrong} |"
+    statuses = ", ".join(f"{status} {times} times" for status, times in sorted(codes.items()))
+    return f"| SIGTERM to one of {processes}, {count} times | exit status {statuses}; all resumed | {wrong} |"
 
 
 def damages(folder: Path, unbroken: Path, count: int, rng: random.Random) -> list[str]:
-    """One flipped bit, or a cut end, in a random file of the newest checkpoint: verify tells, training goes on without it."""
+    """Flips a bit in a file of the newest checkpoint, or truncates it: verify must report it, and training must skip it."""
     from refinenet_jax import integrity, verify
 
     rows = []
     for kind in ("flipped", "truncated"):
-        found = 0
+        reported = 0
         for _ in range(count):
             workdir = folder / kind
             shutil.rmtree(workdir, ignore_errors=True)
@@ -190,17 +191,17 @@ def damages(folder: Path, unbroken: Path, count: int, rng: random.Random) -> lis
                 del content[rng.randrange(len(content)) :]
             path.write_bytes(content)
             with contextlib.redirect_stdout(io.StringIO()):
-                found += verify.run(argparse.Namespace(folder=workdir))
+                reported += verify.run(argparse.Namespace(folder=workdir))
         said = finish(workdir)
-        back = "resumes from an older one" if "resuming from" in said else "DOES NOT RESUME"
+        back = "resumes from an older checkpoint" if "resuming from" in said else "DOES NOT RESUME"
         rows.append(
-            f"| {kind} bytes, {count} times | {found} found by verify; {back} | {1 - same(unbroken, workdir)} |"
+            f"| {kind} bytes, {count} times | {reported} reported by verify; {back} | {1 - same(unbroken, workdir)} |"
         )
     return rows
 
 
 def full_disk(folder: Path, unbroken: Path) -> str:
-    """A file system of 8 MB that fills up behind the tenth step; called where mounting touches nobody else."""
+    """Fills a file system of 8 MB after the tenth step; called in a mount namespace of its own."""
     workdir = folder / "small"
     workdir.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", workdir], check=True)
@@ -213,19 +214,19 @@ def full_disk(folder: Path, unbroken: Path) -> str:
     from refinenet_jax import integrity
 
     whole, _ = integrity.latest_whole_step(workdir / "run")
-    told = "told with the cure" if "No room in" in said else f"NOT TOLD: {said[-1000:]}"
+    message = "reported with a fix" if "No room in" in said else f"NOT REPORTED: {said[-1000:]}"
     (workdir / "ballast").unlink()
     finish(workdir / "run")
     wrong = 1 - same(unbroken, workdir / "run")
-    return f"| full disk | exit status {process.returncode}, {told}; step {whole} was whole, resumed | {wrong} |"
+    return f"| full disk | exit status {process.returncode}, {message}; step {whole} was complete, resumed | {wrong} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--terms", type=int, default=5, help="for 1 and for 2 processes")
-    parser.add_argument("--damages", type=int, default=60, help="of each kind")
+    parser.add_argument("--kills", type=int, default=100, help="number of SIGKILLs")
+    parser.add_argument("--terms", type=int, default=5, help="number of SIGTERMs, for 1 and for 2 processes each")
+    parser.add_argument("--damages", type=int, default=60, help="number of flipped and of truncated files")
     parser.add_argument("--seed", type=int, default=0)
     for hidden in ("worker", "coordinator", "full_disk"):
         parser.add_argument(f"--{hidden}", help=argparse.SUPPRESS)
@@ -243,14 +244,14 @@ def main() -> None:
         folder = Path(name)
         unbroken = folder / "unbroken"
         finish(unbroken)
-        print("| fault | what happened | runs that differ from the unbroken one |\n|---|---|---|", flush=True)
+        print("| fault | result | runs that differ from the uninterrupted one |\n|---|---|---|", flush=True)
         if "damage" in arguments.kinds:
             for row in damages(folder, unbroken, arguments.damages, rng):
                 print(row, flush=True)
         if "disk" in arguments.kinds:
             inside = ["unshare", "-m", sys.executable, "-m", "benchmarks.faults", f"--full_disk={folder}"]
             if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
-                print("| full disk | left out: no small file system may be mounted here | |", flush=True)
+                print("| full disk | skipped: no permission to mount a file system | |", flush=True)
             else:
                 print(subprocess.run(inside, cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(), flush=True)
         if "term" in arguments.kinds:

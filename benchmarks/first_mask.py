@@ -1,9 +1,9 @@
-"""How long a user waits for the first mask: of whole processes, with nothing compiled yet and with all of it kept.
+"""Measures the time to the first mask, in whole processes, with empty and with warm caches.
 
     python -m benchmarks.first_mask [-- --longest-side 448 --scales 1 ...]
 
-What follows `--` goes to `predict`. Each figure is the median of five starts, with their range; on a busy machine it means
-nothing.
+Arguments after `--` are passed to `predict`. Each figure is the median of five starts with their range; figures from a busy
+machine are meaningless.
 """
 
 import os
@@ -36,11 +36,11 @@ def main() -> None:
             "`from refinenet_jax import Segmenter`": _starts(
                 [sys.executable, "-c", "from refinenet_jax import Segmenter"]
             ),
-            "`predict` one picture, the very first time": _predict(one, folder, flags, cold=True),
-            "`predict` one picture again": _predict(one, folder, flags),
-            "`predict` 12 pictures of 6 sizes again": _predict(folder / "twelve", folder, flags),
+            "`predict` one picture, empty caches": _predict(one, folder, flags, cold=True),
+            "`predict` one picture, warm caches": _predict(one, folder, flags),
+            "`predict` 12 pictures of 6 sizes, warm caches": _predict(folder / "twelve", folder, flags),
         }
-    print("| what | seconds | of five starts |\n|---|---|---|")
+    print("| command | seconds, median | range of five starts |\n|---|---|---|")
     for name, seconds in rows.items():
         print(f"| {name} | {statistics.median(seconds):.1f} | {min(seconds):.1f} to {max(seconds):.1f} |")
 
@@ -64,7 +64,7 @@ def _predict(source: Path, folder: Path, flags: list[str], cold: bool = False) -
 
 
 def _starts(command: list[str]) -> list[float]:
-    _seconds(command, "")  # the files come from the disk once
+    _seconds(command, "")  # loads the files into the disk cache
     return [_seconds(command, "") for _ in range(STARTS)]
 
 

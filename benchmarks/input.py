@@ -1,10 +1,10 @@
-"""How many training crops a second the input path gives: stage by stage, and whole, on 1 and 2 cores.
+"""Measures the training crops per second of the input pipeline: each stage and the whole pipeline, on 1 and 2 cores.
 
     python -m benchmarks.input [--data=egohands/hands_available] [--config=configs/egohands.py] [--seconds=10]
 
-The crops are those of the config, with what it pastes on them. Stages run one after the other in one thread; the whole path
-(Grain, threads or worker processes) runs in processes of its own that are bound to so many cores. Prints Markdown tables, and
-how many such cores a GPU would need that takes --step-rate crops a second.
+Crops are made as in the config, including pastes. Stages run one after the other in one thread; the whole pipeline (Grain,
+with threads or worker processes) runs in separate processes bound to the given number of cores. Prints Markdown tables, with
+the number of cores needed for a GPU that consumes --step-rate crops per second.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from statistics import mean, median
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = 64  # of the split, that stages are measured on
-WARM = 8  # crops in front of the measured ones
+EXAMPLES = 64  # examples of the split used to measure stages
+WARM = 8  # crops before the measured ones
 
 
 def _opened(args: argparse.Namespace):
-    """Mix, augmentation and what is pasted, as training would make them."""
+    """Opens the datasets, augmentation and pastes as in training."""
     from refinenet_jax.data.augment import Augmentation
     from refinenet_jax.data.mix import open_mix
     from refinenet_jax.training.setup import open_paste
@@ -39,7 +39,7 @@ def _opened(args: argparse.Namespace):
 
 
 def stages(args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of each stage for an example of the first dataset, the median."""
+    """Returns the median milliseconds of each stage per example of the first dataset."""
     import cv2
 
     from refinenet_jax.data import images
@@ -84,12 +84,12 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
 
 
 def throughput(args: argparse.Namespace) -> float:
-    """Crops a second of `train_batches`, on the cores this process is bound to."""
+    """Returns the crops per second of `train_batches` on the cores of this process."""
     import cv2
 
     from refinenet_jax.data.pipeline import train_batches
 
-    cv2.setNumThreads(0)  # as in training: Grain's threads are the parallel ones
+    cv2.setNumThreads(0)  # as in training: Grain's threads run in parallel
     mix, augmentation, paste = _opened(args)
     batches = train_batches(
         mix, augmentation, batch_size=args.batch_size, seed=0, num_workers=args.num_workers, paste=paste
@@ -119,10 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="", help="a built dataset or a folder (default: the config's)")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--config", default="configs/egohands.py", help="whose augmentation is taken")
+    parser.add_argument("--config", default="configs/egohands.py", help="config whose augmentation is used")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for which the whole path is measured")
-    parser.add_argument("--step-rate", type=float, default=230.0, metavar="CROPS", help="crops/s of the GPU to be fed")
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration of the measurement of the whole pipeline")
+    parser.add_argument("--step-rate", type=float, default=230.0, metavar="CROPS", help="crops/s that the GPU consumes")
     parser.add_argument("--num-workers", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -130,11 +130,11 @@ def main() -> None:
         print(json.dumps(throughput(args)))
         return
     times = stages(args)
-    print("| stage | ms an example, one thread |\n|---|---|")
-    for name, milliseconds in {**times, "all of it": sum(times.values())}.items():
+    print("| stage | ms per example, one thread |\n|---|---|")
+    for name, milliseconds in {**times, "total": sum(times.values())}.items():
         print(f"| {name} | {milliseconds:.1f} |", flush=True)
     print(
-        f"\n| cores | by | crops/s | crops/s of a core | such cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
+        f"\n| cores | with | crops/s | crops/s per core | cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
     )
     for cores, workers in ((1, 0), (2, 0), (2, 2)):
         if cores > len(os.sched_getaffinity(0)):

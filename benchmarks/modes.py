@@ -1,10 +1,10 @@
-"""Trains a network with every precision and every way of batch norm, and draws the loss curves side by side.
+"""Trains a network with each precision and batch norm mode, and plots the loss curves.
 
     python -m benchmarks.modes --data=egohands/hands_available --variants rf_lw_mbv2 rf101 --output=DIR
 
-On two virtual devices, so that local and synchronised batch norm differ: crops of 96 pixels of frames at a quarter of
-their size, 8 to a step, AdamW. With frozen moments a network cannot start from random weights: these runs start from what
-the float32 run with local batch norm ended with. Prints a Markdown table and writes losses_VARIANT.png.
+Trains on two virtual devices, so that local and synchronized batch norm differ: 8 crops of 96 pixels per step, from frames at
+a quarter of their size, with AdamW. With frozen statistics a network cannot start from random weights; these runs start from
+the final weights of the float32 run with local batch norm. Prints a Markdown table and writes losses_VARIANT.png.
 """
 
 import argparse
@@ -25,12 +25,12 @@ DEVICES = 2
 PRECISIONS = ("float32", "bfloat16")
 BATCH_NORMS = ("local", "frozen", "synchronised")  # local first: the frozen runs start from it
 STEPS = {"rf_lw_mbv2": 200}
-FEWER_STEPS = 30  # of the large networks
+FEWER_STEPS = 30  # for the large networks
 EVERY = 5
 
 
 def arguments(variant: str, precision: str, batch_norm: str, data: str, start: Path | None) -> list[str]:
-    """Of the training command, but for its folder."""
+    """Returns the arguments of the training command, except its folder."""
     steps = STEPS.get(variant, FEWER_STEPS)
     fields = {
         "data.name": data,
@@ -65,7 +65,7 @@ def arguments(variant: str, precision: str, batch_norm: str, data: str, start: P
 
 
 def losses(workdir: Path) -> tuple[list[int], list[float], list[float]]:
-    """Steps, losses and images/s of a run's log."""
+    """Returns steps, losses and images/s from a run's log."""
     entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     entries = [entry for entry in entries if entry["kind"] == "train"]
     speeds = [entry["images_per_second"] for entry in entries if "images_per_second" in entry]
@@ -73,7 +73,7 @@ def losses(workdir: Path) -> tuple[list[int], list[float], list[float]]:
 
 
 def train(workdir: Path, options: list[str]) -> None:
-    """Runs it in a process of its own; one that is complete already is left as it is."""
+    """Trains in a separate process; a complete run is not repeated."""
     environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
     command = [sys.executable, "-m", "refinenet_jax.main", *options, f"--workdir={workdir}"]
     result = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
@@ -90,7 +90,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    print("| network | computed in | batch norm | first loss | last loss | images/s | left out |")
+    print("| network | dtype | batch norm | first loss | last loss | images/s | skipped steps |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for variant in args.variants:
         figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -107,8 +107,8 @@ def main() -> None:
                     flush=True,
                 )
                 style = "-" if precision == "float32" else "--"
-                colour = f"C{BATCH_NORMS.index(batch_norm)}"
-                axis.plot(steps, values, style, color=colour, label=f"{batch_norm}, {precision}")
+                color = f"C{BATCH_NORMS.index(batch_norm)}"
+                axis.plot(steps, values, style, color=color, label=f"{batch_norm}, {precision}")
         axis.set(xlabel="step", ylabel=f"loss, mean of {EVERY} steps", title=variant, yscale="log")
         axis.legend(frameon=False)
         figure.savefig(args.output / f"losses_{variant}.png", dpi=150)

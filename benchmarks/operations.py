@@ -1,9 +1,10 @@
-"""The plain form of the hot operations of `models/` and the form for a CPU, forward and with all gradients, in turns.
+"""Compares the plain and CPU forms of the most expensive operations of `models/`, forward and with all gradients.
 
     python -m benchmarks.operations [--rounds=7] [--dtype=float32]
 
-Prints a Markdown table: the median milliseconds of each form on this machine. On a GPU the rows of the depthwise convolution
-choose `DEPTHWISE_ON_CUDA` of `models/layers.py`; the others say what a GPU would gain or lose by a form for CPUs.
+Prints a Markdown table with the median milliseconds of each form on this machine. On a GPU the rows of the depthwise
+convolution determine `DEPTHWISE_ON_CUDA` in `models/layers.py`; the others show what a GPU would gain or lose with the CPU
+forms.
 """
 
 import argparse
@@ -25,7 +26,7 @@ _CONV = "3x3 convolution", plain_conv, cpu.winograd.conv3x3
 
 
 def _depthwise(size: int, channels: int, stride: int = 1) -> tuple:
-    """Grouped and as nine shifted products, of 8 crops."""
+    """Returns the row for grouped and shifted forms of a depthwise convolution of 8 crops."""
     return (
         f"depthwise 3x3, stride {stride}",
         partial(plain_conv, stride=stride, groups=channels),
@@ -34,7 +35,7 @@ def _depthwise(size: int, channels: int, stride: int = 1) -> tuple:
     )
 
 
-# what, plain form, form for a CPU, shapes of its arrays
+# operation, plain form, CPU form, shapes of its arrays
 ROWS = (
     (*_POOL, ((1, 100, 100, 256),)),
     (*_POOL, ((8, 24, 24, 256),)),
@@ -52,7 +53,7 @@ ROWS = (
 
 
 def _with_gradients(function: Callable[..., jax.Array]) -> Callable:
-    """All gradients under a cotangent that depends on the output, as the layers after it make one."""
+    """Returns a function for all gradients, with a cotangent that depends on the output, as in a network."""
 
     def squares(*arrays: jax.Array) -> jax.Array:
         return (function(*(nn.relu(array) for array in arrays)) ** 2).sum()
@@ -64,7 +65,7 @@ def _with_gradients(function: Callable[..., jax.Array]) -> Callable:
 
 
 def measure(functions: list[Callable], arrays: list[jax.Array], rounds: int) -> list[float]:
-    """Median milliseconds of each."""
+    """Returns the median milliseconds of each function."""
     compiled = [jax.jit(function) for function in functions]
     for function in compiled:
         jax.block_until_ready(function(*arrays))
@@ -84,7 +85,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(
-        "| operation | input | forward, plain | for a CPU | with gradients, plain | for a CPU |\n|---|---|---|---|---|---|"
+        "| operation | input | forward, plain | CPU form | with gradients, plain | CPU form |\n|---|---|---|---|---|---|"
     )
     for name, plain, for_cpu, shapes in ROWS:
         arrays = [jnp.asarray(rng.standard_normal(shape), args.dtype) for shape in shapes]

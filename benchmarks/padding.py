@@ -1,4 +1,4 @@
-"""How many programs pictures of 1,000 sizes need, and how much of what is computed is padding.
+"""Counts the programs needed for pictures of 1,000 sizes, and the share of padding in the computation.
 
 python -m benchmarks.padding
 """
@@ -13,7 +13,7 @@ LONGEST_SIDES = (448, 640)
 
 
 def sizes() -> dict[str, list[tuple[int, int]]]:
-    """Sizes (h, w) by how they are drawn."""
+    """Returns sizes (h, w) by their distribution."""
     rng = np.random.default_rng(0)
     uniform = [tuple(size) for size in rng.integers(240, 641, (COUNT, 2)).tolist()]
     photographs = []
@@ -24,7 +24,7 @@ def sizes() -> dict[str, list[tuple[int, int]]]:
     return {
         "sides uniform in 240..640": uniform,
         "photographs of six aspects, long side 320..1280": photographs,
-        "eight usual cameras": cameras,
+        "eight common cameras": cameras,
     }
 
 
@@ -35,7 +35,7 @@ def main() -> None:
             fitted = [fitted_size(size, longest_side) for size in given]
             canvases = [canvas_size(size) for size in fitted]
             share = 1 - sum(h * w for h, w in fitted) / sum(h * w for h, w in canvases)
-            print(f"| {name} | {longest_side or 'their own'} | {len(set(canvases))} | {100 * share:.1f} % |")
+            print(f"| {name} | {longest_side or 'own size'} | {len(set(canvases))} | {100 * share:.1f} % |")
 
 
 if __name__ == "__main__":

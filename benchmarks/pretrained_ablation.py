@@ -1,10 +1,10 @@
-"""What each ingredient of configs/pretrained.py is worth on the development video, each trained for as many steps.
+"""Measures the effect of each ingredient of configs/pretrained.py on the development video, with the same number of steps.
 
     for kind in background void hand; do python -m launch.pretrained_data HANDS data/forearms_$kind --forearms=$kind; done
     python -m benchmarks.pretrained_ablation OUTPUT --init-from=TRUNK --steps=300 [--data-dir=DIR] [--only NAME ...]
 
 Trains each variation into OUTPUT/NAME and prints a Markdown table: IoU, precision and recall of hands over all pixels of the
-development video, by `Segmenter` at one scale. Runs that are complete are not trained again.
+development video, from `Segmenter` at one scale. Complete runs are not trained again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def _without(part: str) -> Callable[[ConfigDict], None]:
 
 
 def _forearms(kind: str) -> Callable[[ConfigDict], None]:
-    """Takes the sources with forearms from data/forearms_KIND; leaves them out if `kind` is empty."""
+    """Uses data/forearms_KIND for the sources with forearms; omits them if `kind` is empty."""
 
     def change(config: ConfigDict) -> None:
         config.data.mix = tuple(
@@ -45,12 +45,12 @@ def _forearms(kind: str) -> Callable[[ConfigDict], None]:
 
 def _from_nothing(config: ConfigDict) -> None:
     config.init_from = ""
-    config.model.batch_norm = "local"  # there are no moments to freeze
+    config.model.batch_norm = "local"  # there are no statistics to freeze
 
 
 def _no_pastes(config: ConfigDict) -> None:
     config.paste.sources = ()
-    _without("ccp_skin")(config)  # without pastes, pictures of nothing but background
+    _without("ccp_skin")(config)  # without pastes, its pictures are only background
 
 
 VARIATIONS: dict[str, Callable[[ConfigDict], None]] = {
@@ -66,7 +66,7 @@ VARIATIONS: dict[str, Callable[[ConfigDict], None]] = {
 
 
 def score(workdir: Path, source: Source) -> dict[str, float]:
-    """Hand IoU, precision and recall over all pixels."""
+    """Returns hand IoU, precision and recall over all pixels."""
     segmenter = Segmenter.from_checkpoint(workdir)
     counts = np.zeros((2, 2), np.int64)
     for index in range(len(source)):
@@ -78,9 +78,9 @@ def score(workdir: Path, source: Source) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--init-from", required=True, help="the trunk")
+    parser.add_argument("--init-from", required=True, help="weights of the trunk")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--data-dir", default="", help="where datasets are built")
+    parser.add_argument("--data-dir", default="", help="folder of the built datasets (default: that of TFDS)")
     parser.add_argument("--only", nargs="+", choices=VARIATIONS, default=list(VARIATIONS))
     args = parser.parse_args()
     print("| variation | hand IoU | precision | recall |\n|---|---|---|---|", flush=True)

@@ -1,9 +1,9 @@
-"""How memory and time of a training step grow with the batch, and what precision, recomputing and accumulating make of them.
+"""Measures memory and time of a training step by batch size, dtype, rematerialization and gradient accumulation.
 
     python -m benchmarks.scale [--variants rf101 rf_lw_mbv2] [--crop=480] [--no-time]
 
-Compiles the step of one device for crops of that size and prints a Markdown table: memory as XLA plans it (state, kept
-activations and work space), beside the state alone, and the shortest of three steps, each waited for.
+Compiles the step of one device for crops of that size and prints a Markdown table: the memory of the state, the memory of a
+step as planned by XLA (state, activations and temporaries), and the minimum time of three steps.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 from refinenet_jax import models, parallel
 from refinenet_jax.training import optim, step
 
-ROWS = (  # batch, options of the network, parts
+ROWS = (  # batch, options of the network, microbatches
     (1, {}, 1),
     (2, {}, 1),
     (4, {}, 1),
@@ -30,7 +30,7 @@ ROWS = (  # batch, options of the network, parts
 def measure(
     variant: str, crop: int, batch: int, options: dict, accumulate: int, timed: bool
 ) -> tuple[float, float, float]:
-    """MiB of the state, MiB of a step, seconds of a step (NaN if it is not timed)."""
+    """Returns MiB of the state, MiB of a step, and seconds of a step (NaN if it is not timed)."""
     model = models.create_model(variant, 2, batch_norm="frozen", dropout=0.0, **options)
     schedule = optim.create_schedule(name="constant", num_steps=1, learning_rate=1e-5)
     optimizer = optim.create_optimizer(name="sgd", schedule=schedule, momentum=0.9, weight_decay=5e-4)
@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--time", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     print(
-        "| network | crops of a device | how | state, MiB | step, MiB | s a step | s a crop |\n|---|---|---|---|---|---|---|"
+        "| network | crops per device | options | state, MiB | step, MiB | s per step | s per crop |\n"
+        + "|---" * 7
+        + "|"
     )
     for variant in args.variants:
         for batch, options, accumulate in ROWS:

@@ -1,8 +1,8 @@
-"""How long a command takes to its first training step, with an empty and with a warm cache of compiled programs.
+"""Measures the time to the first training step, with an empty and a warm cache of compiled programs.
 
     python -m benchmarks.start [--config=configs/demo.py] [--times=3] [-- --config.batch_size=8 ...]
 
-Starts the training in an empty folder until it tells of step 1. What follows `--` goes to it. The dataset must be built.
+Starts training in an empty folder until it logs step 1. Arguments after `--` are passed on. The dataset must be built.
 """
 
 import argparse
@@ -16,30 +16,30 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def seconds_to_first_step(config: str, cache: str, flags: list[str]) -> float:
-    """From the start of the process."""
+    """Returns the seconds from the start of the process."""
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-m", "refinenet_jax.main", f"--config={config}", f"--workdir={workdir}/run"]
         command += [f"--compilation_cache={cache}", "--config.log_every=1", *flags]
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        said = []
+        output = []
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if line.lstrip("\r").startswith("step 1/"):
                 seconds = time.perf_counter() - began
                 process.kill()
                 process.wait()
                 return seconds
-    raise SystemExit("".join(said[-20:]))
+    raise SystemExit("".join(output[-20:]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/demo.py")
-    parser.add_argument("--times", type=int, default=3, help="starts with a warm cache")
-    parser.add_argument("flags", nargs="*", help="for the training")
+    parser.add_argument("--times", type=int, default=3, help="number of starts with a warm cache")
+    parser.add_argument("flags", nargs="*", help="flags for the training")
     args = parser.parse_args()
-    print("| cache of compiled programs | s to the first step |\n|---|---|")
+    print("| cache of compiled programs | s to first step |\n|---|---|")
     with tempfile.TemporaryDirectory() as cache:
         for i in range(args.times + 1):
             seconds = seconds_to_first_step(args.config, cache, args.flags)

@@ -1,7 +1,7 @@
-"""The same networks in PyTorch, to compare with: our own writing, held to the same golden values (`tests/models/twin_test.py`).
+"""The same networks in PyTorch, for comparison, tested with the same golden values (`tests/models/twin_test.py`).
 
-Modules carry the names of our parameter tree, so that `load` fills a twin from the variables of a model.
-Needs PyTorch, which nothing else here does: pip install -e .[bench]
+Modules have the names of the parameter tree, so that `load` fills a network from the variables of a model. Needs PyTorch,
+which nothing else in this repository does: pip install -e .[bench]
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from refinenet_jax.models.resnet import EXPANSION, STAGE_SIZES
 
 
 class Trunk(nn.Module):
-    """Blocks in the order of their stages; gives the feature of each stage."""
+    """Blocks in the order of their stages; returns the features of each stage."""
 
     def __init__(self, stem: nn.Module, bn: nn.Module, blocks: Mapping[str, nn.Module], is_mobile: bool):
         super().__init__()
@@ -161,9 +161,9 @@ class MobileNetCascade(nn.Module):
 
 
 class Twin(nn.Module):
-    """A network of `models.VARIANTS`: float32 [b, 3, h, w], normalised, -> logits [b, c, ceil(h/4), ceil(w/4)].
+    """A network of `models.VARIANTS`: float32 [b, 3, h, w], normalized, -> logits [b, c, ceil(h/4), ceil(w/4)].
 
-    Batch norm is frozen, as in the paper: `train()` leaves the moments alone and switches dropout on.
+    Batch norm is frozen, as in the paper: `train()` does not change the statistics and enables dropout.
     """
 
     def __init__(self, variant: str, num_classes: int, dropout: float = 0.5):
@@ -187,10 +187,10 @@ class Twin(nn.Module):
 
 
 def load(twin: Twin, variables: Mapping[str, Any]) -> Twin:
-    """Fills a twin with our variables; every one of its entries must be there.
+    """Copies variables of a model to a PyTorch network; every entry must be present.
 
     Raises:
-      RuntimeError: names or shapes that do not fit.
+      RuntimeError: names or shapes do not match.
     """
     leaves = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 

@@ -44,7 +44,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for: `import refinenet_jax` alone costs nothing."""
+    """Imports a public name on first access, so that `import refinenet_jax` alone is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'refinenet_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(f"refinenet_jax.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""`refinenet-jax COMMAND` = `python -m refinenet_jax COMMAND`: the jobs that need no config."""
+"""Runs `refinenet-jax COMMAND` (`python -m refinenet_jax COMMAND`): the commands that need no config."""
 
 import importlib
 import os

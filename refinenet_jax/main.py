@@ -1,23 +1,25 @@
-"""Jobs that a config describes.
+"""Trains, evaluates or cross-evaluates as described by a config.
 
   python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands
   python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands --job=evaluate
   python -m refinenet_jax.main --config=configs/egohands.py:rf_lw_mbv2 --workdir=... --config.batch_size=8
 
---job=train makes checkpoints in --workdir; started again, it resumes where it stopped. --job=evaluate scores the best
-checkpoint of --checkpoint (by default --workdir) on --config.evaluate.split, prints a table and adds to metrics.json, the
-tables, the page evaluation_*.html and the pictures in --workdir. With --predictions=DIR it scores the masks in a folder, of
-whatever program, instead of a checkpoint; with --corruptions a checkpoint under blur, noise and the like, too, which takes 30
-times as long. --job=cross_evaluate scores each of --checkpoints on each of --datasets and compares with what is published:
+--job=train writes checkpoints to --workdir; started again, it resumes where it stopped. --job=evaluate scores the best
+checkpoint of --checkpoint (default: --workdir) on --config.evaluate.split, prints a table, adds to metrics.json, and writes
+tables, the page evaluation_*.html and pictures to --workdir. With --predictions=DIR it scores masks in a folder, made by any
+program, instead of a checkpoint; with --corruptions it also scores the checkpoint under blur, noise and other corruptions,
+which takes 30 times as long. --job=cross_evaluate scores each of --checkpoints on each of --datasets and compares with
+published results:
 
   python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/cross --job=cross_evaluate \
     --checkpoints=runs/egohands,runs/gtea --datasets=egohands/hands,gtea/wrist
 
-Every field of the config can be set: --config.schedule.learning_rate=1e-4. A run keeps its config: without --config, the jobs
-train and evaluate take that of the run in --workdir.
+Every field of the config can be set: --config.schedule.learning_rate=1e-4. A run stores its config: without --config, the jobs
+train and evaluate use that of the run in --workdir.
 
-A training stopped by SIGTERM or Ctrl-C saves first, and exits with 143 or 130. Several processes train as one with the same
-command on each: under Slurm, Open MPI and on TPU pods as it is, elsewhere with --coordinator, --num_processes and --process_id.
+Training that is stopped by SIGTERM or Ctrl-C saves a checkpoint first, and exits with status 143 or 130. Several processes
+train as one with the same command on each: under Slurm, Open MPI and on TPU pods without further flags, otherwise with
+--coordinator, --num_processes and --process_id.
 """
 
 import argparse
@@ -98,7 +100,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check_flags() -> None:
-    """Raises UsageError where a flag is missing or would have no effect."""
+    """Raises UsageError if a flag is missing or would have no effect."""
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=configs/...py: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
@@ -128,7 +130,7 @@ def _evaluate() -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; an unknown field of the config is reported with its nearest name, without a traceback."""
+    """Parses the flags; reports an unknown config field with the nearest name, without a traceback."""
     try:
         return flags.FLAGS(_with_config(expand_home(argv)))
     except (AttributeError, KeyError) as error:
@@ -140,7 +142,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """The arguments; where they name a run but no config, with the run's own."""
+    """Returns the arguments, with the run's own config added if they name a run but no config."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("config", "checkpoint", "workdir"):
         parser.add_argument(f"--{name}")

@@ -1,7 +1,7 @@
-"""Unpacks archives made by others: nothing lands outside the folder, and nothing grows without limit.
+"""Unpacks untrusted archives safely: nothing is written outside the folder, and sizes are limited.
 
-`zipfile` and `tarfile` change or skip names that leave the folder without an error, and a frame that lands elsewhere is a
-missing frame. Here such a name is an error, and the limits count the bytes that are really written.
+`zipfile` and `tarfile` silently change or skip names that leave the folder, so that files would be missing. Here such a name
+is an error, and the limits apply to the bytes that are actually written.
 """
 
 import bz2
@@ -28,7 +28,7 @@ _Member = tuple[str, str, Callable[[], IO[bytes]]]
 
 
 class UnsafeArchiveError(ValueError):
-    """The archive is damaged, exceeds a limit, or has a member that may not be unpacked."""
+    """The archive is damaged, exceeds a limit, or has a member that is unsafe to unpack."""
 
 
 def safe_extract(
@@ -37,23 +37,23 @@ def safe_extract(
     """Unpacks an archive into a new folder, completely or not at all.
 
     Args:
-      path: zip, tar, tar.gz, tar.bz2 or tar.xz, recognized by content.
-      into: folder to create; it must not exist, and appears once the last byte is written.
-      max_members: limit on the number of files and folders.
-      max_bytes: limit on the size of all files together.
-      max_ratio: limit on the bytes written per byte of the archive.
+      path: path of a zip, tar, tar.gz, tar.bz2 or tar.xz, detected by content.
+      into: folder to create; it must not exist, and appears only when everything is written.
+      max_members: maximum number of files and folders.
+      max_bytes: maximum size of all files together.
+      max_ratio: maximum number of bytes written per byte of the archive.
 
     Returns:
       `into`.
 
     Raises:
-      UnsafeArchiveError: not an archive, damaged or encrypted, over a limit, or with a member that has an absolute name, '..'
-        in its name, the name of another member, or is neither a file nor a folder.
+      UnsafeArchiveError: the file is not an archive, is damaged or encrypted, exceeds a limit, or has a member that is neither
+        a file nor a folder, or whose name is absolute, contains '..', or is not unique.
       FileExistsError: `into` exists.
     """
     path, into = pathlib.Path(path), pathlib.Path(into)
     if into.exists():
-        raise FileExistsError(f"{into} exists; unpacking {path} would mix with its contents.")
+        raise FileExistsError(f"{into} exists, and {path} would be unpacked into it. Remove it.")
     limit = min(max_bytes, int(max_ratio * path.stat().st_size))
     into.parent.mkdir(parents=True, exist_ok=True)
     partial = into.with_name(f".{into.name}.{uuid.uuid4().hex}")
@@ -63,7 +63,9 @@ def safe_extract(
             left = limit
             for count, (name, kind, open_member) in enumerate(members, 1):
                 if count > max_members:
-                    raise UnsafeArchiveError(f"{path} lists more than {max_members} members, the limit.")
+                    raise UnsafeArchiveError(
+                        f"{path} has more than {max_members} members, the limit. Get the official file."
+                    )
                 _check(path, name, kind)
                 try:
                     target = partial / name
@@ -72,7 +74,9 @@ def safe_extract(
                         with open_member() as source, target.open("xb") as sink:
                             left = _copy(path, source, sink, left, limit)
                 except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                    raise UnsafeArchiveError(f"{path} holds {name!r} twice, or both as file and folder.") from error
+                    raise UnsafeArchiveError(
+                        f"{path} has {name!r} twice, or as a file and a folder. Get the official file."
+                    ) from error
         partial.rename(into)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -80,13 +84,13 @@ def safe_extract(
 
 
 def refuse_web_page(path: pathlib.Path) -> None:
-    """Raises UnsafeArchiveError if a file is a web page, which a server may send in place of an archive."""
+    """Raises UnsafeArchiveError if a file is a web page, which some servers send instead of an archive."""
     with path.open("rb") as file:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
         raise UnsafeArchiveError(
-            f"{path} is a web page, not an archive: the server asks for a confirmation, or the file is gone. Delete it, open"
-            " its address in a browser and save the archive."
+            f"{path} is a web page, not an archive: the server asks for confirmation, or the file is gone. Delete it, open its"
+            " address in a browser and save the archive."
         )
 
 
@@ -94,18 +98,18 @@ def _check(path: pathlib.Path, name: str, kind: str) -> None:
     # A backslash or a drive letter leaves the folder on Windows.
     parts = name.removesuffix("/").split("/")
     if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
-        raise UnsafeArchiveError(f"{path} holds {name!r}: an absolute name, or one that may leave the folder.")
+        raise UnsafeArchiveError(f"{path} has the unsafe name {name!r}. Get the official file.")
     if kind not in ("file", "folder"):
-        raise UnsafeArchiveError(f"{path} holds {name!r}: a {kind}, neither a file nor a folder.")
+        raise UnsafeArchiveError(f"{path} has {name!r}, a {kind} instead of a file or folder. Get the official file.")
 
 
 def _copy(path: pathlib.Path, source: IO[bytes], sink: IO[bytes], left: int, limit: int) -> int:
-    """Copies at most `left` bytes and returns how many may still be written."""
+    """Copies at most `left` bytes; returns the number of bytes that may still be written."""
     while chunk := source.read(_CHUNK):
         left -= len(chunk)
         if left < 0:
             raise UnsafeArchiveError(
-                f"{path} unpacks to more than {limit} bytes, the limit for an archive of its size."
+                f"{path} unpacks to more than {limit} bytes, the limit for its size. Get the official file."
             )
         sink.write(chunk)
     return left
@@ -113,7 +117,7 @@ def _copy(path: pathlib.Path, source: IO[bytes], sink: IO[bytes], left: int, lim
 
 @contextlib.contextmanager
 def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
-    """Yields the members; an error while reading them becomes an UnsafeArchiveError that names the archive."""
+    """Yields the members; an error while reading becomes an UnsafeArchiveError that names the archive."""
     refuse_web_page(path)
     with path.open("rb") as file:
         start = file.read(8)
@@ -125,7 +129,7 @@ def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
                 return
             plain = stack.enter_context(path.open("rb"))
             decompress = next((d for magic, d in _DECOMPRESSORS.items() if start.startswith(magic)), None)
-            if decompress:  # to a file, whose size bounds what tarfile reads by the claims of a header
+            if decompress:  # to a file, whose size limits how much tarfile reads
                 plain = stack.enter_context(tempfile.TemporaryFile())
                 # Headers and padding can double the size of small files.
                 tar_limit = 2 * limit + 4 * _CHUNK
@@ -139,12 +143,12 @@ def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
         *(EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
     ) as error:
         raise UnsafeArchiveError(
-            f"{path} cannot be read as a zip or tar ({error}). It may be cut short: delete it and download it again."
+            f"{path} cannot be read as a zip or tar ({error}). It may be truncated: delete it and download it again."
         ) from error
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    mode = info.external_attr >> 16  # of Unix
+    mode = info.external_attr >> 16  # Unix file mode
     kind = "folder" if info.is_dir() else "file"
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "link or special file"

@@ -1,6 +1,7 @@
 """Tests of unpacking: a good archive is unpacked completely, a bad one is refused with its name and leaves nothing."""
 
 import io
+import re
 import stat
 import struct
 import tarfile
@@ -69,9 +70,9 @@ def test_unpacks_a_tar_whatever_its_name(tmp_path, mode):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "a//x", "./x", "..\\x", "C:/x", "fine", "fine/below"])
 def test_refuses_names_that_leave_the_folder_or_occur_twice(tmp_path, name):
-    _refused(tmp_path, _write_zip(tmp_path / "a.zip", [("fine", ""), (name, "bad")]), "holds")
+    _refused(tmp_path, _write_zip(tmp_path / "a.zip", [("fine", ""), (name, "bad")]), re.escape(repr(name)))
     if name != "./x":
-        _refused(tmp_path, _write_tar(tmp_path / "a.tar", [("fine", b""), (name, b"bad")]), "holds")
+        _refused(tmp_path, _write_tar(tmp_path / "a.tar", [("fine", b""), (name, b"bad")]), re.escape(repr(name)))
 
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO])

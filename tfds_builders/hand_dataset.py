@@ -1,6 +1,6 @@
-"""The base class of the builders: where the files come from, what an example holds, and how examples are made.
+"""The base class of the builders: finds the files, defines the features, and generates examples.
 
-A builder lists the archives that the owners publish and reads the unpacked files.
+A builder lists the archives published by the owners and reads the unpacked files.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from tfds_builders import archives
 Item = TypeVar("Item")
 Example = tuple[str, dict[str, Any]]
 
-# Pictures are compressed already: their archives unpack to hardly more than their size, those of flat masks to some ten times.
+# Pictures hardly compress further; archives of flat masks unpack to about ten times their size.
 _MAX_RATIO = 200
 
 
@@ -30,8 +30,8 @@ class HandConfig(tfds.core.BuilderConfig):
 
     Attributes:
       class_names: name of each class id, background first.
-      flip_pairs: pairs of class ids that a left-right flip exchanges.
-      classes: class id of each label that the builder draws.
+      flip_pairs: pairs of class ids that a horizontal flip exchanges.
+      classes: class id of each label drawn by the builder.
     """
 
     class_names: tuple[str, ...] = ("background", "hand")
@@ -41,16 +41,16 @@ class HandConfig(tfds.core.BuilderConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file that the owners of a dataset publish.
+    """A file published by the owners of a dataset.
 
     Attributes:
-      filename: its name, under which it is looked for in the manual folder.
-      url: where it is downloaded.
+      filename: file name, which is looked for in the manual folder.
+      url: address of the download.
       tree: path of the wanted folder in the archive.
-      marker: pattern of something in that folder, by which it is recognized.
-      max_bytes: limit on the size of the unpacked files, several times the true size.
-      max_members: limit on the number of files and folders.
-      checksum: `sha256:...` or `md5:...` if it is known, but not the size to the byte that checksums.tsv needs.
+      marker: pattern of a file by which that folder is recognized.
+      max_bytes: maximum size of the unpacked files, several times the true size.
+      max_members: maximum number of files and folders.
+      checksum: `sha256:...` or `md5:...` if it is known but the exact size, which checksums.tsv needs, is not.
     """
 
     filename: str
@@ -62,28 +62,28 @@ class Archive:
     checksum: str = ""
 
     def find(self, folder: epath.Path) -> epath.Path | None:
-        """Returns the wanted folder: `tree` in `folder`, the end of `tree` in it, or `folder` itself; None if there is none."""
+        """Returns the wanted folder: `tree` in `folder`, an end of `tree` in it, or `folder` itself; None if there is none."""
         parts = self.tree.split("/")
         candidates = (folder.joinpath(*parts[start:]) for start in range(len(parts) + 1))
         return next((path for path in candidates if path.is_dir() and any(path.glob(self.marker))), None)
 
     def check(self, path: epath.Path) -> None:
-        """Raises UnsafeArchiveError unless a file has the known checksum."""
+        """Raises UnsafeArchiveError if a file does not have the known checksum."""
         if not self.checksum:
             return
         algorithm, expected = self.checksum.split(":")
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-        if found != expected:
+            actual = hashlib.file_digest(file, algorithm).hexdigest()
+        if actual != expected:
             raise archives.UnsafeArchiveError(
-                f"{path} has the {algorithm} {found}, but the official file has {expected}."
+                f"{path} has the {algorithm} {actual}, but the official file has {expected}. Download it again."
             )
 
 
 class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders, which set MANUAL_DOWNLOAD_INSTRUCTIONS, VERSION, BUILDER_CONFIGS and MORE_CONFIGS.
+    """Base class of the builders, which set MANUAL_DOWNLOAD_INSTRUCTIONS, VERSION, BUILDER_CONFIGS and MORE_CONFIGS.
 
-    `tfds build` without --config builds BUILDER_CONFIGS, the one default; those of MORE_CONFIGS are built by name.
+    `tfds build` without --config builds BUILDER_CONFIGS, the one default; MORE_CONFIGS are built by name.
     """
 
     MORE_CONFIGS: ClassVar[list[HandConfig]] = []
@@ -99,16 +99,16 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def hand_info(
         self, *, homepage: str | None, shape: tuple[int | None, int | None] = (None, None), video: bool = False
     ) -> tfds.core.DatasetInfo:
-        """Returns features and classes; description and citation come from the files in the builder's folder.
+        """Returns features and classes; description and citation are read from the builder's folder.
 
         Args:
           homepage: page of the owners; None if there is none.
-          shape: height and width of all pictures; None where they differ.
+          shape: height and width of all pictures; None if they vary.
           video: whether examples have `video` and `frame`.
         """
         config = self.builder_config
         features = {
-            "image": tfds.features.Image(shape=(*shape, 3)),  # the owners' JPEG, or a PNG
+            "image": tfds.features.Image(shape=(*shape, 3)),  # the original JPEG, or a PNG
             "mask": tfds.features.LabeledImage(
                 labels=list(config.class_names), shape=(*shape, 1), dtype=np.uint8, encoding_format="png"
             ),
@@ -128,7 +128,7 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def download_and_prepare(
         self, *, download_config: tfds.download.DownloadConfig | None = None, **kwargs: Any
     ) -> None:
-        """As in TFDS; notes what was given, because a download manager always has a manual folder."""
+        """Does the same as in TFDS, and stores whether a manual folder was given: a download manager always has one."""
         self._manual_dir_given = bool(download_config and download_config.manual_dir)
         self._beam_given = bool(download_config and (download_config.beam_options or download_config.beam_runner))
         super().download_and_prepare(download_config=download_config, **kwargs)
@@ -136,18 +136,18 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def locate(
         self, dl_manager: tfds.download.DownloadManager, archive: Archive, required: bool = True
     ) -> epath.Path | None:
-        """Finds the unpacked files of an archive: in the manual folder, in the archive there, or by download.
+        """Returns the unpacked files of an archive: from the manual folder, an archive in it, or a download.
 
         Nothing is downloaded if a manual folder was given.
 
         Args:
-          dl_manager: of TFDS.
-          archive: what to look for.
-          required: whether to raise an error, instead of returning None, if it is nowhere.
+          dl_manager: download manager of TFDS.
+          archive: archive to look for.
+          required: whether to raise an error, instead of returning None, if it is not found.
 
         Raises:
-          FileNotFoundError, RuntimeError: it is nowhere, or cannot be downloaded; with instructions.
-          UnsafeArchiveError: the archive is not whole, not the official one, or not safe to unpack.
+          FileNotFoundError, RuntimeError: the archive is not found or cannot be downloaded; the message has instructions.
+          UnsafeArchiveError: the archive is incomplete, not the official one, or unsafe to unpack.
         """
         try:
             manual_dir = dl_manager.manual_dir
@@ -163,14 +163,14 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 if not required:
                     return None
                 raise FileNotFoundError(
-                    f"{manual_dir} has neither {archive.filename} nor what it unpacks to.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+                    f"{manual_dir} has neither {archive.filename} nor its contents.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
                 )
         try:
             path = dl_manager.download(archive.url)
             return self._unpack(path, archive, dl_manager.download_dir)
         except (OSError, ValueError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
-            if not required:  # servers go, or answer with a page
-                logging.warning("%s could not be had from %s (%s).", archive.filename, archive.url, error)
+            if not required:  # servers disappear, or answer with a web page
+                logging.warning("%s could not be downloaded from %s (%s).", archive.filename, archive.url, error)
                 return None
             if isinstance(error, archives.UnsafeArchiveError):
                 raise
@@ -183,17 +183,17 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Returns the examples of a split, or a Beam transform if `tfds build` was given --beam_pipeline_options.
 
         Args:
-          items: what the examples are made from: small, such as paths, and picklable.
-          make: returns key and example of one item; picklable.
+          items: data from which examples are made: small, such as paths, and picklable.
+          make: function that returns key and example of one item; picklable.
         """
         if not self._beam_given:
             return map(make, items)
-        import apache_beam as beam  # slow to import, and an extra
+        import apache_beam as beam  # slow to import, and optional
 
         return beam.Create(list(items)) | beam.Map(make)
 
     def _unpack(self, path: epath.Path, archive: Archive, download_dir: epath.Path) -> epath.Path:
-        """Unpacks an archive into the folder of TFDS's downloads, once for all configs."""
+        """Unpacks an archive into the download folder of TFDS, once for all configs."""
         about = path.stat()
         into = download_dir / "extracted" / f"{archive.filename}.{about.length}.{int(about.mtime)}"
         if not into.exists():
@@ -208,5 +208,5 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return tree
         inside = ", ".join(sorted(p.name for p in into.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(
-            f"{path} has no {archive.tree}; it holds {inside}.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            f"{path} has no {archive.tree}; it contains {inside}.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )

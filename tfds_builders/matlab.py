@@ -1,7 +1,7 @@
-"""Reads MATLAB files (v5 to v7) of others with `scipy.io.loadmat`, after a check that what they claim is there.
+"""Reads MATLAB files (v5 to v7) with `scipy.io.loadmat`, after a check of their structure.
 
-SciPy believes the sizes in a file, by which 240 bytes can take 12 GB; it descends into nested arrays without a limit; and where
-an element has an unexpected type, it reads beyond its tables, which can end the process.
+SciPy trusts the sizes in a file, so that 240 bytes can allocate 12 GB; it descends into nested arrays without a limit; and for
+an element of an unexpected type it reads beyond its tables, which can crash the process.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.io
 from etils import epath
 
-_HEADER = 128  # bytes, the last four of them the version and the byte order
+_HEADER = 128  # bytes, of which the last four are the version and byte order
 _ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
 _INT8, _INT32, _UINT32 = 1, 5, 6
@@ -30,13 +30,13 @@ def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> n
     """Reads a variable of a MATLAB file.
 
     Args:
-      path: the file.
-      name: of the variable.
-      max_bytes: limit on the size of the file.
-      max_unpacked: limit on the size of its contents after decompression.
+      path: path of the file.
+      name: name of the variable.
+      max_bytes: maximum size of the file.
+      max_unpacked: maximum size of its contents after decompression.
 
     Returns:
-      The array as `scipy.io.loadmat` returns it.
+      The array as returned by `scipy.io.loadmat`.
 
     Raises:
       ValueError: the file is damaged, of another version, or exceeds a limit.
@@ -67,20 +67,20 @@ def _inflate(content: bytes, order: str, room: int) -> Any:
             inflater = zlib.decompressobj()
             whole = inflater.decompress(data, room + 1)
             if len(whole) <= room and not inflater.eof:
-                raise ValueError("a compressed variable is cut short")
+                raise ValueError("a compressed variable is truncated")
         room -= len(whole)
         if room < 0:
-            raise ValueError("its contents are larger than any of this dataset")
+            raise ValueError("its contents are larger than any in this dataset")
         yield whole
 
 
 def _elements(content: memoryview, order: str) -> Any:
-    """Yields type, data and the element with its tag and padding."""
+    """Yields type, data, and the whole element with tag and padding."""
     position = 0
     while position < len(content):
         kind, length = struct.unpack_from(f"{order}II", content, position)
         start, end = position + 8, position + 8 + length
-        if kind >> 16:  # up to four bytes of data stand within the tag
+        if kind >> 16:  # up to four bytes of data are in the tag
             kind, length = kind & 0xFFFF, kind >> 16
             start, end = position + 4, position + 8
             if length > 4:
@@ -90,19 +90,19 @@ def _elements(content: memoryview, order: str) -> Any:
         if kind not in _TYPES:
             raise ValueError(f"an element has the unknown type {kind}")
         if start + length > len(content):
-            raise ValueError("it is cut short")
+            raise ValueError("it is truncated")
         yield kind, content[start : start + length], content[position:end]
         position = end
 
 
 def _check(content: memoryview, order: str, depth: int, left: list[int]) -> None:
-    """Raises ValueError unless every array has the parts that its class needs and claims no more values than it has bytes.
+    """Raises ValueError unless every array has the elements that its class needs, and no more values than bytes.
 
     Args:
-      content: elements, of which the arrays are checked, nested ones too.
+      content: elements whose arrays are checked, including nested ones.
       order: byte order.
-      depth: how deeply `content` is nested.
-      left: how many arrays there may still be.
+      depth: nesting depth of `content`.
+      left: number of arrays that may follow.
     """
     for kind, data, _ in _elements(content, order):
         left[0] -= kind == _MATRIX

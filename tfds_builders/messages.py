@@ -1,10 +1,10 @@
-"""Error messages that name many files."""
+"""Formats error messages that name many files."""
 
 from collections.abc import Sequence
 
 
 def first_few(names: Sequence[object], limit: int = 10, separator: str = ", ") -> str:
-    """Joins the first names and says how many more there are."""
+    """Joins the first names, and the number of the others."""
     more = f"{separator}and {len(names) - limit} more" if len(names) > limit else ""
     return separator.join(map(str, names[:limit])) + more
 

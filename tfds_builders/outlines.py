@@ -1,4 +1,4 @@
-"""Outlines of hands: LabelMe's XML, and masks drawn from outlines."""
+"""Reads outlines of hands in LabelMe XML, and draws masks from outlines."""
 
 import dataclasses
 import xml.etree.ElementTree as ET
@@ -8,19 +8,19 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
-# No real annotation comes near; a crafted file would fill the memory.
+# Far above any real annotation; a crafted file could fill the memory.
 _MAX_BYTES = 16 << 20
-# PIL computes with 32-bit integers; no picture reaches this far.
+# PIL computes with 32-bit integers; no picture is this large.
 _FARTHEST = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """One outline.
+    """The outline of one object.
 
     Attributes:
       label: name of the object.
-      points: float64 [n, 2] of x and y in pixels, n >= 3; they may lie outside the picture.
+      points: float64 [n, 2] of x and y in pixels, n >= 3; they may be outside the picture.
       attributes: free text.
     """
 
@@ -30,37 +30,37 @@ class Outline:
 
 
 def draw(height: int, width: int, shapes: Iterable[tuple[np.ndarray, int]]) -> np.ndarray:
-    """Paints outlines in the given order, later over earlier.
+    """Draws outlines in the given order, later over earlier.
 
     Args:
-      height: in pixels.
-      width: in pixels.
-      shapes: the corners of each outline, float [n, 2] of continuous x and y (pixel (0, 0) covers [0, 1] x [0, 1]), and the
-        value to paint it with.
+      height: height in pixels.
+      width: width in pixels.
+      shapes: corners of each outline, float [n, 2] of continuous x and y (pixel (0, 0) covers [0, 1] x [0, 1]), and the value
+        to fill it with.
 
     Returns:
-      uint8 [height, width], 0 where no outline is.
+      uint8 [height, width], 0 outside all outlines.
     """
     mask = Image.new("L", (width, height))
     for points, value in shapes:
-        # PIL cuts the decimals off, which is the wrong pixel left of and above the picture.
+        # PIL truncates toward zero, which is wrong for negative coordinates.
         ImageDraw.Draw(mask).polygon(np.floor(points).ravel().tolist(), fill=value)
     return np.array(mask)
 
 
 class _WithoutDoctype(ET.TreeBuilder):
-    """Refuses entity declarations, by which a small file grows to gigabytes."""
+    """Rejects entity declarations, with which a small file can expand to gigabytes."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ET.ParseError("it declares a DOCTYPE")
 
 
 def read_labelme(path: epath.Path) -> tuple[tuple[int, int] | None, list[Outline]]:
-    """Reads LabelMe's XML.
+    """Reads LabelMe XML.
 
     Returns:
-      Height and width of the picture as the file says, None if it does not; and the objects in the order of the file, without
-      deleted ones.
+      Height and width of the picture as stated in the file (None if missing); and the objects in the order of the file,
+      without deleted ones.
 
     Raises:
       ValueError: the file cannot be read, or an object has fewer than 3 points or points that are not finite numbers.
@@ -70,7 +70,7 @@ def read_labelme(path: epath.Path) -> tuple[tuple[int, int] | None, list[Outline
             raise ValueError(f"it has {size:,} bytes")
         root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_WithoutDoctype()))
         if root.tag != "annotation":
-            raise ValueError(f"its outermost element is <{root.tag}>, not <annotation>")
+            raise ValueError(f"its root element is <{root.tag}>, not <annotation>")
         rows, columns = (int(_text(root, f"imagesize/{side}") or 0) for side in ("nrows", "ncols"))
     except (ET.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{path} cannot be read as an annotation of LabelMe ({error}). Unpack it again.") from error
@@ -84,8 +84,8 @@ def read_labelme(path: epath.Path) -> tuple[tuple[int, int] | None, list[Outline
             for polygon in polygons:
                 points = [[float(_text(point, axis)) for axis in "xy"] for point in polygon.iterfind("pt")]
                 outlines.append(Outline(label, np.array(points).reshape(-1, 2), _text(item, "attributes")))
-                if len(points) < 3 or not (np.abs(points) <= _FARTHEST).all():  # so written, NaN fails too
-                    raise ValueError("fewer than 3 points, or one that is no pixel")
+                if len(points) < 3 or not (np.abs(points) <= _FARTHEST).all():  # also fails for NaN
+                    raise ValueError("fewer than 3 points, or an invalid one")
             if not polygons:
                 raise ValueError("no polygon")
         except ValueError as error:

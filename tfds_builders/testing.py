@@ -1,4 +1,4 @@
-"""What the tests of the builders share."""
+"""Helpers of the tests of the builders."""
 
 import contextlib
 import pathlib
@@ -25,19 +25,19 @@ def build(
 
 
 def examples_of(builder: tfds.core.DatasetBuilder, *splits: str, **kwargs: Any) -> dict[str, dict[str, Any]]:
-    """The examples of some splits, or of all, by id; `kwargs` as for `as_data_source`."""
+    """Returns the examples of some splits, or of all, by id; `kwargs` are those of `as_data_source`."""
     sources = [builder.as_data_source(split=split, **kwargs) for split in splits or builder.info.splits]
     return {example["id"].decode(): example for source in sources for example in source}
 
 
 def masks_of(builder: tfds.core.DatasetBuilder, *splits: str) -> dict[str, np.ndarray]:
-    """The masks of some splits, or of all, uint8 [h, w], by id."""
+    """Returns the masks of some splits, or of all, uint8 [h, w], by id."""
     return {key: example["mask"][..., 0] for key, example in examples_of(builder, *splits).items()}
 
 
 @contextlib.contextmanager
 def refused(folder: pathlib.Path, match: str, error: type[Exception] = ValueError):
-    """An error is raised, and nothing is left below a folder that `build` was given: no version and no record."""
+    """Asserts that an error is raised and that nothing remains in a folder given to `build`: no version and no record."""
     with pytest.raises(error, match=match):
         yield
     assert not [*(folder / "data").rglob("dataset_info.json"), *(folder / "data").rglob("*array_record*")]

@@ -1,1 +1,1 @@
-"""A checkpoint and pictures -> masks."""
+"""Prediction: applies a checkpoint to pictures, videos and cameras."""

@@ -1,12 +1,12 @@
 """Gaussian filtering in many dimensions on the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010), in JAX.
 
-A filter sums, for every point, the values of all points, each weighted by exp(-|f_i - f_j|^2 / 2) of their features f. The
-lattice cuts the feature space into simplices: a value is spread over the d + 1 vertices of the simplex around its point
-(splat), the vertices are blurred with 1/2 1 1/2 along the d + 1 directions of the lattice, and every point reads its vertices
-(slice). Only vertices that some point touches exist, and what the blur would carry through others is lost, as in the authors'
-code.
+A filter sums, for every point, the values of all points, weighted by exp(-|f_i - f_j|^2 / 2) of their features f. The lattice
+divides the feature space into simplices. A value is distributed over the d + 1 vertices of the simplex around its point
+(splat), the vertices are blurred with 1/2 1 1/2 along the d + 1 directions of the lattice, and every point interpolates its
+vertices (slice). Only vertices of simplices with points exist; what the blur would carry through others is lost, as in the
+authors' code.
 
-All shapes are static, so that one compilation serves every set of n points; the loops over vertices end where the vertices do.
+All shapes are static, so that one compilation works for every set of n points; loops over vertices stop after the last vertex.
 """
 
 from typing import NamedTuple
@@ -16,20 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_CHUNK = 1 << 17  # vertices worked off at a time
-# Two linear hashes of a vertex's coordinates, of 32 bits each: a neighbour's is a constant away, and among the 5.5 million
-# vertices that a picture of 1280x720 has at most, two with the same 64 bits are expected once in a million pictures.
+_CHUNK = 1 << 17  # vertices processed at a time
+# Two linear hashes of a vertex's coordinates with 32 bits each: a neighbor's hash differs by a constant. A picture of 1280x720
+# has at most 5.5 million vertices; a collision of all 64 bits is expected once in a million pictures.
 _HASHES = np.random.default_rng(2010).integers(0, 2**32, (2, 16), dtype=np.uint32) | 1
 
 
 class Lattice(NamedTuple):
-    """The vertices that n points of d features touch, at most n (d + 1) of them, numbered as the points first touch them.
+    """The vertices of the simplices around n points with d features: at most n (d + 1), numbered in order of first use.
 
     Attributes:
       vertices: int32 [d + 1, n], the vertices of each point's simplex.
-      weights: float32 [d + 1, n], barycentric coordinates in it; they sum to 1.
-      before: int32 [d + 1, capacity], the vertex one step back in each direction; capacity where there is none.
-      after: int32 [d + 1, capacity], the vertex one step on.
+      weights: float32 [d + 1, n], barycentric coordinates of each point; they sum to 1.
+      before: int32 [d + 1, capacity], the previous vertex in each direction; capacity if there is none.
+      after: int32 [d + 1, capacity], the next vertex in each direction; capacity if there is none.
       count: int32 [], the number of vertices.
     """
 
@@ -41,7 +41,7 @@ class Lattice(NamedTuple):
 
 
 def build(features: jax.Array) -> Lattice:
-    """The lattice of n points.
+    """Builds the lattice of n points.
 
     Args:
       features: float32 [d, n], in units of the Gaussian's standard deviation, at most about 1e5; d from 1 to 15.
@@ -102,18 +102,19 @@ def gaussian_filter(lattice: Lattice, values: jax.Array) -> jax.Array:
 
 
 def _enclosing_simplex(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Hashes, uint32 [2, d + 1, n], and barycentric weights, float32 [d + 1, n], of the simplex around each point.
+    """Returns hashes, uint32 [2, d + 1, n], and barycentric weights, float32 [d + 1, n], of the simplex around each point.
 
-    Vertices have d + 1 integer coordinates that sum to 0 and are congruent modulo d + 1; vertex k of a simplex has remainder k.
+    Vertices have d + 1 integer coordinates that sum to 0 and are congruent modulo d + 1; vertex k of a simplex has remainder
+    k.
     """
     d = len(features)
-    # Onto the hyperplane of sum 0, so that splat, blur and slice together have the standard deviation 1 of the features.
+    # Projection to the hyperplane of sum 0, scaled so that splat, blur and slice together have a standard deviation of 1.
     axis = np.arange(1, d + 1)
     onto = np.tril(np.ones((d, d + 1))).T - np.eye(d + 1, d, -1) * axis
     onto *= np.sqrt(2 / 3) * (d + 1) / np.sqrt(axis * (axis + 1))
     position = jnp.dot(onto.astype(np.float32), features, precision=lax.Precision.HIGHEST)
 
-    # The nearest vertex of remainder 0: round, then mend the sum where the rounding errors are largest.
+    # The nearest vertex with remainder 0: round, then correct the sum at the largest rounding errors.
     origin = jnp.round(position / (d + 1)).astype(jnp.int32)
     error = position - (d + 1) * origin
     earlier = np.tril(np.ones((d + 1, d + 1), bool), -1)[..., None]
@@ -130,24 +131,24 @@ def _enclosing_simplex(features: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     factors = jnp.asarray(_HASHES[:, :d, None])
     base = (factors * ((d + 1) * origin[:d]).astype(jnp.uint32)).sum(1)
-    # Coordinate i of vertex k is k more than the origin's, or d + 1 - k less.
+    # Coordinate i of vertex k is the origin's plus k, or minus d + 1 - k.
     grows = _HASHES[:, :d].sum(1, dtype=np.uint32)[:, None, None] * places[..., 0].astype(np.uint32)
     falls = jnp.where(rank[:d] > d - places, factors[:, None], 0).sum(2)
     return base[:, None] + grows - np.uint32(d + 1) * falls, weights
 
 
 def _steps(dimensions: int) -> np.ndarray:
-    """What a step in each direction adds to the hashes, uint32 [d + 1, 2]: every coordinate grows by 1, one falls by d."""
+    """Returns what one step in each direction adds to the hashes, uint32 [d + 1, 2]: d coordinates +1, one -d."""
     factors = _HASHES[:, :dimensions]
     falls = np.concatenate([factors, np.zeros((2, 1), np.uint32)], 1).T  # the last coordinate is not hashed
     return factors.sum(1, dtype=np.uint32) - np.uint32(dimensions + 1) * falls
 
 
 def _insert(hashes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Finds equal hashes, uint32 [2, m], by open addressing, all entries side by side.
+    """Finds equal hashes, uint32 [2, m], by open addressing, with all entries in parallel.
 
     Returns:
-      table: int32 [power of two, at least 1.5 m], entries at the places of their hashes; m where it is empty.
+      table: int32 [power of two, at least 1.5 m], entries at the positions of their hashes; m if a position is empty.
       owner: int32 [m], for each entry the first one with the same hashes.
     """
     entries = hashes.shape[1]
@@ -170,14 +171,14 @@ def _insert(hashes: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _find(table: jax.Array, stored: jax.Array, hashes: jax.Array, wanted: jax.Array) -> jax.Array:
-    """Looks hashes, uint32 [2, m], up where wanted, bool [m].
+    """Looks up hashes, uint32 [2, m], where `wanted`, bool [m].
 
     Args:
-      table: of `_insert`, its entries numbers of columns of `stored`; len(stored) where it is empty.
+      table: table of `_insert` with entries replaced by column numbers of `stored`; len(stored) if a position is empty.
       stored: uint32 [2, capacity].
 
     Returns:
-      int32 [m], columns of `stored`; capacity where there is none.
+      int32 [m], columns of `stored`; capacity if a hash is not found.
     """
     capacity = stored.shape[1]
 
@@ -193,7 +194,7 @@ def _find(table: jax.Array, stored: jax.Array, hashes: jax.Array, wanted: jax.Ar
 
 
 def _first_place(hashes: jax.Array, size: int) -> jax.Array:
-    """Mixes the bits as MurmurHash3 ends: the linear hashes of neighbours would fill the table in rows."""
+    """Mixes the bits as in the last step of MurmurHash3: the linear hashes of neighbors would fill the table in runs."""
     mixed = hashes[0] ^ (hashes[1] >> 15)
     mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
     mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
@@ -201,5 +202,5 @@ def _first_place(hashes: jax.Array, size: int) -> jax.Array:
 
 
 def _next_place(place: jax.Array, hashes: jax.Array, size: int) -> jax.Array:
-    step = (hashes[1] >> 4 | 1).astype(jnp.int32)  # odd: passes through all places of a power of two
+    step = (hashes[1] >> 4 | 1).astype(jnp.int32)  # odd, so that it visits all positions of a power of two
     return (place + step) & (size - 1)

@@ -1,7 +1,7 @@
 """The compiled programs of one network, one for each shape of a batch.
 
-Tracing and lowering a network take seconds at every start, even where the compiled program is in JAX's cache. So, where that
-cache is on, the lowered program is kept with it (`jax.export`), under a key of all that it depends on.
+Tracing and lowering a network take seconds at every start, even if the compiled program is in JAX's cache. If that cache is
+on, the lowered program is stored with it (`jax.export`), under a hash of everything that it depends on.
 """
 
 import hashlib
@@ -21,33 +21,38 @@ import numpy as np
 import refinenet_jax
 from refinenet_jax import compilation_cache, parallel
 
-_MOST_FILES = 200  # lowered programs that are kept, of some 200 kB each
-_SUM_BYTES = 32  # SHA-256 of the program, in front of it
+_MOST_FILES = 200  # lowered programs that are kept, about 200 kB each
+_SUM_BYTES = 32  # SHA-256 of the program, stored before it
 
 
 class Programs:
-    """Runs a function of (variables, images) on this process's devices, and counts what that took to prepare.
+    """Runs a function of (variables, images) on this process's devices, and measures the preparation.
 
     Attributes:
-      seconds: spent on the first batch of each shape, which waits for its program.
-      images: how many images these batches held, filling included.
+      seconds: time spent on the first batch of each shape, which waits for its program.
+      images: number of images in these batches, padding included.
     """
 
     def __init__(self, function: Callable[[Any, jax.Array], jax.Array], settings: Any):
-        """Takes the function of one device's share, and what besides shapes its program depends on; its `repr` is a key."""
+        """Stores the function and its settings.
+
+        Args:
+          function: function of the variables and one device's share of the images.
+          settings: everything besides shapes that the program depends on; its `repr` is part of the cache key.
+        """
         self._function, self._settings = function, settings
         self._programs: dict[tuple[int, ...], Callable] = {}
         self.seconds, self.images = 0.0, 0
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of the batches so far, [b, h, w, 3] each: so many programs were prepared."""
+        """Shapes [b, h, w, 3] of the batches so far; each has its own program."""
         return list(self._programs)
 
     def __call__(self, variables: Any, images: np.ndarray) -> np.ndarray:
-        """Images [b, h, w, 3], b a multiple of the devices -> what the function gives, [b, ...].
+        """Applies the function to images [b, h, w, 3] (b is a multiple of the number of devices) and returns [b, ...].
 
-        All images have one dtype, which the function's settings decide.
+        All images have the same dtype, which the function's settings determine.
         """
         program = self._programs.get(images.shape)
         if program:
@@ -61,7 +66,7 @@ class Programs:
         return results
 
     def _lowered(self, variables: Any, share: jax.ShapeDtypeStruct) -> Callable:
-        """The function, lowered for this shape if it can be kept; as it is where nothing is kept."""
+        """Returns the function lowered for this shape if programs are stored, otherwise the function itself."""
         folder = compilation_cache.folder()
         if folder is None:
             return self._function
@@ -89,7 +94,7 @@ def _key(settings: Any, shapes: Any, share: jax.ShapeDtypeStruct) -> str:
 
 @cache
 def _sources() -> str:
-    """A sum of the code that a program is traced from: a checkout changes without its version."""
+    """Returns a hash of the source code: a checkout changes without a new version."""
     digest = hashlib.sha256()
     for file in sorted(Path(refinenet_jax.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -97,20 +102,20 @@ def _sources() -> str:
 
 
 def _read(path: Path) -> jax.export.Exported | None:
-    """A lowered program; None where there is none, or a damaged one."""
+    """Reads a lowered program; returns None if there is none or it is damaged."""
     try:
         content = path.read_bytes()
         if hashlib.sha256(content[_SUM_BYTES:]).digest() != content[:_SUM_BYTES]:
             return None
         lowered = jax.export.deserialize(bytearray(content[_SUM_BYTES:]))
-        os.utime(path)  # those used least recently go first
+        os.utime(path)  # the least recently used files are removed first
         return lowered
-    except Exception:  # of whatever kind: it can be made again
+    except Exception:  # of any kind: the program can be lowered again
         return None
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Keeps a program; a disk that is full or read-only costs the next start some seconds, not this run."""
+    """Stores a program. If the disk is full or read-only, only the next start is slower."""
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")

@@ -1,4 +1,4 @@
-"""What was found in one image: scores, mask, regions, outlines and pictures of it."""
+"""Results of one image: scores, mask, regions, outlines and visualizations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ import numpy as np
 
 from refinenet_jax import visualize
 
-# Outlines may leave out corners up to this many pixels beside the line. No pixel's centre is nearer to an outline than
-# sqrt(2) / 4, so that none changes sides.
+# Maximum distance in pixels between an outline and the corners it omits. The center of every pixel is at least sqrt(2) / 4
+# from an outline, so that none changes sides.
 _POLYGON_TOLERANCE = 0.35
-_SHOWN_SIDE = 1280  # pixels of the longer side in a notebook
+_SHOWN_SIDE = 1280  # longer side of the overlay in a notebook, pixels
 
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels of one class that hang together, by sides or corners.
+    """Connected component of one class; pixels are connected by sides or corners.
 
     Attributes:
-      class_id: of the class, never 0.
-      class_name: its name.
-      area: pixels.
-      box: left, top, width, height in pixels; all of the region lies in it.
+      class_id: class id, never 0.
+      class_name: name of the class.
+      area: number of pixels.
+      box: bounding box (left, top, width, height) in pixels.
       score: mean probability of the class over the region.
     """
 
@@ -39,14 +39,14 @@ class Region:
 class Polygon:
     """Outline of one region.
 
-    Coordinates are x, y in pixels from the image's upper left corner; the pixel in column x and row y reaches from (x, y) to
-    (x + 1, y + 1). Rings are not closed by repeating their first point.
+    Coordinates are x, y in pixels from the image's upper left corner; the pixel in column x and row y covers (x, y) to (x + 1,
+    y + 1). Rings are not closed by repeating their first point.
 
     Attributes:
-      class_id: of the class.
-      class_name: its name.
+      class_id: class id.
+      class_name: name of the class.
       outer: float32 [n, 2], the ring around the region.
-      holes: float32 [n, 2] each, the rings around what is not of it.
+      holes: rings float32 [n, 2] around the holes of the region.
     """
 
     class_id: int
@@ -57,14 +57,14 @@ class Polygon:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What was found in one image.
+    """Class probabilities of one image, with the mask and everything else derived from them.
 
     Attributes:
       image: uint8 [h, w, 3] RGB, as given.
-      scores: float32 [h, w, c], probabilities of the classes.
-      class_names: c names, background first.
-      source: file, address or camera that the image is from; None where it was given as an array.
-      seconds: time of a video's frame from the start of the file, of a camera's from the first frame; None for a picture.
+      scores: float32 [h, w, c], class probabilities.
+      class_names: names of the c classes, background first.
+      source: file, address or camera of the image; None if it was given as an array.
+      seconds: time of a video frame from the start of the file, or of a camera frame from the first frame; None for pictures.
     """
 
     image: np.ndarray
@@ -79,31 +79,31 @@ class Segmentation:
         return self.scores.argmax(-1).astype(np.uint8)
 
     def overlay(self) -> np.ndarray:
-        """The image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
+        """Returns the image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
         return visualize.overlay(self.image, self.mask)
 
     def _repr_png_(self) -> bytes:
-        """The overlay, as notebooks show it."""
+        """Returns the overlay as PNG for notebooks."""
         picture = self.overlay()
         scale = min(_SHOWN_SIDE / max(picture.shape[:2]), 1)
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
         return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
     def contours(self) -> np.ndarray:
-        """The image with the classes outlined, uint8 [h, w, 3] RGB."""
+        """Returns the image with the classes outlined, uint8 [h, w, 3] RGB."""
         return visualize.outlines(self.image, self.mask)
 
     def cutout(self) -> np.ndarray:
-        """The image without its background, uint8 [h, w, 4] RGBA.
+        """Returns the image with a transparent background, uint8 [h, w, 4] RGBA.
 
-        Opacity goes with the probability of all classes but background together: none below 1/4, full above 3/4, half at 1/2.
-        So edges are soft, and faint doubts about the background leave no haze.
+        Opacity follows the probability of all foreground classes together: 0 below 1/4, full above 3/4, half at 1/2. Edges are
+        soft, and a slightly uncertain background leaves no haze.
         """
         opacity = np.clip((1 - self.scores[..., 0]) * 2 - 0.5, 0, 1)
         return np.dstack([self.image, np.rint(opacity * 255).astype(np.uint8)])
 
     def regions(self) -> list[Region]:
-        """The connected regions of every class but background, by class, the largest first."""
+        """Returns the connected components of all foreground classes, by class, largest first."""
         regions = []
         for class_id, (left, top, width, height), inside in self._regions():
             scores = self.scores[top : top + height, left : left + width, class_id][inside]
@@ -112,16 +112,16 @@ class Segmentation:
         return regions
 
     def polygons(self) -> list[Polygon]:
-        """Outlines of the regions, in the order of `regions`.
+        """Returns the outlines of the regions, in the order of `regions`.
 
-        The pixels whose centres lie inside `outer` and outside `holes` are the region, exactly.
+        The pixels with centers inside `outer` and outside `holes` are exactly those of the region.
         """
         polygons = []
         for class_id, (left, top, _, _), inside in self._regions():
-            # At a corner where two pixels touch, the mean of four is exactly 0.5: a lower level keeps them together.
+            # Where two pixels touch at a corner, the mean of four is exactly 0.5: a lower level connects them.
             generator = contourpy.contour_generator(z=np.pad(inside, 1).astype(float), fill_type="OuterOffset")
             (points,), (ends,) = generator.filled(0.49, 2)
-            # Lines lie half-way between the centres; the first column of `inside` has index 1 and its centre at left + 0.5.
+            # Lines are halfway between pixel centers; the first column of `inside` has index 1 and its center at left + 0.5.
             points = np.rint(points * 2) / 2 + (left - 0.5, top - 0.5)
             outer, *holes = (
                 cv2.approxPolyDP(ring[:-1].astype(np.float32), _POLYGON_TOLERANCE, closed=True)[:, 0]
@@ -131,7 +131,7 @@ class Segmentation:
         return polygons
 
     def _regions(self) -> Iterator[tuple[int, tuple[int, int, int, int], np.ndarray]]:
-        """Class id, box, and which pixels of the box are the region's, bool [h, w]."""
+        """Yields class id, box, and which pixels of the box belong to the region, bool [h, w]."""
         for class_id in np.unique(self.mask[self.mask > 0]).tolist():
             _, labels, facts, _ = cv2.connectedComponentsWithStats((self.mask == class_id).astype(np.uint8))
             for label in (np.argsort(-facts[1:, cv2.CC_STAT_AREA], kind="stable") + 1).tolist():

@@ -1,4 +1,4 @@
-"""The one way from an image to class scores: prediction, video, export and evaluation all stand on it."""
+"""The one path from an image to class scores, used by prediction, video, export and evaluation."""
 
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -22,20 +22,20 @@ from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.stored import open_network
 from refinenet_jax.models import resize
 
-_ACCELERATOR_BATCH = 8  # images at a time on each GPU or TPU; a CPU gains nothing from more than one
-_MOST_WAITING = 4  # batches' worth of images that wait for others of their canvas
-_RESULT = itemgetter(1)  # of a key and a result; a loop's variable would keep the last result alive
+_ACCELERATOR_BATCH = 8  # images per GPU or TPU; larger batches do not help on a CPU
+_MOST_WAITING = 4  # batches of images that may wait for others of their canvas
+_RESULT = itemgetter(1)  # of a pair (key, result); a loop variable would keep the last result alive
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image as the network gets it.
+    """An image as input of the network.
 
     Attributes:
       image: uint8 [h, w, 3] RGB, as given.
-      size: (h, w) it is fitted to.
-      canvas: [H, W, 3], the fitted image at the upper left, its edge repeated; float32, or uint8 where there is no longest
-        side to fit to.
+      size: (h, w) after fitting to the longest side.
+      canvas: [H, W, 3], the fitted image at the upper left, with its edge repeated; float32, or uint8 if there is no longest
+        side.
     """
 
     image: np.ndarray
@@ -45,29 +45,28 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A trained network, ready for images of any size.
+    """A trained network that segments images of any size.
 
-    A mask is a function of the image's pixels, the network and the attributes below, and of nothing else: `prepare` puts an
-    image on a canvas whose size follows from the image's own, `probabilities` is the network on canvases, `finish` brings
-    scores back to the image's size. Batches of one canvas have one length, filled up if need be, so that one program serves
-    them all.
+    A mask depends on the image's pixels, the network and the attributes below, and on nothing else: `prepare` puts an image on
+    a canvas whose size depends on the image's own size, `probabilities` applies the network to canvases, and `finish` resizes
+    scores to the image's size. Batches of one canvas are padded to the same length, so that they share one program.
 
     Attributes:
-      model: from `create_model`.
+      model: network from `create_model`.
       variables: its params and batch_stats.
-      class_names: names of its classes, background first. The network may have one channel more, for void (the authors'
-        MATLAB networks do): it is left out, and the others are scaled to a sum of 1.
-      flip_pairs: pairs of class ids that a left-right flip exchanges.
-      scales: test scales, on top of the network's input_scale; the probabilities at all of them are averaged.
-      longest_side: pixels that the longer side of every image is brought to before the scales, so that a hand has one size
-        whatever the camera's resolution; 0 leaves images at their own size.
-      flip: average over the mirrored image too (left and right classes exchanged back).
-      tile: longest side, in pixels, of what the network sees at once; larger images, after scaling, are cut into
-        overlapping windows (`tiles`). None for no limit.
-      crf: what the probabilities go through at last, image by image on the host's side (`crf`); None for nothing.
+      class_names: names of the classes, background first. If the network has one more channel, for void (as the authors'
+        MATLAB networks), it is dropped, and the other probabilities are scaled to a sum of 1.
+      flip_pairs: pairs of class ids that a horizontal flip exchanges.
+      scales: test scales, multiplied by the network's input_scale; the probabilities at all scales are averaged.
+      longest_side: length in pixels to which the longer side of every image is resized before the scales, so that hands have
+        the same size at any camera resolution; 0 keeps images at their own size.
+      flip: whether to average with the horizontally flipped image (left and right classes exchanged back).
+      tile: longest side, in pixels, of the network's input; larger images, after scaling, are divided into overlapping windows
+        (`tiles`). None for no limit.
+      crf: parameters of a CRF that refines the probabilities of each image on the host; None for no CRF.
 
     Raises:
-      UsageError: names, scales or tile that cannot be.
+      UsageError: the class names, scales, longest side or tile are invalid.
     """
 
     model: models.RefineNet
@@ -84,12 +83,12 @@ class Segmenter:
         if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
             raise UsageError(
                 f"The network has {self.model.num_classes} channels, but {len(self.class_names)} class names: "
-                f"{', '.join(self.class_names)}."
+                f"{', '.join(self.class_names)}. Give one name per channel."
             )
         if not self.scales or not min(self.scales) > 0:
-            raise UsageError(f"scales are {list(self.scales)}; give one or more, all above 0.")
+            raise UsageError(f"scales are {list(self.scales)}. Give one or more, all above 0.")
         if self.longest_side < 0:
-            raise UsageError(f"longest_side is {self.longest_side}; give pixels, or 0 for images at their own size.")
+            raise UsageError(f"longest_side is {self.longest_side}. Give pixels, or 0 to keep the size of images.")
         tiles.check_tile(self.tile)
 
     @classmethod
@@ -107,11 +106,11 @@ class Segmenter:
         """Loads a network from a run folder or a weight file (.safetensors, .npz, .pth, .mat).
 
         Args:
-          path: run folder, or weight file; None for the network that comes with the package. Classes that a file does not
-            name get the names that `refinenet-jax convert` would give: `background` and `hand` if there are two.
+          path: run folder or weight file; None for the network in the package. Classes without names in the file get the names
+            that `refinenet-jax convert` gives: `background` and `hand` if there are two.
           step: step of the checkpoint; None for the best one.
           scales: test scales; None for those stored with the network (1 if there are none).
-          flip: whether to average with the mirrored image; None for the stored setting.
+          flip: whether to average with the flipped image; None for the stored setting.
           tile: see `Segmenter`.
           crf: see `Segmenter`.
           longest_side: see `Segmenter`; None for the stored setting (0 if there is none).
@@ -123,7 +122,7 @@ class Segmenter:
         description, variables = open_network(Path(path or pretrained.PATH), step)
         model = models.create_model(
             description["variant"],
-            description.get("num_classes", len(description["class_names"])),  # more only where there is void
+            description.get("num_classes", len(description["class_names"])),  # one more than the names if there is void
             dtype=description["dtype"],
             **models.options_of(description),
         )
@@ -140,7 +139,7 @@ class Segmenter:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What pickles: all but the compiled programs, with the variables on the host."""
+        """Returns the fields with the variables on the host, without compiled programs, for pickling."""
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "variables": jax.device_get(self.variables)
         }
@@ -157,22 +156,22 @@ class Segmenter:
         return next(self.stream([image], batch_size=1))
 
     def batch(self, images: Sequence[reading.Picture], batch_size: int | None = None) -> list[Segmentation]:
-        """Segments images of any sizes, those of one canvas together; results are in the order of the images."""
+        """Segments images of any sizes, batched by canvas; returns the results in the order of the images."""
         results = dict(self.unordered(enumerate(map(self.prepare, images)), batch_size))
         return [results[i] for i in range(len(images))]
 
     def stream(self, images: Iterable[reading.Picture], batch_size: int | None = None) -> Iterator[Segmentation]:
-        """Segments images as they come, in order; neighbors of one canvas share a batch.
+        """Segments images as they arrive, in order; consecutive images of one canvas share a batch.
 
-        Results are not kept: memory is that of one batch, however many images come.
+        Results are not kept: memory is that of one batch, for any number of images.
 
         Args:
-          images: of any sizes, as `__call__` takes them.
-          batch_size: images that go through the network together, rounded up to fill all devices; by default one on each
-            CPU device and eight on each GPU or TPU.
+          images: images of any sizes, as accepted by `__call__`.
+          batch_size: images per batch, rounded up to a multiple of the devices; None for one on each CPU device and eight on
+            each GPU or TPU.
 
         Raises:
-          UsageError: an image is something else.
+          UsageError: an image is something else, or cannot be read.
         """
         rows = self._rows(batch_size)
         group: list[tuple[None, Prepared]] = []
@@ -186,7 +185,7 @@ class Segmenter:
     def unordered(
         self, prepared: Iterable[tuple[Hashable, Prepared]], batch_size: int | None = None
     ) -> Iterator[tuple[Any, Segmentation]]:
-        """Segments prepared images, each with a key of the caller's, as soon as those of one canvas fill a batch."""
+        """Segments prepared images, each with a key from the caller, as soon as those of one canvas fill a batch."""
         rows = self._rows(batch_size)
         groups: dict[Size, list[tuple[Any, Prepared]]] = {}
         for key, one in prepared:
@@ -200,7 +199,7 @@ class Segmenter:
             yield from self._segment(group, rows)
 
     def prepare(self, image: reading.Picture) -> Prepared:
-        """Fits an image, as `__call__` takes it, to the longest side and puts it on its canvas.
+        """Fits an image, as accepted by `__call__`, to the longest side and puts it on its canvas.
 
         Raises:
           UsageError: the image is something else, or cannot be read.
@@ -210,15 +209,17 @@ class Segmenter:
         return Prepared(image, fitted.shape[:2], fitting.on_canvas(fitted))
 
     def finish(self, prepared: Prepared, scores: np.ndarray) -> Segmentation:
-        """Brings probabilities of a canvas, float32 [H, W, c], to the image's own size and through the CRF, if any."""
+        """Resizes probabilities of a canvas, float32 [H, W, c], to the image's own size and applies the CRF, if any."""
         height, width = prepared.size
-        scores = fitting.resize_scores(scores[:height, :width], prepared.image.shape[:2])  # a copy: the batch can go
+        scores = fitting.resize_scores(
+            scores[:height, :width], prepared.image.shape[:2]
+        )  # a copy: the batch can be freed
         if self.crf is not None:
             scores = crf(prepared.image, scores, self.crf)
         return Segmentation(prepared.image, scores, self.class_names)
 
     def _segment(self, group: Sequence[tuple[Any, Prepared]], rows: int) -> Iterator[tuple[Any, Segmentation]]:
-        """Results of images of one canvas, at most `rows`."""
+        """Yields the results of at most `rows` images of one canvas."""
         if group:
             canvases = [prepared.canvas for _, prepared in group]
             filling = canvases[-1:] * (rows - len(canvases))
@@ -234,7 +235,7 @@ class Segmenter:
         return -(-batch_size // devices) * devices
 
     def probabilities(self, variables: dict, canvas: jax.Array) -> jax.Array:
-        """The network on canvases, a pure function: [b, H, W, 3] of 0 to 255 -> class probabilities, float32 [b, H, W, c]."""
+        """Maps canvases [b, H, W, 3] in [0, 255] to class probabilities, float32 [b, H, W, c]; a pure function."""
         size = canvas.shape[1:3]
         views = [jax.nn.softmax(resize.half_pixel(x, size)) for x in self._logits(variables, canvas)]
         scores = sum(views) / len(views)
@@ -244,18 +245,18 @@ class Segmenter:
         return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
 
     def with_variables(self, variables: dict) -> "Segmenter":
-        """The same network with other weights; what was compiled serves both."""
+        """Returns the same network with other weights, which shares the compiled programs."""
         other = replace(self, variables=variables)
         other.__dict__["programs"] = self.programs
         return other
 
     @cached_property
     def programs(self) -> Programs:
-        """What images go through: a compiled program for each canvas."""
+        """The compiled programs, one for each shape of a batch."""
         return Programs(self.probabilities, self.settings())
 
     def settings(self) -> tuple:
-        """What `probabilities` depends on, as values with a `repr` of their own."""
+        """Returns everything that `probabilities` depends on, as values with a reproducible `repr`."""
         kind = type(self).__name__
         return kind, self.model, len(self.class_names), self.flip_pairs, self.scales, self.flip, self.tile
 

@@ -1,4 +1,4 @@
-"""A trained network where it is stored: the folder of a run, or a file of weights, ours or foreign."""
+"""Opens a stored network: the folder of a run, or a weight file, our own or foreign."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,35 +11,35 @@ from refinenet_jax.weights.saving import description_of
 
 
 def open_network(path: Path, step: int | None = None) -> tuple[Mapping, dict]:
-    """What model.json says, or would, and the variables.
+    """Returns the description of a network, as in model.json, and its variables.
 
     Args:
-      path: folder of a run, whose best checkpoint is taken unless `step` says another, or a file of weights.
-      step: of the checkpoint.
+      path: folder of a run, or a weight file.
+      step: step of the run's checkpoint; None for the best one.
 
     Raises:
-      CheckpointError: nothing there.
-      UsageError: a file that is damaged, unsafe or of no whole network known; a step of a file.
+      CheckpointError: there is no checkpoint.
+      UsageError: the file is damaged, unsafe or not a known complete network, or a step was given for a file.
     """
     path = path.expanduser()
     if not path.is_file():
-        from refinenet_jax import checkpoint  # loads Orbax, which a file of weights does not need
+        from refinenet_jax import checkpoint  # imports Orbax, which a weight file does not need
 
         if path.is_dir():
             return checkpoint.load_model(path, step)
         raise checkpoint.CheckpointError(
-            f"{path} does not exist. Give the --workdir of a training run, what `refinenet-jax convert` made, or a file of "
-            "weights."
+            f"{path} does not exist. Give the --workdir of a training run, the output of `refinenet-jax convert`, or a weight "
+            "file."
         )
     if step is not None:
         raise UsageError(
-            f"{path} is one file of weights, without steps; leave step {step} out, or give a run's folder."
+            f"{path} is a weight file, which has no step {step}. Omit the step, or give the folder of a run."
         )
     network = weights.network_in(path)
     if network.variant is None:
         raise UsageError(
-            f"{path} holds a {network.trunk} alone, which finds nothing yet: train from it with --config.init_from, and give "
-            "the folder of that run."
+            f"{path} contains only a trunk ({network.trunk}). Train from it with --config.init_from, and give the folder of "
+            "that run."
         )
     model, variables = build(network, path)
     described = description_of(network.file) or describe(network.variant, model, network, network.file.facts)

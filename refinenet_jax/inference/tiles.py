@@ -1,4 +1,4 @@
-"""Large images through the network in overlapping windows, blended without a seam: memory is that of one window."""
+"""Applies a network to large images in overlapping windows, blended without seams, with the memory of one window."""
 
 from collections.abc import Callable
 
@@ -8,29 +8,28 @@ import numpy as np
 
 from refinenet_jax.errors import UsageError
 
-# Windows start at multiples of the trunk's stride, so that every pixel meets the network's grids at the same phase as in
-# the whole image.
+# Windows start at multiples of the trunk's stride, so that the network's grids have the same phase as in the whole image.
 TRUNK_STRIDE = 32
 SMALLEST = 4 * TRUNK_STRIDE
 _LOGIT_STRIDE = 4
 
 
 def check_tile(tile: int | None) -> None:
-    """Raises UsageError for a size of windows that leaves too little to see in one."""
+    """Raises UsageError if windows of this size are too small."""
     if tile is not None and tile < SMALLEST:
-        raise UsageError(f"tile is {tile}; windows must have at least {SMALLEST} pixels a side. 512 is usual.")
+        raise UsageError(f"tile is {tile}. Give at least {SMALLEST} pixels; 512 is usual.")
 
 
 def windows(length: int, tile: int) -> tuple[int, list[int]]:
-    """Cuts one axis into equal windows.
+    """Divides one axis into equal windows.
 
     Args:
-      length: of the axis, pixels.
-      tile: the longest a window may be, at least SMALLEST.
+      length: length of the axis in pixels.
+      tile: maximum length of a window, at least SMALLEST.
 
     Returns:
-      The length of all windows and their starts, evenly spread at multiples of 32: the fewest windows that together cover the
-      axis exactly and overlap by at least a quarter of their length. One window where the axis is not longer than a tile.
+      The length of all windows and their starts, evenly spaced at multiples of 32: the fewest windows that cover the axis
+      exactly and overlap by at least a quarter of their length. One window if the axis is not longer than a tile.
     """
     if length <= tile:
         return length, [0]
@@ -44,16 +43,16 @@ def windows(length: int, tile: int) -> tuple[int, list[int]]:
 
 
 def weights(size: int, starts: list[int]) -> np.ndarray:
-    """Weight of every logit of every window along one axis, float32 [windows, logits of a window].
+    """Returns the weight of every logit of every window along one axis, float32 [windows, logits of a window].
 
-    They fall along the overlap as a raised cosine, to nothing where a window ends and its network sees least, and sum to 1 at
-    every place; so what one window alone covers has weight 1, up to the border of the image.
+    Weights fall along the overlap as a raised cosine, to zero at the end of a window, where its network has the least context,
+    and sum to 1 everywhere. A position covered by one window alone has weight 1, up to the border of the image.
     """
     logits = -(-size // _LOGIT_STRIDE)
     overlap = logits - (starts[1] // _LOGIT_STRIDE if len(starts) > 1 else 0)
     to_end = np.minimum(np.arange(logits), np.arange(logits)[::-1])
     fade = np.sin(np.pi / 2 * np.minimum(to_end / max(overlap - 1, 1), 1)) ** 2
-    fade = np.maximum(fade, 1e-6)  # at the image's border nothing else is there
+    fade = np.maximum(fade, 1e-6)  # no other window covers the image's border
     total = np.zeros(starts[-1] // _LOGIT_STRIDE + logits)
     for start in starts:
         total[start // _LOGIT_STRIDE :][:logits] += fade
@@ -61,16 +60,16 @@ def weights(size: int, starts: list[int]) -> np.ndarray:
 
 
 def apply(network: Callable[[jax.Array], jax.Array], x: jax.Array, tile: int, channels: int) -> jax.Array:
-    """The network's logits for images of any size, computed in windows one after the other.
+    """Computes the network's logits for images of any size, in windows one after the other.
 
     Args:
-      network: float32 [b, h, w, 3] -> float32 [b, ceil(h/4), ceil(w/4), channels].
+      network: function float32 [b, h, w, 3] -> float32 [b, ceil(h/4), ceil(w/4), channels].
       x: float32 [b, h, w, 3].
-      tile: the longest side of a window, pixels.
-      channels: of the logits.
+      tile: maximum side of a window in pixels.
+      channels: number of channels of the logits.
 
     Returns:
-      float32 [b, ceil(h/4), ceil(w/4), channels]. What fits in one window is what the network gives, bit for bit.
+      float32 [b, ceil(h/4), ceil(w/4), channels]; for images that fit in one window, exactly the network's output.
     """
     (height, tops), (width, lefts) = (windows(n, tile) for n in x.shape[1:3])
     if len(tops) == len(lefts) == 1:
@@ -83,8 +82,8 @@ def apply(network: Callable[[jax.Array], jax.Array], x: jax.Array, tile: int, ch
         logits = network(jax.lax.dynamic_slice(x, (0, top, left, 0), (x.shape[0], height, width, 3)))
         place = (0, top // _LOGIT_STRIDE, left // _LOGIT_STRIDE, 0)
         weighted = logits * (rows[i][:, None] * columns[j])[..., None]
-        there = jax.lax.dynamic_slice(sums, place, weighted.shape)
-        return jax.lax.dynamic_update_slice(sums, there + weighted, place), None
+        previous = jax.lax.dynamic_slice(sums, place, weighted.shape)
+        return jax.lax.dynamic_update_slice(sums, previous + weighted, place), None
 
     size = (-(-n // _LOGIT_STRIDE) for n in x.shape[1:3])
     sums, _ = jax.lax.scan(add, jnp.zeros((x.shape[0], *size, channels), jnp.float32), starts)

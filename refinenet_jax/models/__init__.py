@@ -1,4 +1,4 @@
-"""The networks, by name."""
+"""Creates the networks by variant, prepares their input and counts their operations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.models.layers import Conv, DepthwiseConv
 from refinenet_jax.models.refinenet import RefineNet
 
-# name -> trunk, light-weight cascade
+# variant -> (trunk, whether the cascade is light-weight)
 VARIANTS = {
     "rf50": ("resnet50", False),
     "rf101": ("resnet101", False),
@@ -22,7 +22,7 @@ VARIANTS = {
     "rf_lw152": ("resnet152", True),
     "rf_lw_mbv2": ("mobilenet_v2", True),
 }
-# Options of a network besides its variant, with what each may be: where published networks with one set of weights differ.
+# Options in which published networks of one variant differ, with their possible values.
 OPTIONS = {
     "pool_order": ("pool_conv", "conv_pool"),
     "pool_stages": (4, 2),
@@ -50,21 +50,21 @@ def create_model(
     precision: str = "default",
     **options: str | int,
 ) -> RefineNet:
-    """The network called `name`, one of VARIANTS; see `RefineNet` for what the arguments mean.
+    """Creates the network of a variant; see `RefineNet` for details of the arguments.
 
     Args:
-      name: of the variant.
-      num_classes: channels of its output.
-      batch_norm: what training does to the moments; one of BATCH_NORM.
-      dropout: rate in [0, 1).
-      dtype: of the computation; one of DTYPES.
-      remat: whether to save memory in training.
-      input_scale: what pictures are enlarged by.
-      precision: of float32 products on a GPU or a TPU; one of PRECISIONS.
-      **options: of OPTIONS; the published PyTorch networks' by default.
+      name: variant, one of VARIANTS.
+      num_classes: number of output channels, background included.
+      batch_norm: source of the batch norm statistics in training, one of BATCH_NORM.
+      dropout: dropout rate in [0, 1).
+      dtype: dtype of the computation, one of DTYPES.
+      remat: whether to recompute blocks in the backward pass, which saves memory in training.
+      input_scale: factor by which images are enlarged before the network.
+      precision: precision of float32 products on a GPU or TPU, one of PRECISIONS.
+      **options: values for OPTIONS; the defaults are those of the published PyTorch networks.
 
     Raises:
-      UsageError: an unknown name or option; the message has the nearest valid one.
+      UsageError: a name or option is unknown (the message gives the nearest valid one), or a number is out of range.
     """
     require(name, VARIANTS, "variant")
     require(batch_norm, BATCH_NORM, "batch_norm")
@@ -73,11 +73,11 @@ def create_model(
     for option, value in options.items():
         require(option, OPTIONS, "option")
         if value not in OPTIONS[option]:
-            raise UsageError(f"{option} is {value!r}; it can be {' or '.join(map(repr, OPTIONS[option]))}.")
+            raise UsageError(f"{option} is {value!r}. Choose {' or '.join(map(repr, OPTIONS[option]))}.")
     if num_classes < 2:
-        raise UsageError(f"num_classes is {num_classes}; a segmentation needs at least background and one class.")
+        raise UsageError(f"num_classes is {num_classes}. Give 2 or more: background and at least one class.")
     if not input_scale > 0:
-        raise UsageError(f"input_scale is {input_scale}; it must be above 0.")
+        raise UsageError(f"input_scale is {input_scale}. Give a number above 0.")
     trunk, light = VARIANTS[name]
     return RefineNet(
         trunk,
@@ -94,15 +94,15 @@ def create_model(
 
 
 def options_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `create_model` among what a model.json says; an older file lacks some."""
+    """Returns the options of `create_model` in a model.json; older files lack some."""
     return {name: description[name] for name in (*OPTIONS, "input_scale", "precision") if name in description}
 
 
 def normalise(image: jax.Array, how: str = "imagenet") -> jax.Array:
-    """RGB [..., 3] of 0 to 255 -> float32, as the network reads it.
+    """Normalizes RGB images [..., 3] with values in [0, 255] to the network's float32 input.
 
-    'imagenet' takes ImageNet's mean and standard deviation out of values in [0, 1], 'minus_128' subtracts 128 from those in
-    [0, 255] (the authors' MATLAB code).
+    'imagenet' scales values to [0, 1], subtracts ImageNet's mean and divides by its standard deviation; 'minus_128' subtracts
+    128 (the authors' MATLAB code).
     """
     image = image.astype(jnp.float32)
     if how == "minus_128":
@@ -111,12 +111,12 @@ def normalise(image: jax.Array, how: str = "imagenet") -> jax.Array:
 
 
 def prepare(model: RefineNet, image: jax.Array, scale: float = 1.0) -> jax.Array:
-    """Pictures -> the network's input: resized by `scale` and the model's own (bicubic, anti-aliased), then normalised.
+    """Resizes images by `scale` times the model's input scale (bicubic, anti-aliased) and normalizes them.
 
     Args:
-      model: its `input_scale` and `normalisation` count.
+      model: network; its `input_scale` and `normalisation` are used.
       image: uint8 RGB [b, h, w, 3].
-      scale: on top of the model's.
+      scale: test scale, multiplied by the model's input scale.
 
     Returns:
       float32 [b, round(h * scale), round(w * scale), 3].
@@ -129,19 +129,20 @@ def prepare(model: RefineNet, image: jax.Array, scale: float = 1.0) -> jax.Array
 
 
 def prepared_size(model: RefineNet, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-    """Height and width that `prepare` gives to pictures of a size."""
+    """Returns the height and width that `prepare` gives to images of `size`."""
     return tuple(max(round(n * scale * model.input_scale), 1) for n in size)
 
 
 def variable_shapes(model: RefineNet) -> dict:
-    """The tree of `model`'s variables with shapes and dtypes, computed without making any array."""
+    """Returns the tree of the model's variables as shapes and dtypes, without allocating arrays."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
 
 
 def forward_flops(model: nn.Module, size: tuple[int, int]) -> int:
-    """Work of all convolutions for one image of `size` (h, w) as the network sees it; a training step takes three times that.
+    """Counts the floating-point operations of all convolutions for one image of `size` (h, w) at the network's input.
 
-    Additions and multiplications, two for each weight and output, in whatever form they are computed in fact.
+    Each weight counts as two operations (multiplication and addition) per output, whatever the algorithm. A training step
+    needs three times as many.
     """
     total = 0
 

@@ -1,7 +1,7 @@
-"""The operations of `layers.py` and `resize.py` in the forms that are fastest on a CPU, and nothing else.
+"""The operations of `layers.py` and `resize.py` in the forms that are fastest on a CPU.
 
-The README ("Speed") has what was measured; `tests/models/` hold every form to the plain one, gradients included. Rules for
-gradients are for reverse mode alone. All arrays are [b, h, w, c].
+Measured speeds are in benchmarks/RESULTS.md; `tests/models/` compare every form, including its gradients, with the plain one.
+Gradient rules support reverse mode only. All arrays are [b, h, w, c].
 """
 
 import math
@@ -19,7 +19,7 @@ _TAPS = tuple((i, j) for i in range(3) for j in range(3))
 
 
 def fast_conv(x: jax.Array, kernel: jax.Array, stride: int) -> Conv | None:
-    """The fastest form of a convolution of these shapes; None where it is the plain one."""
+    """Returns the fastest form of a convolution for these shapes; None if the plain one is fastest."""
     if kernel.shape[0] == 1:
         return partial(conv1x1, stride=stride)
     if kernel.shape[0] == 3 and stride == 1:
@@ -31,7 +31,7 @@ def fast_conv(x: jax.Array, kernel: jax.Array, stride: int) -> Conv | None:
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """1x1 convolution as a matrix product, 1.1 to 2.4 times as fast; kernel [1, 1, i, o]."""
+    """Computes a 1x1 convolution as a matrix product, 1.1 to 2.4 times as fast as the plain form; kernel [1, 1, i, o]."""
     if stride > 1:
         x = x[:, ::stride, ::stride]
     return _matmul(x, kernel[0, 0])
@@ -39,9 +39,9 @@ def conv1x1(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 @jax.custom_vjp
 def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[..., i] times [i, o].
+    """Multiplies [..., i] by [i, o].
 
-    The kernel's gradient is a product of two matrices that sums over the first dimension of both: the only form for which
+    The gradient of the kernel is a product of two matrices summed over the first dimension of both: the only form for which
     XLA transposes neither of them.
     """
     return x @ kernel
@@ -57,7 +57,10 @@ _matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_back
 
 
 def conv3x3_to_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution, padding 1, to few channels: one product to those of all nine taps, which are then shifted and added."""
+    """Computes a 3x3 convolution with padding 1 to few channels.
+
+    One matrix product computes all nine taps, which are then shifted and added.
+    """
     height, width = x.shape[1:3]
     inputs, outputs = kernel.shape[2:]
     taps = conv1x1(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, inputs, 9 * outputs))
@@ -66,10 +69,10 @@ def conv3x3_to_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def conv_of_sum(conv: Conv, x: jax.Array, factor: jax.Array, first: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`conv(x + conv(factor, first), kernel)`; `first` is a 1x1 kernel [1, 1, c, c].
+    """Returns `conv(x + conv(factor, first), kernel)`; `first` is a 1x1 kernel [1, 1, c, c].
 
-    To few channels, as the classifier's, it costs less by the product of both kernels: conv(x) + conv(factor, product), neither
-    of which passes through all channels again (7 % of rf_lw_mbv2's time in both directions).
+    If the output has few channels, as in the classifier, it is cheaper to multiply the kernels: conv(x) + conv(factor,
+    product). This avoids a pass over all channels (7 % of rf_lw_mbv2's forward and backward time).
     """
     if not product_pays(x, kernel):
         return conv(x + conv1x1(factor, first), kernel)
@@ -77,7 +80,7 @@ def conv_of_sum(conv: Conv, x: jax.Array, factor: jax.Array, first: jax.Array, k
 
 
 def product_pays(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether the product of kernels costs less than it saves."""
+    """Returns whether multiplying the kernels costs less than it saves."""
     *places, channels = x.shape
     outputs = kernel.size // channels
     return math.prod(places) * (channels - outputs) > channels * outputs
@@ -85,12 +88,15 @@ def product_pays(x: jax.Array, kernel: jax.Array) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Depthwise 3x3 convolution, padding 1; kernel [3, 3, 1, c]. XLA's grouped convolution is 20 to 200 times slower."""
+    """Applies a depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c].
+
+    XLA's grouped convolution is 20 to 200 times slower.
+    """
     return sum_of_shifted_products(x, kernel, stride)
 
 
 def sum_of_shifted_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Depthwise 3x3 convolution as nine products of shifted arrays, without a rule for its gradient."""
+    """Computes a depthwise 3x3 convolution as nine products of shifted arrays, without a custom gradient."""
     padded = _pad(x, 1, 1, 0, axes=(1, 2))
     rows, columns = (-(-n // stride) for n in x.shape[1:3])
     shifted = (
@@ -106,9 +112,9 @@ def _depthwise_conv_forward(x: jax.Array, kernel: jax.Array, stride: int) -> tup
 
 
 def _depthwise_conv_backward(stride: int, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The kernel's gradient row by row, which keeps its nine sums in the cache.
+    """Computes the kernel's gradient row by row, which keeps its nine sums in the cache.
 
-    The input's at stride 1 is a convolution with the turned kernel: XLA would pad nine arrays for the transpose.
+    The input's gradient at stride 1 is a convolution with the flipped kernel: for the transpose XLA would pad nine arrays.
     """
     x, kernel = residuals
     if stride == 1:
@@ -133,10 +139,10 @@ depthwise_conv.defvjp(_depthwise_conv_forward, _depthwise_conv_backward)
 
 @jax.custom_vjp
 def shared_relu(x: jax.Array) -> jax.Array:
-    """ReLU as a selection.
+    """Applies ReLU, written as a select.
 
-    XLA considers a maximum with 0 so cheap that it computes it again for each use. Along a chain of residual blocks that is, in
-    each of them, the whole chain before it: a sixth of ResNet-101's time.
+    XLA considers a maximum with 0 so cheap that it recomputes it for each use. In a chain of residual blocks each block would
+    then recompute the whole chain before it: a sixth of ResNet-101's time.
     """
     return jnp.where(x <= 0, 0, x)  # NaN stays NaN
 
@@ -151,11 +157,11 @@ shared_relu.defvjp(_shared_relu_forward, lambda y, gradient: (jnp.where(y > 0, g
 
 @jax.custom_vjp
 def max_pool_5x5(x: jax.Array) -> jax.Array:
-    """5x5 maximum at stride 1, padding 2, as two one-dimensional running maxima.
+    """Computes the 5x5 maximum with stride 1 and padding 2 as two one-dimensional running maxima.
 
-    Windows of 2, then 4, then 5 need three maxima an axis instead of 24 in all. For the gradient, which needs no scatter,
-    an int8 an axis is kept that says which of five inputs it belongs to: the first of those that tie, as in PyTorch. Examples
-    are pooled one at a time, each in the cache: 4 to 5 times as fast, in bounded memory.
+    Windows of 2, then 4, then 5 need three maxima per axis instead of 24 in total. The gradient needs no scatter: for each
+    axis an int8 array stores which of the five inputs is the maximum (the first one of equal inputs, as in PyTorch). Examples
+    are pooled one at a time, each in the cache: 4 to 5 times as fast, with bounded memory.
     """
     return jax.lax.map(_pool, x)
 
@@ -193,7 +199,7 @@ def _running_max(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _first_maximum(x: jax.Array, axis: int) -> jax.Array:
-    """int8, which of the five inputs around each place (0 to 4) is the first to equal their maximum."""
+    """Returns which of the five inputs around each position (0 to 4) is the first that equals their maximum, int8."""
     highest, *others = _five(x, -jnp.inf, axis)
     winner = jnp.zeros(highest.shape, jnp.int8)
     for i, other in enumerate(others, 1):
@@ -203,16 +209,16 @@ def _first_maximum(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _to_winners(winner: jax.Array, gradient: jax.Array, axis: int) -> jax.Array:
-    """Sum, at each input, of the gradients of the outputs that it was the winner of: it is number 4 of the first of them."""
+    """Sums the gradients of all outputs whose maximum an input is. The input is number 4 of the first of these outputs."""
     pairs = zip(_five(winner, -1, axis), _five(gradient, 0, axis), strict=True)
     taken = sum(jnp.where(winner == 4 - i, gradient, 0) for i, (winner, gradient) in enumerate(pairs))
     return jax.lax.slice_in_dim(taken, 0, gradient.shape[axis], axis=axis)
 
 
 def _five(x: jax.Array, outside: float, axis: int) -> list[jax.Array]:
-    """The array moved by -2 to 2 places, each with one place more after its end.
+    """Returns the array shifted by -2 to 2 positions, each with one extra position at the end.
 
-    Without that place XLA would see that the middle one is the array before padding, and compute that again for each use.
+    Without the extra position XLA would recognize the middle one as the array before padding, and recompute it for each use.
     """
     n = x.shape[axis]
     x = _pad(x, 2, 3, outside, axes=(axis,))
@@ -220,7 +226,7 @@ def _five(x: jax.Array, outside: float, axis: int) -> list[jax.Array]:
 
 
 def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
-    """3x3 maximum at stride 2, padding 1, one axis after the other."""
+    """Computes the 3x3 maximum with stride 2 and padding 1, one axis after the other."""
     for axis in (1, 2):
         n = -(-x.shape[axis] // 2)
         x = _pad(x, 1, 2 * n - x.shape[axis], -jnp.inf, axes=(axis,))
@@ -230,14 +236,14 @@ def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
 
 
 def interpolate(taps: Sequence[tuple[np.ndarray, ...]], matrices: Sequence[np.ndarray]) -> Callable:
-    """Linear interpolation of rows and columns: forward as gathers and a weighted sum, backward as matrix products.
+    """Returns a linear interpolation of rows and columns: gathers and a weighted sum forward, matrix products backward.
 
     Args:
-      taps: for rows and columns, of each of m outputs: the lower and the upper of n inputs, and the weight of the upper.
-      matrices: the same as float32 [m, n] each.
+      taps: for rows and for columns, three arrays [m]: lower and upper input index (of n), and weight of the upper input.
+      matrices: for rows and for columns, the same weights as a float32 matrix [m, n].
 
     Returns:
-      [b, h, w, c] -> [b, H, W, c].
+      A function [b, h, w, c] -> [b, H, W, c].
     """
 
     @jax.custom_vjp
@@ -251,7 +257,7 @@ def interpolate(taps: Sequence[tuple[np.ndarray, ...]], matrices: Sequence[np.nd
         rows, columns = (jnp.asarray(matrix, gradient.dtype) for matrix in matrices)
 
         def of_source(gradient: jax.Array) -> jax.Array:
-            """Rows first: theirs is a product of matrices as they lie, which leaves less to transpose for the columns."""
+            """Rows first: their product uses the matrices as stored, which leaves less to transpose for the columns."""
             of_rows = (rows.T @ gradient.reshape(len(gradient), -1)).reshape(-1, *gradient.shape[1:])
             return jnp.einsum("hWc,Ww->hwc", of_rows, columns)
 
@@ -262,7 +268,7 @@ def interpolate(taps: Sequence[tuple[np.ndarray, ...]], matrices: Sequence[np.nd
 
 
 def _pad(x: jax.Array, before: int, after: int, value: float, axes: tuple[int, ...]) -> jax.Array:
-    """Puts `value` before and after `axes`."""
+    """Pads `axes` with `value`."""
     widths = [(0, 0)] * x.ndim
     for axis in axes:
         widths[axis] = (before, after)

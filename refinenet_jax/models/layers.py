@@ -1,8 +1,8 @@
-"""The operations of the networks in their plain forms, and convolutions as Flax modules.
+"""Network operations in their plain forms, and convolutions as Flax modules.
 
-A plain form is one operation of XLA: what a GPU or a TPU runs, what an export to another runtime writes, and what can be
-differentiated in forward mode. Where a CPU has a faster form (`cpu.py`), `jax.lax.platform_dependent` joins the two, so that a
-program gets the forms of the platform that it is lowered for, whatever machine lowers it. All arrays are [b, h, w, c].
+A plain form is one XLA operation. It runs on GPUs and TPUs, is written by exports, and has forward-mode derivatives. Where a
+CPU has a faster form (`cpu.py`), `jax.lax.platform_dependent` selects it for programs that are lowered for a CPU, on whatever
+machine they are lowered. All arrays are [b, h, w, c].
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from refinenet_jax.models import cpu
 
 Dtype = jnp.dtype | type
 
-# The faster form of a depthwise convolution on an NVIDIA GPU: "grouped" or "shifted" (nine products of shifted arrays).
-# `benchmarks/gpu.sh` measures both (its piece `operations`).
+# Depthwise convolution on NVIDIA GPUs: "grouped" or "shifted" (nine products of shifted arrays), whichever is faster.
+# `benchmarks/gpu.sh` measures both in its part `operations`.
 DEPTHWISE_ON_CUDA = "grouped"
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:
-    """Convolution of [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size."""
+    """Convolves [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, as one XLA operation."""
     edge = (kernel.shape[0] - 1) // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -36,14 +36,14 @@ def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolution of [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size."""
+    """Convolves [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, in the fastest form."""
     plain = partial(plain_conv, stride=stride)
     fast = cpu.fast_conv(x, kernel, stride)
     return jax.lax.platform_dependent(x, kernel, cpu=fast, default=plain) if fast else plain(x, kernel)
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Depthwise 3x3 convolution, padding 1; kernel [3, 3, 1, c]."""
+    """Applies a depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c]."""
     forms = {
         "grouped": partial(plain_conv, stride=stride, groups=x.shape[-1]),
         "shifted": partial(cpu.sum_of_shifted_products, stride=stride),
@@ -58,31 +58,32 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 
 
 def plain_max_pool(x: jax.Array, size: int, stride: int = 1) -> jax.Array:
-    """Maximum over windows of `size` x `size`, an odd number, padded by half of it."""
+    """Computes the maximum over windows of `size` x `size` (odd), padded by half their size."""
     edge = (size - 1) // 2
     return nn.max_pool(x, (size, size), (stride, stride), ((edge, edge), (edge, edge)))
 
 
 def max_pool_5x5(x: jax.Array) -> jax.Array:
-    """5x5 maximum at stride 1, padding 2: the pool of chained residual pooling."""
+    """Computes the 5x5 maximum with stride 1 and padding 2: the pooling of chained residual pooling."""
     return jax.lax.platform_dependent(x, cpu=cpu.max_pool_5x5, default=partial(plain_max_pool, size=5))
 
 
 def max_pool_3x3_stride_2(x: jax.Array) -> jax.Array:
-    """3x3 maximum at stride 2, padding 1: the pool after the first convolution of a ResNet."""
+    """Computes the 3x3 maximum with stride 2 and padding 1: the pooling after the first convolution of a ResNet."""
     plain = partial(plain_max_pool, size=3, stride=2)
     return jax.lax.platform_dependent(x, cpu=cpu.max_pool_3x3_stride_2, default=plain)
 
 
 def shared_relu(x: jax.Array) -> jax.Array:
-    """ReLU whose output is used more than once, such as that of a sum with a shortcut."""
+    """Applies ReLU to a value that is used more than once, such as the sum of a branch and its shortcut."""
     return jax.lax.platform_dependent(x, cpu=cpu.shared_relu, default=nn.relu)
 
 
 class PendingSum(NamedTuple):
-    """`x + conv(factor, kernel)` before it is computed; x and factor [b, h, w, c], kernel [1, 1, c, c].
+    """The sum `x + conv(factor, kernel)`, not computed yet; x and factor are [b, h, w, c], kernel [1, 1, c, c].
 
-    On a CPU the next convolution may save most of that work (see `cpu.conv_of_sum`); elsewhere it is computed as it stands.
+    On a CPU the next convolution may save most of its work (see `cpu.conv_of_sum`); on other platforms it is computed
+    directly.
     """
 
     x: jax.Array
@@ -95,7 +96,7 @@ class PendingSum(NamedTuple):
 
 
 def conv_of_sum(pending: PendingSum, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """`conv` of a pending sum."""
+    """Applies `conv` to a pending sum."""
 
     def plain(x: jax.Array, factor: jax.Array, first: jax.Array, kernel: jax.Array) -> jax.Array:
         return plain_conv(x + plain_conv(factor, first), kernel, stride)
@@ -108,7 +109,7 @@ def conv_of_sum(pending: PendingSum, kernel: jax.Array, stride: int = 1) -> jax.
 
 
 def _declare_kernel(module: nn.Module, shape: Sequence[int]) -> jax.Array:
-    """The parameter `kernel` (HWIO), stored in float32, in the compute dtype."""
+    """Declares the parameter `kernel` (HWIO, stored in float32) and returns it in the compute dtype."""
     return module.param("kernel", module.kernel_init, tuple(shape), jnp.float32).astype(module.dtype)
 
 
@@ -124,11 +125,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array | PendingSum, added_to: jax.Array | None = None) -> jax.Array | PendingSum:
-        """The convolution of `x`; or, for a 1x1 kernel without stride or bias, the pending sum of `added_to` and it."""
+        """Convolves `x`; with `added_to` (for 1x1 without stride and bias), returns the `PendingSum` of both."""
         kernel = _declare_kernel(self, (self.size, self.size, x.shape[-1], self.features))
         x = jax.tree.map(lambda array: array.astype(self.dtype), x)
         if added_to is not None:
-            assert (self.size, self.stride, self.use_bias) == (1, 1, False), "only such a convolution can wait"
+            assert (self.size, self.stride, self.use_bias) == (1, 1, False), "added_to needs a plain 1x1 convolution"
             return PendingSum(added_to.astype(self.dtype), x, kernel)
         y = (conv_of_sum if isinstance(x, PendingSum) else conv)(x, kernel, self.stride)
         if self.use_bias:
@@ -137,7 +138,7 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise 3x3 convolution without bias, padding 1; kernel [3, 3, 1, c]."""
+    """Depthwise 3x3 convolution without bias, with padding 1; kernel [3, 3, 1, c]."""
 
     stride: int = 1
     dtype: Dtype = jnp.float32

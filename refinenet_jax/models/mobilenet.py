@@ -7,14 +7,14 @@ from flax import linen as nn
 
 from refinenet_jax.models import layers
 
-# (expansion, features, blocks, stride) of the paper's table 2; stage 1 is the first convolution.
+# (expansion, features, blocks, stride) of the paper's table 2; stage 1 is the first convolution
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise 3x3, linear 1x1 projection; a shortcut where the shape stays.
+    """1x1 expansion, depthwise 3x3 and linear 1x1 projection, with a shortcut if the shape does not change.
 
-    The expansion is there with factor 1 too, as in the published light-weight RefineNet (torchvision leaves it out).
+    The expansion exists also for factor 1, as in the published light-weight RefineNet (torchvision omits it).
     """
 
     features: int
@@ -34,8 +34,11 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """[b, h, w, 3] -> {"stage3": [b, h/4, w/4, 24], "stage4": 1/8, 32, "stage5": 1/16, 64, "stage6": 1/16, 96,
-    "stage7": 1/32, 160, "stage8": 1/32, 320}, sizes rounded up."""
+    """MobileNet-v2 trunk that maps [b, h, w, 3] to the outputs of its stages.
+
+    The outputs are "stage3" [b, h/4, w/4, 24], "stage4" (1/8, 32 channels), "stage5" (1/16, 64), "stage6" (1/16, 96), "stage7"
+    (1/32, 160) and "stage8" (1/32, 320), with sizes rounded up.
+    """
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
@@ -52,5 +55,5 @@ class MobileNetV2(nn.Module):
                 name = f"stage{stage}_block{block}"
                 x = inverted_residual(width, expansion, stride, self.conv, self.norm, name=name)(x)
             features[f"stage{stage}"] = x
-        del features["stage2"]  # at 1/2, which no cascade uses
+        del features["stage2"]  # at 1/2; not used by the cascade
         return features

@@ -1,8 +1,8 @@
-"""RefineNet (Lin et al., CVPR 2017) and its Light-Weight forms (Nekrasov et al., BMVC 2018): trunk, cascade, classifier.
+"""RefineNet (Lin et al., CVPR 2017) and its light-weight form (Nekrasov et al., BMVC 2018): trunk, cascade, classifier.
 
 Structure and numbers are those of the published PyTorch networks (DrSleep/refinenet-pytorch, `models/resnet.py`;
-DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`) and, by options, of the authors' MATLAB networks
-(guosheng/refinenet), which the tests hold them to.
+DrSleep/light-weight-refinenet, `models/resnet.py` and `models/mobilenet.py`) and, with other options, of the authors' MATLAB
+networks (guosheng/refinenet). The tests compare with both.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ class ResidualConvUnit(nn.Module):
 
 
 class ChainedResidualPooling(nn.Module):
-    """A chain of 5x5 pools with a convolution each, all added to the sum (CVPR 2017, section 3.2).
+    """Chain of 5x5 pools, each with a convolution, whose results are all added to the input (CVPR 2017, section 3.2).
 
-    The input has gone through its ReLU. In a stage the pool comes first ('pool_conv', as the paper has it) or the convolution
-    ('conv_pool', the "improved" form of the authors' later code): same weights, another function. Where the last operation is
-    a 1x1 convolution it is left to the next layer, as a `PendingSum`.
+    The input is expected after its ReLU. In each stage the pool comes first ('pool_conv', as in the paper) or the convolution
+    ('conv_pool', the "improved" form in the authors' later code); the weights have the same shapes. If the last operation is a
+    1x1 convolution, it is left to the next layer as a `PendingSum`.
     """
 
     conv: Callable[..., nn.Module]
@@ -60,9 +60,9 @@ class ChainedResidualPooling(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """One step of the cascade: adapt the trunk's feature, fuse it with the coarser path, pool, refine.
+    """One block of the cascade: adapts the trunk's features, fuses them with the coarser path, pools and refines.
 
-    The light-weight form has 1x1 kernels and no residual conv units, so that it ends in a `PendingSum`.
+    The light-weight form has 1x1 kernels and no residual conv units; its output is a `PendingSum`.
     """
 
     features: int
@@ -90,7 +90,7 @@ class RefineBlock(nn.Module):
 
 
 class ResNetCascade(nn.Module):
-    """Stages 4 to 1 of a ResNet -> [b, h/4, w/4, 256]; the blocks are refine4 ... refine1, as the paper numbers them."""
+    """Maps stages 4 to 1 of a ResNet to [b, h/4, w/4, 256]; its blocks are refine4 ... refine1, as numbered in the paper."""
 
     block: Callable[..., nn.Module]
     light: bool
@@ -108,7 +108,7 @@ class ResNetCascade(nn.Module):
 
 
 class MobileNetCascade(nn.Module):
-    """Stages 8 to 3 of MobileNet-v2 -> [b, h/4, w/4, 256]; stages of one resolution are added."""
+    """Maps stages 8 to 3 of MobileNet-v2 to [b, h/4, w/4, 256]; stages of the same resolution are added."""
 
     conv: Callable[..., nn.Module]
     pool: Callable[..., nn.Module]
@@ -128,26 +128,28 @@ class MobileNetCascade(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """The whole network; make one with `refinenet_jax.create_model`.
+    """The whole network; create it with `refinenet_jax.create_model`.
 
     Attributes:
       trunk_name: 'resnet50', 'resnet101', 'resnet152' or 'mobilenet_v2'.
       num_classes: number of output channels.
-      light: the light-weight cascade.
-      batch_norm: in training, 'frozen' keeps the moments (scale and shift are still trained), 'local' takes each device's
-        own, 'synchronised' those of the whole batch (under a mapped axis called 'batch').
-      dropout: rate on the two deepest features (and before the full network's classifier); needs a 'dropout' rng to train.
-      dtype: of the computation; parameters, moments and logits are float32 always.
-      pool_order: 'pool_conv' or 'conv_pool', in a stage of the chained residual pooling.
-      pool_stages: of the chained residual pooling.
-      stride_on: '3x3' or '1x1', the convolution of a ResNet block that carries the stride.
-      resize: 'bilinear' (corners aligned) or 'bicubic' (MATLAB's), of the coarse path where paths are fused.
-      normalisation: 'imagenet' or 'minus_128', what is done to the pixels; see `models.prepare`.
-      remat: in training, the blocks of the trunk and of a ResNet's cascade are computed again for their gradient rather
-        than kept in memory.
-      input_scale: every picture is enlarged by this before the network; see `models.prepare`.
-      precision: of float32 products, as in `jax.lax.Precision`: 'default', 'high' or 'highest'. By default a GPU multiplies in
-        TF32 and a TPU in bfloat16 (unless `jax_default_matmul_precision` says otherwise); a CPU in float32 always.
+      light: whether the cascade is light-weight.
+      batch_norm: source of the batch norm statistics in training. 'frozen' uses the stored ones (scale and shift are still
+        trained), 'local' those of each device's examples, 'synchronised' those of the whole batch (under a mapped axis called
+        'batch').
+      dropout: dropout rate for the two deepest features (and before the classifier of the full network); training needs an rng
+        'dropout'.
+      dtype: dtype of the computation; parameters, statistics and logits are always float32.
+      pool_order: order in a stage of the chained residual pooling, 'pool_conv' or 'conv_pool'.
+      pool_stages: number of stages of the chained residual pooling.
+      stride_on: convolution of a ResNet block that has the stride, '3x3' or '1x1'.
+      resize: interpolation of the coarse path before fusion, 'bilinear' (aligned corners) or 'bicubic' (MATLAB's).
+      normalisation: normalization of the pixels, 'imagenet' or 'minus_128'; see `models.prepare`.
+      remat: whether the blocks of the trunk and of a ResNet's cascade are recomputed for their gradients, which saves memory
+        in training.
+      input_scale: factor by which every image is enlarged before the network; see `models.prepare`.
+      precision: precision of float32 products as in `jax.lax.Precision`: 'default', 'high' or 'highest'. By default a GPU
+        multiplies in TF32 and a TPU in bfloat16 (unless `jax_default_matmul_precision` is set); a CPU always uses float32.
     """
 
     trunk_name: str
@@ -169,18 +171,18 @@ class RefineNet(nn.Module):
     def __call__(
         self, x: jax.Array, train: bool = False, features_only: bool = False
     ) -> jax.Array | dict[str, jax.Array]:
-        """Logits of normalised pictures.
+        """Returns the logits of normalized images.
 
         Args:
-          x: float32 [b, h, w, 3], normalised, of any size.
-          train: dropout is on, and batch norm does what `batch_norm` says.
-          features_only: stop after the trunk.
+          x: float32 [b, h, w, 3], normalized, of any size.
+          train: whether to apply dropout, and batch norm as set by `batch_norm`.
+          features_only: whether to stop after the trunk.
 
         Returns:
           float32 [b, ceil(h/4), ceil(w/4), num_classes], or the trunk's features by stage.
         """
         conv = partial(layers.Conv, dtype=self.dtype)
-        # The cascade has no normalisation: from larger weights than the authors' 0.01 its sums would start far too high.
+        # The cascade is not normalized: with larger initial weights than the authors' 0.01 its sums start far too high.
         new_conv = partial(conv, kernel_init=nn.initializers.normal(0.01))
         norm = partial(
             nn.BatchNorm,
@@ -203,7 +205,7 @@ class RefineNet(nn.Module):
             cascade = ResNetCascade(block, self.light, self.dropout, name="cascade")
         classifier = new_conv(self.num_classes, 3, use_bias=True, name="classifier")
         is_default = self.precision == "default"
-        # Every product that is traced here keeps this precision, and its gradients take it over.
+        # All products traced here, and their gradients, have this precision.
         with nullcontext() if is_default else jax.default_matmul_precision(self.precision):
             features = trunk(x.astype(self.dtype))
             return features if features_only else classifier(cascade(features, train)).astype(jnp.float32)

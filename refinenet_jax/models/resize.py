@@ -1,4 +1,4 @@
-"""Resizes of [b, h, w, c] in the conventions of PyTorch, MATLAB and JAX."""
+"""Resizing of [b, h, w, c] as in PyTorch, MATLAB and JAX."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from refinenet_jax.models import cpu
 
 
 def align_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear resize of [b, h, w, c] to `size` (h, w) in which the corner pixels' centers coincide.
+    """Resizes [b, h, w, c] bilinearly to `size` (h, w), with the centers of the corner pixels aligned.
 
     Equals `torch.nn.functional.interpolate(..., align_corners=True)`.
     """
@@ -22,21 +22,21 @@ def align_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def _resize(x: jax.Array, matrices: Sequence[np.ndarray]) -> jax.Array:
-    """[b, h, w, c] -> [b, H, W, c] by a matrix for the rows [H, h] and one for the columns [W, w], columns first."""
+    """Resizes [b, h, w, c] to [b, H, W, c] with a matrix for the rows [H, h] and one for the columns [W, w], columns first."""
     for axis, matrix in ((2, matrices[1]), (1, matrices[0])):
         x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(matrix, x.dtype), (axis, 1)), -1, axis)
     return x
 
 
 def _align_corners_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of m outputs: the two inputs (of n) it lies between, and the weight of the upper one."""
+    """Returns, for each of m outputs, the two inputs (of n) around it and the weight of the upper one."""
     position = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
     low = np.minimum(position.astype(int), n - 1)
     return low, np.minimum(low + 1, n - 1), (position - low).astype(np.float32)
 
 
 def _align_corners_matrix(n: int, m: int) -> np.ndarray:
-    """The same as a matrix [m, n]."""
+    """Returns the same weights as a matrix [m, n]."""
     low, high, weight = _align_corners_taps(n, m)
     matrix = np.zeros((m, n), np.float32)
     np.add.at(matrix, (np.arange(m), low), 1 - weight)
@@ -45,17 +45,17 @@ def _align_corners_matrix(n: int, m: int) -> np.ndarray:
 
 
 def bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bicubic resize of [b, h, w, c] to `size` (h, w) as MATLAB's `imresize` enlarges: two small matrix products.
+    """Resizes [b, h, w, c] bicubically to `size` (h, w) as MATLAB's `imresize`, with two small matrix products.
 
-    Keys' kernel with a = -1/2, half-pixel centers, borders mirrored. Shrinking is anti-aliased, as it is there.
+    Keys' kernel with a = -1/2, half-pixel centers, mirrored borders. Shrinking is anti-aliased, as in MATLAB.
     """
     return _resize(x, [_bicubic_matrix(n, m) for n, m in zip(x.shape[1:3], size, strict=True)])
 
 
 def _bicubic_matrix(n: int, m: int) -> np.ndarray:
-    """The weights of n inputs in each of m outputs, float32 [m, n]."""
+    """Returns the weights of n inputs for each of m outputs, float32 [m, n]."""
     scale = m / n
-    stretch = max(1 / scale, 1.0)  # of the kernel, where it shrinks
+    stretch = max(1 / scale, 1.0)  # widens the kernel when shrinking
     center = (np.arange(m) + 0.5) / scale - 0.5
     taps = np.floor(center - 2 * stretch)[:, None] + np.arange(int(np.ceil(4 * stretch)) + 2)
     distance = np.abs(center[:, None] - taps) / stretch
@@ -73,12 +73,12 @@ def _bicubic_matrix(n: int, m: int) -> np.ndarray:
 
 
 def half_pixel(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear resize of [b, h, w, c] to `size` (h, w) with half-pixel centers; anti-aliased where it shrinks."""
+    """Resizes [b, h, w, c] bilinearly to `size` (h, w) with half-pixel centers; anti-aliased when shrinking."""
     return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear")
 
 
 def nearest_labels(mask: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Class ids [b, h, w] at `size` (h, w): those at the new pixels' centers. Ids are never mixed."""
+    """Resizes class ids [b, h, w] to `size` (h, w), taking the id at each new pixel's center; ids are never mixed."""
     rows, columns = (
         np.floor((np.arange(m) + 0.5) * n / m).astype(int) for n, m in zip(mask.shape[1:], size, strict=True)
     )

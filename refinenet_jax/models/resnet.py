@@ -12,9 +12,9 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut.
+    """1x1, 3x3 and 1x1 convolutions with a shortcut.
 
-    The stride is on the 3x3, as in torchvision's ResNet, or on the first 1x1, as in the original (Caffe) one.
+    The stride is on the 3x3 convolution, as in torchvision, or on the first 1x1, as in the original Caffe version.
     """
 
     features: int
@@ -29,7 +29,7 @@ class Bottleneck(nn.Module):
         stride1, stride2 = (1, self.stride) if self.stride_on == "3x3" else (self.stride, 1)
         y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, stride1, name="conv1")(x)))
         y = nn.relu(self.norm(name="bn2")(self.conv(self.features, 3, stride2, name="conv2")(y)))
-        # A scale of zero makes the new block an identity: a deep trunk with frozen moments would overflow without.
+        # A scale of zero makes a new block the identity; without it, a deep trunk with frozen statistics overflows.
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(self.conv(width, 1, name="conv3")(y))
         if x.shape[-1] != width or self.stride > 1:
             x = self.norm(name="bn_shortcut")(self.conv(width, 1, self.stride, name="conv_shortcut")(x))
@@ -37,7 +37,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """[b, h, w, 3] -> {"stage1": [b, h/4, w/4, 256], ... "stage4": [b, h/32, w/32, 2048]}, sizes rounded up."""
+    """ResNet trunk: [b, h, w, 3] -> {"stage1": [b, h/4, w/4, 256], ..., "stage4": [b, h/32, w/32, 2048]}, sizes rounded up."""
 
     depth: int
     conv: Callable[..., nn.Module]

@@ -1,9 +1,8 @@
 """3x3 convolution by minimal filtering, F(2x2, 3x3) of Lavin and Gray (CVPR 2016, section 4.1).
 
-Outputs come in tiles of 2x2, each from a tile of 4x4 inputs: 16 products for each pair of channels instead of 36. Both tiles
-are brought into a domain where a convolution is a product by place, so that all of it is 16 matrix products; the gradients
-are of the same form. The transforms add and halve only: the result differs from the direct sum by no more than sums in
-another order do (`tests/models/winograd_test.py`).
+Each tile of 2x2 outputs is computed from a tile of 4x4 inputs with 16 products per pair of channels instead of 36. Kernel and
+input are transformed so that the convolution becomes 16 matrix products; the gradients have the same form. The transforms only
+add and halve, so the rounding error is that of sums in another order (`tests/models/winograd_test.py`).
 """
 
 from functools import partial
@@ -11,14 +10,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-Grid = list[list[jax.Array]]  # 4 by 4 places of the transformed domain, each [rows, columns, c] or [i, o]
+Grid = list[list[jax.Array]]  # 4x4 positions of the transformed domain, each [rows, columns, c] or [i, o]
 
-_LEAST_CHANNELS = 32  # below, the transforms cost more than the products save
-_LEAST_TILES = 128  # of an example; below, the products are too small to run at full speed
+_LEAST_CHANNELS = 32  # with fewer, the transforms cost more than the products save
+_LEAST_TILES = 128  # per example; with fewer, the products are too small to run at full speed
 
 
 def pays(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether `conv3x3` is faster than the plain convolution."""
+    """Returns whether `conv3x3` is faster than the plain convolution."""
     height, width = x.shape[1:3]
     tiles = -(-height // 2) * -(-width // 2)
     return x.dtype == jnp.float32 and min(kernel.shape[2:]) >= _LEAST_CHANNELS and tiles >= _LEAST_TILES
@@ -26,7 +25,7 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
 
 @jax.custom_vjp
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution at stride 1, padding 1.
+    """Computes a 3x3 convolution with stride 1 and padding 1.
 
     Args:
       x: float32 [b, h, w, i].
@@ -44,10 +43,10 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 
 
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The input's gradient is a convolution with the turned kernel, the kernel's a sum of products over examples."""
+    """Computes the input's gradient as a convolution with the flipped kernel, and the kernel's as a sum over examples."""
     x, kernel = residuals
     transformed = _transform_kernel(kernel)
-    order = (3, 1, 2, 0)  # turning the kernel exchanges the first place and the last
+    order = (3, 1, 2, 0)  # flipping the kernel exchanges the first and the last position
     turned = [[transformed[i][j].T for j in order] for i in order]
     of_x = jax.lax.map(lambda g: _conv(g, turned), gradient)
 
@@ -67,18 +66,19 @@ conv3x3.defvjp(_forward, _backward)
 
 
 def _conv(x: jax.Array, kernel: Grid) -> jax.Array:
-    """[h, w, i] with a transformed kernel."""
+    """Convolves [h, w, i] with a transformed kernel."""
     return _assemble(jax.tree.map(jnp.matmul, _transform_input(x), kernel), x.shape[:2])
 
 
 def _sum_of_products(a: jax.Array, b: jax.Array) -> jax.Array:
-    """[h, w, i] and [h, w, o] -> [i, o]: over the first dimension of two matrices, so that XLA transposes neither."""
+    """Returns [i, o] from [h, w, i] and [h, w, o]: sums over the first dimension of two matrices, so that XLA transposes
+    neither."""
     a, b = (array.reshape(-1, array.shape[-1]) for array in (a, b))
     return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
 
 
 def _transform_input(x: jax.Array) -> Grid:
-    """[h, w, i] -> the places of its 4x4 tiles, [ceil(h/2), ceil(w/2), i] each."""
+    """Transforms [h, w, i] into 4x4 positions of [ceil(h/2), ceil(w/2), i] each."""
     height, width = x.shape[:2]
     rows, columns = -(-height // 2), -(-width // 2)
     x = jnp.pad(x, ((1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0)))
@@ -87,7 +87,7 @@ def _transform_input(x: jax.Array) -> Grid:
 
 
 def _assemble(products: Grid, size: tuple[int, int]) -> jax.Array:
-    """Products -> tiles of 2x2 outputs, laid side by side and cut to `size`: [h, w, c]."""
+    """Joins products to tiles of 2x2 outputs, cropped to `size`: [h, w, c]."""
     lines = [_mix_output(*line) for line in products]
     left, right = (_mix_output(*(line[j] for line in lines)) for j in range(2))
     pairs = [jnp.stack([left[i], right[i]], 2) for i in range(2)]

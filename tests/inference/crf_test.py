@@ -184,7 +184,7 @@ def _dictionary_filter(features, values):
     [
         (np.zeros((4, 5), np.uint8), np.full((4, 5, 2), 0.5), "uint8 [h, w, 3]"),
         (np.zeros((4, 5, 3), np.uint8), np.full((5, 4, 2), 0.5), "float [4, 5, classes]"),
-        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 1), 0.5), "two classes or more"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 1), 0.5), "or more classes"),
         (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 2), np.uint8), "uint8"),
         (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), -3.0), "softmax"),
         (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), np.nan), "softmax"),

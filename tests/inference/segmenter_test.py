@@ -228,10 +228,10 @@ def test_a_longest_side_mixes_no_images_up():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scales": ()}, r"scales are \[\]; give one or more, all above 0"),
+        ({"scales": ()}, r"scales are \[\]"),
         ({"scales": (1.0, 0.0)}, r"scales are \[1\.0, 0\.0\]"),
         ({"scales": (float("nan"),)}, r"scales are \[nan\]"),
-        ({"longest_side": -1}, "longest_side is -1; give pixels, or 0"),
+        ({"longest_side": -1}, "longest_side is -1"),
         ({"model": tiny.Tiny(2)}, "2 channels, but 3 class names: background, left, right"),
         ({"model": tiny.Tiny(5)}, "5 channels, but 3 class names"),
     ],
@@ -269,9 +269,7 @@ def test_one_file_of_ours_is_as_good_as_a_folder(tmp_path):
     assert segmenter.longest_side == 320
     other = Segmenter.from_checkpoint(path, scales=[2], flip=False, tile=256, longest_side=0)
     assert (other.scales, other.flip, other.tile, other.longest_side) == ((2,), False, 256, 0)
-    with pytest.raises(
-        UsageError, match=r"weights\.safetensors is one file of weights, without steps; leave step 7 out"
-    ):
+    with pytest.raises(UsageError, match=r"weights\.safetensors.*step 7"):
         Segmenter.from_checkpoint(path, step=7)
 
 
@@ -285,7 +283,7 @@ def test_classes_of_a_foreign_file_are_named_by_their_number(tmp_path):
     assert (segmenter.model, segmenter.class_names) == (model, ("background", "hand"))
     assert (segmenter.scales, segmenter.flip, segmenter.flip_pairs) == ((1.0,), False, ())
     np.savez(tmp_path / "trunk.npz", **{name: array for name, array in arrays.items() if name.startswith("layer")})
-    with pytest.raises(UsageError, match=r"trunk\.npz holds a mobilenet_v2 alone, which finds nothing yet"):
+    with pytest.raises(UsageError, match=r"trunk\.npz.*mobilenet_v2"):
         Segmenter.from_checkpoint(tmp_path / "trunk.npz")
 
 
@@ -310,7 +308,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     ],
 )
 def test_what_is_no_image_is_refused_with_its_shape(image, says):
-    with pytest.raises(UsageError, match=rf"must be uint8 \[h, w, 3\] RGB; this one is {says}"):
+    with pytest.raises(UsageError, match=rf"{says}.*uint8 \[h, w, 3\] RGB"):
         _segmenter()(image)
 
 

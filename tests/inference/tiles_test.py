@@ -93,5 +93,5 @@ def test_segmenter_of_tiles_is_that_of_the_whole():
 
 def test_a_tile_must_show_something():
     for tile in (0, -5, 127):
-        with pytest.raises(UsageError, match=rf"tile is {tile}; windows must have at least 128 pixels"):
+        with pytest.raises(UsageError, match=rf"tile is {tile}.*128 pixels"):
             Segmenter(tiny.Tiny(3), {}, tiny.HANDS.class_names, tile=tile)

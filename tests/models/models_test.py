@@ -100,7 +100,7 @@ def test_precision_is_read_from_the_description_and_is_the_default_without_one()
         ({"name": "rf101", "num_classes": 2, "batch_norm": "sync"}, "did you mean 'synchronised'"),
         ({"name": "rf101", "num_classes": 2, "dtype": "float16"}, "did you mean 'bfloat16'"),
         ({"name": "rf101", "num_classes": 2, "precision": "float32"}, "precision"),
-        ({"name": "rf101", "num_classes": 1}, "at least background and one class"),
+        ({"name": "rf101", "num_classes": 1}, "num_classes is 1"),
     ],
 )
 def test_unknown_options_are_refused_with_the_nearest(arguments, says):

@@ -1,4 +1,4 @@
-"""EgoHands (Bambach et al., ICCV 2015) as a TFDS dataset: frames, masks of the hands, the official split by video."""
+"""EgoHands (Bambach et al., ICCV 2015) as a TFDS dataset: frames, masks of hands, and the official split by video."""
 
 import functools
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ class Builder(HandDataset):
 
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES: ClassVar = {"1.1.0": "Masks are a LabeledImage.", "1.0.0": "Initial release."}
-    # `classes` of background, own left, own right, other left, other right hand.
+    # `classes`: for background, own left, own right, other left, other right hand.
     BUILDER_CONFIGS: ClassVar = [HandConfig(name="hands", description="Background and hand.", classes=(0, 1, 1, 1, 1))]
     MORE_CONFIGS: ClassVar = [
         HandConfig(
@@ -53,13 +53,13 @@ class Builder(HandDataset):
         ),
         HandConfig(
             name="hands_available",
-            description="Background and hand, from whichever videos are there.",
+            description="Background and hand, from the available videos.",
             classes=(0, 1, 1, 1, 1),
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
 Download {_ARCHIVE.url} (1.3 GB; page {_HOMEPAGE}).
-If that server is gone, look for a copy at https://web.archive.org/web/2024/{_ARCHIVE.url}
+If that server is down, look for a copy at https://web.archive.org/web/2024/{_ARCHIVE.url}
 Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into a folder and pass that as --manual_dir.
 """
 
@@ -67,7 +67,7 @@ Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into 
         return self.hand_info(homepage=_HOMEPAGE, shape=_SIZE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all but the pictures first, so that faulty files are refused before anything is written."""
+        """Reads everything except pictures first, so that faulty files are rejected before anything is written."""
         videos = self._read_videos(self.locate(dl_manager, _ARCHIVE))
         return {
             split: self._generate_examples([frame for name in names for frame in videos.get(name, [])])
@@ -76,7 +76,7 @@ Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into 
         }
 
     def _read_videos(self, samples: epath.Path) -> dict[str, list[Frame]]:
-        """Reads all videos but their pictures; raises one ValueError for all faults."""
+        """Reads all videos without their pictures; raises one ValueError for all faults."""
         partial = self.builder_config.name.endswith("_available")
         missing = [video for video in labelled_samples.VIDEOS if not (samples / video).is_dir()]
         videos, faults = {}, []
@@ -93,8 +93,8 @@ Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into 
         if missing and (not partial or len(missing) == total):
             others = sorted({path.name for path in samples.iterdir() if path.is_dir()} - {*labelled_samples.VIDEOS})
             faults.append(f"{lacks}. Other folders: {' '.join(others) or 'none'}.")
-            faults.append("To build from the videos that are there, pass --config=hands_available.")
-        raise_faults(f"{samples} is not all of EgoHands:", faults)
+            faults.append("To build from the available videos, pass --config=hands_available.")
+        raise_faults(f"{samples} is not the complete EgoHands:", faults)
         if missing:
             logging.warning("%s: %s", samples, lacks)
         return videos

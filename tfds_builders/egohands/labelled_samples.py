@@ -3,8 +3,8 @@
 The layout (Bambach et al., "Lending A Hand", ICCV 2015):
 
     _LABELLED_SAMPLES/<ACTIVITY>_<LOCATION>_<VIEWER>_<PARTNER>/    48 videos
-        frame_%04d.jpg                                             100 frames of each, 1280x720
-        polygons.mat                                               up to four hands in each frame
+        frame_%04d.jpg                                             100 frames each, 1280x720
+        polygons.mat                                               up to four hands per frame
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ FOLDER = "_LABELLED_SAMPLES"
 FRAMES_PER_VIDEO = 100
 HEIGHT, WIDTH = 720, 1280
 
-# The paper's main split (`getMetaBy('MainSplit', ...)` in the official MATLAB code). The frames of a video look alike:
-# a split by frames, which is common, tests on what was trained on.
+# The paper's main split (`getMetaBy('MainSplit', ...)` in the official MATLAB code). The frames of a video look alike: a split
+# by frames, which is common, tests on training videos.
 _TRAIN = """
 CARDS_COURTYARD_H_S CARDS_COURTYARD_S_H CARDS_COURTYARD_T_B CARDS_LIVINGROOM_B_T CARDS_LIVINGROOM_H_S
 CARDS_LIVINGROOM_T_B CARDS_OFFICE_B_S CARDS_OFFICE_H_T CARDS_OFFICE_T_H CHESS_COURTYARD_S_H CHESS_COURTYARD_T_B
@@ -39,19 +39,19 @@ PUZZLE_COURTYARD_H_T PUZZLE_LIVINGROOM_T_B
 SPLITS = {"train": _TRAIN.split(), "validation": _VALIDATION.split(), "test": _TEST.split()}
 VIDEOS = sorted(video for videos in SPLITS.values() for video in videos)
 
-# The fields of polygons.mat and the id each hand has in a mask: `my` is the wearer of the camera, `your` the partner.
-# Painted in this order, later over earlier: where hands overlap, the wearer's are the nearer ones to the camera.
+# The fields of polygons.mat and the mask id of each hand: `my` is the wearer of the camera, `your` the partner. Drawn in this
+# order, later over earlier: where hands overlap, the wearer's are closer to the camera.
 IDENTITIES = {"yourleft": 3, "yourright": 4, "myleft": 1, "myright": 2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One labelled frame.
+    """One labeled frame.
 
     Attributes:
-      path: The JPEG.
-      number: Its place in the video, 0..2699 at 30 Hz.
-      polygons: For each of the four IDENTITIES, float64 [n,2] of x, y in pixels; n is 0 where that hand is not seen.
+      path: path of the JPEG.
+      number: frame number in the video, 0..2699 at 30 Hz.
+      polygons: for each of the four IDENTITIES, float64 [n, 2] of x, y in pixels; n is 0 if the hand is not visible.
     """
 
     path: epath.Path
@@ -60,15 +60,15 @@ class Frame:
 
 
 def read_video(folder: epath.Path) -> list[Frame]:
-    """Reads a video's frames, sorted by name, each with its polygons. No picture is opened.
+    """Reads the frames of a video, sorted by name, with their polygons. Pictures are not opened.
 
     Raises:
-      ValueError: a file is missing, cannot be read, or the numbers of pictures and of polygons differ.
+      ValueError: a file is missing or cannot be read, or the numbers of pictures and polygons differ.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".jpg" and not path.name.startswith("."))
     numbers = [re.fullmatch(r"frame_(\d{4})\.jpg", path.name) for path in paths]
     if None in numbers:
-        # The polygons have no names: the i-th belongs to the i-th picture, so one more picture shifts all after it.
+        # Polygons have no names: the i-th belongs to the i-th picture, so that an extra picture would shift all later ones.
         raise ValueError(
             f"{paths[numbers.index(None)]} is not a frame (frame_0000.jpg). Move it out of the video's folder."
         )
@@ -81,10 +81,11 @@ def read_video(folder: epath.Path) -> list[Frame]:
 
 
 def read_polygons(path: epath.Path) -> list[dict[str, np.ndarray]]:
-    """Reads a polygons.mat: for each frame, the outline of each hand.
+    """Reads polygons.mat: the outline of each hand in each frame.
 
     Returns:
-      For each frame and each of the IDENTITIES float64 [n, 2] of x, y in [0, 1280] x [0, 720]; [0, 2] for a hand not seen.
+      For each frame and each of the IDENTITIES float64 [n, 2] of x, y in [0, 1280] x [0, 720]; [0, 2] if a hand is not
+      visible.
 
     Raises:
       ValueError: the file cannot be read or is not one of EgoHands.
@@ -101,10 +102,10 @@ def _outline(path: epath.Path, index: int, name: str, polygon: np.ndarray) -> np
         return np.empty((0, 2))
     if polygon.dtype.kind not in "iuf" or polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
         raise ValueError(
-            f"{path}: {name} of frame {index} is {polygon.dtype} {list(polygon.shape)}, not numbers [3 or more, 2]."
+            f"{path}: {name} of frame {index} is {polygon.dtype} {list(polygon.shape)}, not [3 or more, 2]. Unpack it again."
         )
-    if not ((polygon >= 0) & (polygon <= (WIDTH, HEIGHT))).all():  # so written, NaN fails too
-        raise ValueError(f"{path}: {name} of frame {index} leaves the picture of {WIDTH}x{HEIGHT}.")
+    if not ((polygon >= 0) & (polygon <= (WIDTH, HEIGHT))).all():  # also fails for NaN
+        raise ValueError(f"{path}: {name} of frame {index} leaves the picture ({WIDTH}x{HEIGHT}). Unpack it again.")
     return polygon.astype(np.float64)
 
 
@@ -114,7 +115,7 @@ def draw_identities(polygons: dict[str, np.ndarray]) -> np.ndarray:
     The official masks, drawn by MATLAB's `insertShape('FilledPolygon')`, differ by up to a pixel at the edges.
 
     Args:
-      polygons: as in `Frame`.
+      polygons: polygons as in `Frame`.
 
     Returns:
       uint8 [720, 1280]: 0 background, 1 own left, 2 own right, 3 other left, 4 other right hand.

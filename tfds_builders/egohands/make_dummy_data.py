@@ -1,9 +1,9 @@
-"""Makes `dummy_data/`: four made-up videos in the official layout, small enough to commit.
+"""Writes `dummy_data/`: four synthetic videos in the official layout, small enough to commit.
 
     python tfds_builders/egohands/make_dummy_data.py
 
-The pictures are flat colours with the outlines filled in; none of it is from EgoHands. Both official ways to write
-"this hand is not there" (1x0 and 0x0) occur, hands that overlap, and a frame without any.
+Pictures have flat colors with filled outlines; nothing is from EgoHands. They include both official encodings of an absent
+hand (1x0 and 0x0), overlapping hands, and a frame without hands.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.io
 from PIL import Image, ImageDraw
 
-# Some official videos with numbers of frames; as in the real ones, the numbers have gaps.
+# Names of official videos, with frame numbers that have gaps as in the real ones.
 VIDEOS = {
     "CARDS_COURTYARD_H_S": [3, 40, 2105],
     "PUZZLE_OFFICE_T_S": [0, 77],
@@ -26,14 +26,14 @@ ABSENT = np.empty((1, 0)), np.empty((0, 0))
 
 
 def make_hand(rng: np.random.Generator, centre: tuple[float, float]) -> np.ndarray:
-    """Makes a blob for a hand: float64 [12,2] of x, y in pixels, with fractions."""
+    """Returns a blob as a hand: float64 [12, 2] of x, y in pixels, with fractions."""
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     radius = rng.uniform(60, 110, (12, 1))
     return np.array(centre) + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def make_frame(rng: np.random.Generator, index: int) -> dict[str, np.ndarray]:
-    """Makes the four fields of one frame: all hands in the first, overlapping; one in the second; none in the third."""
+    """Returns the four fields of a frame: all hands, overlapping, in the first; one in the second; none in the third."""
     frame = {name: ABSENT[(index + i) % 2] for i, name in enumerate(COLOURS)}
     if index == 0:
         centres = {"myleft": (560, 480), "myright": (700, 500), "yourleft": (720, 380), "yourright": (520, 400)}
@@ -44,18 +44,18 @@ def make_frame(rng: np.random.Generator, index: int) -> dict[str, np.ndarray]:
 
 
 def write_polygons(path: pathlib.Path, frames: list[dict[str, np.ndarray]]) -> None:
-    """Writes polygons.mat as the official ones are: `polygons`, a struct array [1,n] in a compressed MATLAB 5 file."""
+    """Writes polygons.mat in the official form: `polygons`, a struct array [1, n] in a compressed MATLAB 5 file."""
     polygons = np.empty((1, len(frames)), [(name, object) for name in COLOURS])
     for index, frame in enumerate(frames):
         polygons[0, index] = tuple(frame[name] for name in COLOURS)
     content = io.BytesIO()
     scipy.io.savemat(content, {"polygons": polygons}, do_compression=True)
-    # The first 116 bytes are free text with the time of day; without it, the same data is the same file.
+    # The first 116 bytes are free text with the time; without it, equal data gives equal files.
     path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content.getvalue()[116:])
 
 
 def write_picture(path: pathlib.Path, frame: dict[str, np.ndarray], background: tuple[int, ...]) -> None:
-    """Writes a JPEG of 1280x720 with the hands filled in."""
+    """Writes a JPEG of 1280x720 with filled hands."""
     image = Image.new("RGB", (1280, 720), background)
     for name, polygon in frame.items():
         if polygon.size:
@@ -64,7 +64,7 @@ def write_picture(path: pathlib.Path, frame: dict[str, np.ndarray], background: 
 
 
 def main() -> None:
-    """Writes dummy_data/_LABELLED_SAMPLES beside this file, in place of what was there."""
+    """Writes dummy_data/_LABELLED_SAMPLES next to this file, replacing existing files."""
     root = pathlib.Path(__file__).parent / "dummy_data" / "_LABELLED_SAMPLES"
     shutil.rmtree(root, ignore_errors=True)
     rng = np.random.default_rng(0)

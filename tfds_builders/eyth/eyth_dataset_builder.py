@@ -1,4 +1,4 @@
-"""EgoYouTubeHands (Urooj and Borji, CVPR 2018) as a TFDS dataset: frames, masks of the hands, the official lists.
+"""EgoYouTubeHands (Urooj and Borji, CVPR 2018) as a TFDS dataset: frames, masks of hands, and the official lists.
 
 images/<video>/frame<number>.jpg           videos vid4, vid6 and vid9, 384x216
 masks/<video>/frame<number>[.png]          black and white; those of vid4 and vid9 have no ending
@@ -30,18 +30,18 @@ _ARCHIVE = Archive(
     max_bytes=512 << 20,
     max_members=10_000,
 )
-# The list of each split, and how many frames the official one names.
+# The list of each split, and the official number of frames.
 SPLITS = {"train": ("train.txt", 774), "validation": ("val.txt", 258), "test": ("test.txt", 258)}
 
-# Names only, so that no line leads out of the tree. Ending and leading folders vary with who wrote the list.
+# Names only, so that no line leads out of the tree. Endings and leading folders vary between lists.
 _LINE = re.compile(r"(?:.*/)?(?P<video>\w+)/(?P<stem>[A-Za-z_]*(?P<number>\d{1,9}))(?:\.\w+)?")
-# The lossless mask is preferred to the JPEG of an old archive.
+# A lossless mask is preferred to a JPEG from an old archive.
 _MASK_ENDINGS = (".png", "", ".jpg")
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A labeled frame: its name, such as vid4/frame25, files and number."""
+    """A labeled frame: name, such as vid4/frame25, files and frame number."""
 
     name: str
     image: epath.Path
@@ -65,7 +65,7 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
         return self.hand_info(homepage=_HOMEPAGE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all but the pictures first, so that faulty files are refused before anything is written."""
+        """Reads everything except pictures first, so that faulty files are rejected before anything is written."""
         splits = read_frames(self.locate(dl_manager, _ARCHIVE))
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
@@ -85,13 +85,13 @@ def _example(frame: Frame) -> Example:
 
 
 def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
-    """Reads the lists, finds the files and reads the masks; no picture is opened. What is odd but usable is logged.
+    """Reads the lists, finds the files and reads the masks; pictures are not opened. Harmless irregularities are logged.
 
     Returns:
       The frames of each of the SPLITS, in the order of its list.
 
     Raises:
-      ValueError: lists, files that they name, or masks are missing or faulty; all faults at once.
+      ValueError: lists, listed files or masks are missing or faulty; the message has all faults.
     """
     faults, listed, soft = [], {}, []
     splits = {split: [] for split in SPLITS}
@@ -106,11 +106,11 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
             image = tree / "images" / f"{name}.jpg"
             mask = next((p for e in _MASK_ENDINGS if (p := tree / "masks" / f"{name}{e}").is_file()), None)
             if name in listed:
-                faults.append(f"{filename} names {name}, and so does {listed[name]}. Remove one of the lines.")
+                faults.append(f"{filename} and {listed[name]} both name {name}. Remove one of the lines.")
             elif mask is None or not image.is_file():
                 what = "image" if mask else "mask"
                 faults.append(
-                    f"{filename} names {name}, of which {tree} has no {what}. Unpack it again or remove the line."
+                    f"{filename} names {name}, but {tree} has no {what} of it. Unpack it again or remove the line."
                 )
             else:
                 splits[split].append(Frame(name, image, mask, int(match["number"])))
@@ -121,14 +121,16 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
             listed.setdefault(name, filename)
     raise_faults(f"{tree} cannot be used as EYTH:", faults)
     counts = {split: (len(splits[split]), official) for split, (_, official) in SPLITS.items()}
-    if any(found != official for found, official in counts.values()):
-        counts = ", ".join(f"{split} {found} of {official}" for split, (found, official) in counts.items())
-        logging.warning("%s is not the whole of EYTH (%s): scores on it are not comparable.", tree, counts)
+    if any(count != official for count, official in counts.values()):
+        counts = ", ".join(f"{split} {count} of {official}" for split, (count, official) in counts.items())
+        logging.warning("%s is not the complete EYTH (%s): scores on it are not comparable.", tree, counts)
     names = {f"{path.parent.name}/{path.stem}" for path in (tree / "images").glob("*/[!.]*.jpg")}
     if unlisted := sorted(names - listed.keys()):
         logging.warning("%s: pictures in no list, skipped (%d): %s", tree, len(unlisted), first_few(unlisted))
     if soft:
-        logging.warning("%s: masks with gray, as JPEG leaves it, cut at 128 (%d): %s", tree, len(soft), first_few(soft))
+        logging.warning(
+            "%s: masks with gray, as in JPEG, thresholded at 128 (%d): %s", tree, len(soft), first_few(soft)
+        )
     return splits
 
 

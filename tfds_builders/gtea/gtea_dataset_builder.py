@@ -1,4 +1,4 @@
-"""GTEA (Fathi et al., CVPR 2011) with the hand masks of hand2K or of the CVPR 2018 paper as a TFDS dataset."""
+"""GTEA (Fathi et al., CVPR 2011) as a TFDS dataset, with the hand masks of hand2K or of the CVPR 2018 paper."""
 
 import functools
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _CROPPED = Archive(
     max_members=2_000,
 )
 
-# How many frames have a label in the official files.
+# Official numbers of frames with a label.
 _OFFICIAL = {"wrist": 662, "arm": 663, "left_right": 663}
 
 
@@ -69,7 +69,7 @@ as --manual_dir.
         return self.hand_info(homepage=_HOMEPAGE, shape=masks.SIZE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all but the frames first, so that faulty files are refused before anything is written."""
+        """Reads everything except frames first, so that faulty files are rejected before anything is written."""
         config = self.builder_config.name
         tree = self.locate(dl_manager, _ARCHIVE)
         if config == "wrist":

@@ -91,7 +91,7 @@ def test_nothing_that_joins_twice_the_same_or_no_folder_is_an_error(tree):
     shutil.copy(gtea / "Masks" / f"{NAME}.png", gtea / "Masks" / f"{NAME}.jpg")
     with pytest.raises(ValueError, match=rf"{NAME}\.png and .*{NAME}\.jpg"):
         hand2k.index([gtea / "Masks"])
-    with pytest.raises(ValueError, match="nowhere is not there"):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
         hand2k.index([gtea / "nowhere"])
     for path in (gtea / "Masks").iterdir():
         path.rename(path.with_name("x" + path.name))

@@ -1,4 +1,4 @@
-"""HandOverFace (Urooj and Borji, CVPR 2018) as a TFDS dataset: web pictures of hands before faces, and masks of the hands."""
+"""HandOverFace (Urooj and Borji, CVPR 2018) as a TFDS dataset: web pictures of hands over faces, and masks of the hands."""
 
 import functools
 from typing import Any, ClassVar
@@ -39,10 +39,10 @@ class Builder(HandDataset):
             description="Background and hand, all pictures forced to 384x216, with the official masks.",
         )
     ]
-    # `classes` of a hand of unknown side, a left and a right hand; None: cannot be labeled.
+    # `classes`: for a hand of unknown side, a left hand and a right hand; None: cannot be labeled.
     MORE_CONFIGS: ClassVar = [
         HandConfig(
-            name="paper", description="As resized; the test split is the paper's, by the owners' test pictures."
+            name="paper", description="As resized, with the paper's test split, from the owners' test pictures."
         ),
         HandConfig(
             name="original",
@@ -69,7 +69,7 @@ into {splits.TEST_FOLDER}/ in the same folder, or write their numbers, one per l
         return self.hand_info(homepage=_HOMEPAGE, shape=shape)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads all files first, so that faulty ones are refused before anything is written."""
+        """Reads all files first, so that faulty ones are rejected before anything is written."""
         tree, config = self.locate(dl_manager, _ARCHIVE), self.builder_config
         if config.classes:
             pictures = hand_over_face.read_original(tree)
@@ -96,7 +96,7 @@ def _check_sides(pictures: list[Outlined], config: HandConfig) -> None:
     unknown = [p.number for p in pictures if any(config.classes[SIDES.index(hand.side)] is None for hand in p.hands)]
     if unknown:
         raise ValueError(
-            f"{config.name} cannot be built: hands in {len(unknown)} of {len(pictures)} annotations, {first_few(unknown, 20)},"
+            f"{config.name} cannot be built: hands in {len(unknown)} of {len(pictures)} annotations ({first_few(unknown, 20)})"
             " are not labeled as left or right. Build --config=original, or write left or right into <attributes> of each hand."
         )
 

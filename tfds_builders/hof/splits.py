@@ -1,6 +1,6 @@
-"""Which pictures of HandOverFace are for testing: a fixed third, or the owners' test pictures.
+"""Selects the test pictures of HandOverFace: a fixed third, or the owners' test pictures.
 
-The paper trains on 200 pictures and tests on 100. Which ones was published as a set of pictures only, apart from the dataset.
+The paper trains on 200 pictures and tests on 100. The test set was published only as a separate set of pictures.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ from tfds_builders.pictures import read_rgb
 LIST = "test.txt"
 TEST_FOLDER = "hand_over_face_test"
 
-# By a hash of the number: as good as random, and the same everywhere.
+# Ordered by a hash of the number: pseudo-random, and the same everywhere.
 _ORDER = sorted(NUMBERS, key=lambda number: hashlib.sha256(str(number).encode()).digest())
 FIXED_TEST = frozenset(_ORDER[:100])
 _VALIDATION_PICTURES = 40
-# Measured on EgoHands and rendered pictures: 0.95 and more for copies recompressed or resized; at most 0.8 for others.
+# Measured on EgoHands and rendered pictures: at least 0.95 for recompressed or resized copies, at most 0.8 for others.
 _LEAST_LIKENESS = 0.9
 _FREQUENCIES = 12
-# Of a picture with a contrast of about 3 gray levels; below lies camera noise, which is alike in all dark pictures.
+# Norm for a contrast of about 3 gray levels; below it is camera noise, which is similar in all dark pictures.
 _LEAST_CONTRAST = 400.0
 
 
 def divide(numbers: Iterable[int], test: set[int] | frozenset[int]) -> dict[str, list[int]]:
-    """Divides pictures into train, validation and test, each in numeric order; a missing picture changes no other's split."""
+    """Divides pictures into train, validation and test, in numeric order; a missing picture does not change other splits."""
     validation = [number for number in _ORDER if number not in test][:_VALIDATION_PICTURES]
     splits = {"train": [], "validation": [], "test": []}
     for number in sorted(numbers):
@@ -44,11 +44,11 @@ def read_test(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int
     """Reads the numbers of the owners' test pictures from `test.txt` or, if there is none, from `hand_over_face_test/`.
 
     Args:
-      folder: where to look.
+      folder: folder with one of them.
       pictures: the pictures of the dataset by number.
 
     Raises:
-      ValueError: neither is there, or it cannot be read, names no picture, or one that is not among `pictures`.
+      ValueError: neither exists, or it cannot be read, names no picture, or names one that is not among `pictures`.
     """
     source = folder / LIST
     if source.exists():
@@ -56,12 +56,14 @@ def read_test(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int
     elif (source := folder / TEST_FOLDER).is_dir():
         test = _recognize(source, pictures)
     else:
-        raise ValueError(f"{folder} has neither {LIST} nor {TEST_FOLDER}/, which name the paper's test pictures.")
+        raise ValueError(
+            f"{folder} has neither {LIST} nor {TEST_FOLDER}/ with the paper's test pictures. Add one of them."
+        )
     if not test:
         raise ValueError(f"{source} names no picture. Write one number or file name per line into {folder / LIST}.")
     if absent := sorted(test - pictures.keys()):
         raise ValueError(
-            f"{source} names pictures that are not there: {first_few(absent, 20)}. Get them, or remove them from the list."
+            f"{source} names missing pictures: {first_few(absent, 20)}. Get them, or remove them from the list."
         )
     if len(test) != len(FIXED_TEST):
         logging.warning("%s names %d pictures; the paper tests on %d.", source, len(test), len(FIXED_TEST))
@@ -69,7 +71,7 @@ def read_test(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int
 
 
 def _read_list(path: epath.Path) -> set[int]:
-    """One number or file name per line, with or without folders."""
+    """Reads one number or file name per line, with or without folders."""
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -87,9 +89,9 @@ def _read_list(path: epath.Path) -> set[int]:
 
 
 def _recognize(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int]:
-    """The numbers of the test pictures by their names, each compared with the dataset's picture of this number.
+    """Returns the numbers in the names of the test pictures; each is compared with the dataset's picture of this number.
 
-    Renumbered from 1 to 100, they would name other pictures without any error.
+    Pictures renumbered from 1 to 100 would otherwise select wrong ones without an error.
     """
     numbers, unlike = set(), []
     for path in sorted(pathlib.Path(folder).rglob("*.jpg")):
@@ -101,12 +103,12 @@ def _recognize(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[in
             unlike.append((number, path))
         else:
             numbers.add(number)
-    # A file of the same name may be the picture's mask.
+    # A file with the same name may be the picture's mask.
     faults = [str(path.relative_to(folder)) for number, path in unlike if number not in numbers]
     if faults:
         raise ValueError(
-            f"{folder} has pictures unlike those of their number in the dataset: {first_few(faults, 20)}. Find out their"
-            f" numbers and write these, one per line, into {folder.parent / LIST}."
+            f"{folder} has pictures that differ from those with their number in the dataset: {first_few(faults, 20)}. Write"
+            f" their true numbers, one per line, into {folder.parent / LIST}."
         )
     return numbers
 
@@ -116,7 +118,7 @@ def _likeness(path: epath.Path, other: epath.Path) -> float:
 
 
 def _fingerprint(image: np.ndarray) -> np.ndarray:
-    """The lowest frequencies, each times its frequency, or most pictures would be alike: bright above, dark below."""
+    """Returns the lowest frequencies, weighted by frequency; otherwise most pictures (bright above, dark below) are similar."""
     gray = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     weights = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES])
     spectrum = (cv2.dct(gray.astype(np.float32))[:_FREQUENCIES, :_FREQUENCIES] * weights).ravel()

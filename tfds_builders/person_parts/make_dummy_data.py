@@ -1,10 +1,10 @@
-"""Makes `dummy_data/`: made-up pictures of persons in the layout of the three official archives, small enough to commit.
+"""Writes `dummy_data/`: synthetic pictures of persons in the layout of the three official archives, small enough to commit.
 
     python tfds_builders/person_parts/make_dummy_data.py
 
-A person is a handful of boxes; none of it is from PASCAL VOC. Parts overlap as in the true annotations (a head contains eyes,
-an arm lies on its torso, a hand on a leg), persons overlap each other, one has no parts (which MATLAB writes as 0x0), there
-are objects of other classes with parts of their own, a picture without persons, and files that do not belong there.
+A person consists of boxes; nothing is from PASCAL VOC. As in the real annotations, parts overlap (a head contains eyes, an arm
+covers its torso, a hand a leg) and persons overlap. One person has no parts (which MATLAB writes as 0x0). There are objects of
+other classes with parts, a picture without persons, and unrelated files.
 """
 
 import io
@@ -17,8 +17,8 @@ from PIL import Image
 
 HEIGHT, WIDTH = 48, 64
 
-# Left, top, right, bottom of each part, from the person's upper left corner. The person is the union of them with a belt,
-# which belongs to no part.
+# Left, top, right, bottom of each part, relative to the person's upper left corner. The person is the union of all parts and a
+# belt, which belongs to no part.
 BOXES = {
     "head": (6, 0, 14, 8),
     "leye": (8, 2, 9, 3),
@@ -44,14 +44,14 @@ Object = tuple[str, np.ndarray, dict[str, np.ndarray]]
 
 
 def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """A mask of a picture, uint8 [48,64] of 0 and 1, that is 1 in a box, right and bottom exclusive."""
+    """Returns a mask, uint8 [48, 64], that is 1 in a box (right and bottom exclusive) and 0 elsewhere."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[top:bottom, left:right] = 1
     return mask
 
 
 def person(left: int, top: int, parts: tuple[str, ...] = tuple(BOXES)) -> Object:
-    """A person of these parts. Without any: one of whom only the outline is known."""
+    """Returns a person with these parts; without any, only the outline is known."""
     shift = (left, top, left, top)
     masks = {name: box(*np.add(BOXES[name], shift)) for name in parts}
     outline = [*masks.values()] or [box(left + 5, top, left + 15, top + 20)]
@@ -59,12 +59,12 @@ def person(left: int, top: int, parts: tuple[str, ...] = tuple(BOXES)) -> Object
 
 
 def cat(left: int, top: int) -> Object:
-    """A cat, whose parts have names that a person has, too, and others."""
+    """Returns a cat, whose parts have some names in common with those of persons."""
     body = box(left, top, left + 12, top + 7)
     return "cat", body, {"head": box(left, top, left + 4, top + 4), "lfpa": box(left, top + 5, left + 2, top + 7)}
 
 
-# Names are in the style of VOC, but of a year that it did not have.
+# Names in the style of VOC, with a year that it does not have.
 TRAIN = {
     "1999_000001": [person(4, 2)],
     "1999_000002": [person(4, 2), person(40, 3)],
@@ -76,7 +76,7 @@ VALIDATION = {
 }
 NOBODY = {"1999_000020": [cat(10, 10)], "1999_000021": [person(22, 2, ())]}
 
-# Class ids of Chen et al., written down here apart from the code under test.
+# Class ids of Chen et al., independent of the code under test.
 CHEN = {"torso": 2, "neck": 1, "head": 1, "leye": 1, "hair": 1} | {
     f"{side}{part}": class_id
     for side in "lr"
@@ -85,7 +85,7 @@ CHEN = {"torso": 2, "neck": 1, "head": 1, "leye": 1, "hair": 1} | {
 
 
 def write_mat(path: pathlib.Path, objects: list[Object]) -> None:
-    """Writes an annotation as the official ones are: nested structs in a compressed MATLAB 5 file."""
+    """Writes an annotation in the official form: nested structs in a compressed MATLAB 5 file."""
     items = np.empty((1, len(objects)), [(name, object) for name in ("class", "class_ind", "mask", "parts")])
     for i, (kind, mask, parts) in enumerate(objects):
         struct = np.empty((1, len(parts)) if parts else (0, 0), [("part_name", object), ("mask", object)])
@@ -96,12 +96,12 @@ def write_mat(path: pathlib.Path, objects: list[Object]) -> None:
     anno[0, 0] = path.stem, items
     content = io.BytesIO()
     scipy.io.savemat(content, {"anno": anno}, do_compression=True)
-    # The first 116 bytes are free text with the time of day; without it, the same data is the same file.
+    # The first 116 bytes are free text with the time; without it, equal data gives equal files.
     path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content.getvalue()[116:])
 
 
 def write_picture(path: pathlib.Path, objects: list[Object], background: tuple[int, ...]) -> None:
-    """Writes a JPEG with the objects filled in."""
+    """Writes a JPEG with filled objects."""
     image = Image.new("RGB", (WIDTH, HEIGHT), background)
     for kind, mask, _ in objects:
         image.paste(COLOURS[kind], mask=Image.fromarray(mask * 255))
@@ -109,7 +109,7 @@ def write_picture(path: pathlib.Path, objects: list[Object], background: tuple[i
 
 
 def write_png(path: pathlib.Path, objects: list[Object]) -> None:
-    """Writes a mask as Chen et al. do: class ids in a PNG with the palette of VOC."""
+    """Writes a mask in the form of Chen et al.: class ids in a PNG with the palette of VOC."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     parts = [(CHEN[name], part) for kind, _, parts in objects if kind == "person" for name, part in parts.items()]
     for class_id in (2, 1, 5, 6, 3, 4):
@@ -121,7 +121,7 @@ def write_png(path: pathlib.Path, objects: list[Object]) -> None:
 
 
 def main() -> None:
-    """Writes dummy_data/ beside this file, in place of what was there."""
+    """Writes dummy_data/ next to this file, replacing existing files."""
     root = pathlib.Path(__file__).parent / "dummy_data"
     shutil.rmtree(root, ignore_errors=True)
     voc, mats, chen = root / "VOCdevkit/VOC2010", root / "trainval/Annotations_Part", root / "pascal_person_part"

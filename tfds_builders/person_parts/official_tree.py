@@ -1,7 +1,7 @@
-"""The official trees: where annotations and pictures lie in a folder, and which pictures are for training.
+"""The official trees: where annotations and pictures are in a folder, and the split of pictures.
 
     pascal_person_part/pascal_person_part_gt/<id>.png                       3,533 masks of Chen et al.
-    pascal_person_part/pascal_person_part_trainval_list/{train,val}_id.txt  the split of those, by id
+    pascal_person_part/pascal_person_part_trainval_list/{train,val}_id.txt  their split, by id
     Annotations_Part/<id>.mat                                               10,103 annotations of PASCAL-Part
     VOCdevkit/VOC2010/JPEGImages/<id>.jpg                                   the pictures
     VOCdevkit/VOC2010/ImageSets/Main/{train,val}.txt                        the split of PASCAL VOC 2010
@@ -27,18 +27,18 @@ _LINE = re.compile(r"(?:\S*/)?(\d{4}_\d{6})(?:\.jpg)?(?:\s.*)?")
 
 
 def list_files(folder: epath.Path, ending: str) -> dict[str, epath.Path]:
-    """The files named <id> and the ending, by id; others, such as ._<id> and Thumbs.db, are ignored."""
+    """Returns files named <id> with the ending, by id; others, such as ._<id> and Thumbs.db, are ignored."""
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and _ID.fullmatch(path.stem)}
 
 
 def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
-    """Reads which pictures are for training and which for validation: {train,val}_id.txt, else {train,val}.txt.
+    """Reads the split into training and validation: {train,val}_id.txt, else {train,val}.txt.
 
     Returns:
-      For train and validation the ids, sorted; None if there is no such folder.
+      The sorted ids of train and validation; None if there is no such folder.
 
     Raises:
-      ValueError: A list is missing, empty or unreadable, or has a picture twice or in common with the other.
+      ValueError: a list is missing, empty or unreadable, or has duplicates, or the lists overlap.
     """
     if not folder.is_dir():
         return None
@@ -65,7 +65,9 @@ def _read_list(path: epath.Path) -> list[str]:
             continue
         match = _LINE.fullmatch(line.strip())
         if not match:
-            raise ValueError(f"{path}, line {number}: {line[:80]!r} names no picture of VOC. Unpack the list again.")
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r} does not name a picture of VOC. Unpack the list again."
+            )
         ids.append(match[1])
     if not ids or len(ids) != len(set(ids)):
         raise ValueError(f"{path} {'has a picture twice' if ids else 'is empty'}. Unpack the list again.")
@@ -73,10 +75,10 @@ def _read_list(path: epath.Path) -> list[str]:
 
 
 def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Path) -> dict[str, list[str]]:
-    """Distributes ids as lists have them.
+    """Splits ids according to lists.
 
     Raises:
-      ValueError: One is in no list; `folder`, where they come from, is named.
+      ValueError: an id is in no list; the message names `folder`, the folder of the lists.
     """
     if unlisted := sorted(set(ids).difference(*lists.values())):
         raise ValueError(f"{folder} has no list with {first_few(unlisted)}. Use the lists of VOC 2010.")
@@ -84,7 +86,7 @@ def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Pa
 
 
 def split_by_hash(ids: list[str]) -> dict[str, list[str]]:
-    """Distributes ids half and half, as both official splits nearly do, by the SHA-256 of the id: always the same."""
+    """Splits ids in halves by the SHA-256 of the id, which is reproducible; both official splits are nearly halves."""
     splits = {"train": [], "validation": []}
     for name in sorted(ids):
         splits["train" if hashlib.sha256(name.encode()).digest()[0] < 128 else "validation"].append(name)
@@ -95,5 +97,5 @@ def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.
     """Raises ValueError, with names, unless there is a file for each id."""
     if missing := sorted(set(ids) - set(files)):
         raise ValueError(
-            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again, whole."
+            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again completely."
         )

@@ -1,7 +1,7 @@
-"""The annotations of persons: PASCAL-Part's .mat, drawn to a mask, and the masks that Chen et al. drew from them.
+"""Annotations of persons: .mat files of PASCAL-Part, drawn to masks, and the masks that Chen et al. drew from them.
 
-A .mat of PASCAL-Part (Chen, Mottaghi et al., CVPR 2014) holds the objects of a picture, each with its class, its mask and
-the masks of its parts. Those of a person have 24 names. They overlap, so that the order of painting matters.
+A .mat of PASCAL-Part (Chen, Mottaghi et al., CVPR 2014) contains the objects of a picture, each with its class, its mask and
+the masks of its parts. Parts of a person have 24 names. They overlap, so that the order of drawing matters.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from tfds_builders import matlab
 
 VOID = 255
 CLASS_NAMES = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
-HAND = 7  # in the masks drawn here; Chen et al. count hands to the lower arms
+HAND = 7  # in masks drawn here; in those of Chen et al., hands belong to the lower arms
 
-# The class of each part, in the order of painting, later over earlier: hair falls over shoulders, arms hide the torso, and the
-# hands are last, for they rest on legs and touch faces, and nothing may cut their outlines. The neck belongs to the head:
-# so it is in the masks of Chen et al., though people write that it belongs to the torso.
+# The class of each part in the order of drawing, later over earlier: hair covers shoulders, arms cover the torso, and hands
+# come last, because they rest on legs and touch faces, and their outlines must stay complete. The neck belongs to the head, as
+# in the masks of Chen et al., although it is often said to belong to the torso.
 _PAINT_ORDER = (
     ("torso", 2),
     ("neck head leye reye lear rear lebrow rebrow nose mouth hair", 1),
@@ -43,7 +43,7 @@ class Person:
 
     Attributes:
       mask: bool [h, w].
-      parts: Names, of PARTS, and masks, bool [h, w], in the order of the file; empty if nobody outlined them.
+      parts: names from PARTS with masks, bool [h, w], in the order of the file; empty if the parts are not annotated.
     """
 
     mask: np.ndarray
@@ -54,12 +54,12 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
     """Reads the persons in an annotation of PASCAL-Part; other objects are ignored.
 
     Returns:
-      Height and width of the masks, (0, 0) if there is no object at all; and the persons in the order of the file.
+      Height and width of the masks, (0, 0) if there is no object; and the persons in the order of the file.
 
     Raises:
-      ValueError: The file cannot be read, a person has a part of a name not in PARTS, or masks differ in size.
+      ValueError: the file cannot be read, a person has a part with a name not in PARTS, or masks differ in size.
     """
-    # Masks shrink to hundredths; a crowded picture has 100 MB of them.
+    # Masks compress to about 1 %; a crowded picture has 100 MB of them.
     anno = matlab.load(path, "anno", max_bytes=_MAX_FILE_BYTES, max_unpacked=256 << 20)
     size, persons = (0, 0), []
     try:
@@ -79,7 +79,7 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
                     raise ValueError(f"{name} of {where} is {mask.dtype} {mask.shape}; the mask of object 0 is {size}")
             if kind == "person":
                 persons.append(Person(item["mask"] > 0, tuple((name, mask > 0) for name, mask in parts)))
-    except Exception as error:  # SciPy's arrays of arrays fail in many ways where the layout is another
+    except Exception as error:  # nested arrays of another layout fail in many ways
         raise ValueError(f"{path} is not an annotation of PASCAL-Part ({error}). Unpack it again.") from error
     return size, persons
 
@@ -87,15 +87,15 @@ def read_persons(path: epath.Path) -> tuple[tuple[int, int], list[Person]]:
 def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:
     """Draws the parts of all persons, class by class and not person by person.
 
-    So it does not matter in which order the file has them: a hand on somebody else's shoulder stays whole.
+    The result does not depend on the order in the file: a hand on another person's shoulder stays complete.
 
     Args:
-      size: Height and width.
-      persons: In any order.
+      size: height and width.
+      persons: persons in any order.
 
     Returns:
-      uint8 [h, w]: 0 background, 1 to 6 as CLASS_NAMES, HAND, and VOID where there is a person but no part:
-      slivers between parts, and persons whose parts nobody outlined.
+      uint8 [h, w]: 0 background, 1 to 6 as in CLASS_NAMES, HAND, and VOID where a person has no part: gaps between parts, and
+      persons without annotated parts.
     """
     canvas = np.zeros(size, np.uint8)
     for person in persons:
@@ -109,23 +109,23 @@ def draw(size: tuple[int, int], persons: list[Person]) -> np.ndarray:
 
 
 def read_png(path: epath.Path) -> np.ndarray:
-    """Reads a mask of Chen et al.: the numbers of its palette's colours, which are class ids.
+    """Reads a mask of Chen et al., a palette PNG whose values are class ids.
 
     Returns:
       uint8 [h, w]: ids of CLASS_NAMES, and VOID.
 
     Raises:
-      ValueError: The file cannot be read, has lost its palette, or holds anything else.
+      ValueError: the file cannot be read, has lost its palette, or has other values.
     """
     try:
         with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
             if image.width * image.height > _MAX_PIXELS:
-                raise ValueError(f"it claims {image.width}x{image.height} pixels")
+                raise ValueError(f"it has {image.width}x{image.height} pixels")
             mode, mask = image.mode, np.asarray(image)
-    except Exception as error:  # Which one depends on where the file is damaged.
+    except Exception as error:  # the type depends on the damage
         raise ValueError(f"{path} cannot be read as a PNG ({error}). {_UNPACK}") from error
     if mode not in ("P", "L"):
-        raise ValueError(f"{path} has the mode {mode}, colours instead of class ids. {_UNPACK}")
+        raise ValueError(f"{path} has the mode {mode}, colors instead of class ids. {_UNPACK}")
     wrong = np.setdiff1d(mask, [*range(len(CLASS_NAMES)), VOID])
     if wrong.size:
         raise ValueError(

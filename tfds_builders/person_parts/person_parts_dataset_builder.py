@@ -1,4 +1,4 @@
-"""PASCAL Person-Part (Chen et al., CVPR 2014 and 2016) as a TFDS dataset: photographs, and masks of parts of persons."""
+"""PASCAL Person-Part (Chen et al., CVPR 2014 and 2016) as a TFDS dataset: photographs, and masks of body parts."""
 
 import concurrent.futures
 import dataclasses
@@ -52,13 +52,13 @@ _VOC = Archive(
     checksum="md5:da459979d0c395079b5c75ee67908abb",
 )
 
-# Each holds an annotation in memory, which may take 256 MiB if it is not what it should be.
+# Each thread has an annotation in memory, which may use 256 MiB if it is faulty.
 _THREADS = min(os.cpu_count() or 1, 8)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Item:
-    """A picture and its mask as PNG: drawn once, with the choice of pictures, for that takes minutes."""
+    """A picture and its mask as PNG, drawn once when pictures are selected, because drawing takes minutes."""
 
     picture: epath.Path
     mask: bytes
@@ -69,11 +69,11 @@ class Builder(HandDataset):
 
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES: ClassVar = {"1.1.0": "Masks are a LabeledImage.", "1.0.0": "Initial release."}
-    # `classes` of background, head, torso, upper arms, lower arms, upper legs, lower legs, hands.
+    # `classes`: for background, head, torso, upper arms, lower arms, upper legs, lower legs, hands.
     BUILDER_CONFIGS: ClassVar = [
         HandConfig(
             name="parts",
-            description="Background and six parts of persons; hands belong to the lower arms.",
+            description="Background and six body parts; hands belong to the lower arms.",
             class_names=pascal_part.CLASS_NAMES,
             classes=(0, 1, 2, 3, 4, 5, 6, 4),
         )
@@ -90,7 +90,7 @@ class Builder(HandDataset):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
 Download the pictures (1.3 GB): {_VOC.url}
 for the config parts, and for the split in all configs, the masks of Chen et al.: {_PERSON_PART.url}
-for the configs hands and lower_arms (and parts, if there are no such masks) PASCAL-Part, from one of
+for the configs hands and lower_arms (and parts, if there are no masks of Chen et al.) PASCAL-Part, from one of
   {_PASCAL_PART.url}
   {_MIRROR.url}
   http://roozbehm.info/pascal-parts/pascal-parts.html
@@ -103,7 +103,7 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         return self.hand_info(homepage=_HOMEPAGE)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Draws all masks first, so that faulty annotations are refused before anything is written."""
+        """Draws all masks first, so that faulty annotations are rejected before anything is written."""
         person_part = self.locate(dl_manager, _PERSON_PART, required=False)
         splits = official_tree.read_lists(person_part / official_tree.LISTS) if person_part else None
         if person_part and self.builder_config.name == "parts":
@@ -120,12 +120,12 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         official_tree.check_all_there(ids, pictures, voc / official_tree.PICTURES, "file")
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             drawn = pool.map(draw, [annotations[name] for name in ids])
-            drawn = tqdm(drawn, "Reading annotations", len(ids), disable=None)  # None: if this is no terminal
+            drawn = tqdm(drawn, "Reading annotations", len(ids), disable=None)  # None: only in a terminal
             items = {
                 name: _Item(pictures[name], mask) for name, mask in zip(ids, drawn, strict=True) if mask is not None
             }
         if not items:
-            raise ValueError(f"{folder} has no annotation of a person's parts.")
+            raise ValueError(f"{folder} has no annotation of body parts. Unpack it again.")
         splits = splits or _split([*items], voc)
         return {split: self._generate_examples([items[name] for name in names]) for split, names in splits.items()}
 
@@ -135,21 +135,21 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
     def _locate_annotations(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
         if self.builder_config.name == "parts":
             logging.warning(
-                "The masks of Chen et al. (%s) are not there: masks are drawn from PASCAL-Part instead, with void where a "
-                "person has no parts. Scores on them are not quite comparable to published ones.",
+                "The masks of Chen et al. (%s) are missing: masks are drawn from PASCAL-Part instead, with void where a person "
+                "has no parts. Scores on them are not exactly comparable with published ones.",
                 _PERSON_PART.filename,
             )
         return self.locate(dl_manager, _PASCAL_PART, required=False) or self.locate(dl_manager, _MIRROR)
 
 
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
-    """Splits without the lists of Chen et al."""
+    """Splits pictures without the lists of Chen et al."""
     folder = voc / official_tree.MAIN
     lists = official_tree.read_lists(folder)
     logging.warning(
-        "The lists of Chen et al. are not there: %d pictures have a person with parts, split %s.",
+        "The lists of Chen et al. are missing: %d pictures have a person with parts, split %s.",
         len(ids),
-        f"by {folder}" if lists else f"in halves by the SHA-256 of their names, for there is no {folder}",
+        f"by {folder}" if lists else f"in halves by the SHA-256 of their names, because there is no {folder}",
     )
     return official_tree.split_by_lists(ids, lists, folder) if lists else official_tree.split_by_hash(ids)
 
@@ -159,7 +159,7 @@ def _draw_png(path: epath.Path) -> bytes:
 
 
 def _draw_mat(path: epath.Path, classes: tuple[int, ...], listed: bool) -> bytes | None:
-    """The mask; None if nobody has parts and the picture is in no list."""
+    """Returns the mask; None if no person has parts and the picture is in no list."""
     size, persons = pascal_part.read_persons(path)
     if not listed and not any(person.parts for person in persons):
         return None

@@ -202,7 +202,7 @@ def test_a_damaged_picture_is_named(tmp_path, tree):
 def test_nobody_with_parts_is_an_error(tmp_path, without_chen):
     for path in (without_chen / MATS).glob("1999*.mat"):
         write_mat(path, [cat(3, 3), person(20, 3, ())])
-    _refused(tmp_path, "hands", without_chen, "has no annotation of a person's parts")
+    _refused(tmp_path, "hands", without_chen, "has no annotation of body parts")
 
 
 def test_a_manual_dir_without_the_data_is_an_error(tmp_path, tree):

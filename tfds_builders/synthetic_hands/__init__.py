@@ -1,1 +1,1 @@
-"""Synthetic egocentric hands: a procedural generator and its TFDS builder."""
+"""Procedural generator of synthetic egocentric hands, and its TFDS builder."""

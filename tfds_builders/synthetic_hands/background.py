@@ -1,4 +1,4 @@
-"""What is behind the hands: tables, cloths, tiles, boards, rooms, shelves, clutter. sRGB float32 [h, w, 3], 0..255."""
+"""Draws backgrounds: tables, cloths, tiles, boards, rooms, shelves, clutter. sRGB float32 [h, w, 3] in [0, 255]."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ WOODS = np.array(
 
 
 def draw_colour(rng: Rng) -> np.ndarray:
-    """A colour of painted or woven things: mostly muted, now and then strong, one in twelve like skin."""
+    """Returns a color of painted or woven things: mostly muted, sometimes strong, one in twelve similar to skin."""
     kind = rng.uniform()
     if kind < 0.08:
         return WOODS[rng.integers(len(WOODS))] * np.float32(rng.uniform(0.85, 1.15))
@@ -27,7 +27,7 @@ def _coordinates(shape: tuple[int, int], angle: float) -> tuple[np.ndarray, np.n
 
 
 def wood(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """Planks with grain along x and dark joints."""
+    """Draws planks with grain along x and dark joints."""
     plank = int(rng.integers(35, 140))
     offset = int(rng.integers(plank))
     grain = noise(rng, shape, (rng.uniform(2, 4), 90), 2) * 0.5 + noise(rng, shape, (1.5, 30)) * 0.25
@@ -44,7 +44,7 @@ def wood(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 
 
 def cloth(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """A weave, plain or in stripes or checks, with soft folds."""
+    """Draws a weave, plain or with stripes or checks, with soft folds."""
     u, v = _coordinates(shape, rng.uniform(0, 3.1))
     period = rng.uniform(2.5, 5)
     weave = np.abs(u / period % 2 - 1) * np.abs(v / period % 2 - 1)
@@ -62,7 +62,7 @@ def cloth(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 
 
 def tiles(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """Tiles, bricks or a board of squares."""
+    """Draws tiles, bricks or a checkerboard."""
     size = int(rng.integers(18, 60))
     long = size * int(rng.integers(1, 3))
     y, x = np.mgrid[: shape[0], : shape[1]]
@@ -81,7 +81,7 @@ def tiles(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 
 
 def plain(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """Plaster, paper, laminate, stone, carpet: a colour with noise of some grain."""
+    """Draws plaster, paper, laminate, stone or carpet: a color with noise of random grain size."""
     strength = rng.uniform(0.03, 0.17)
     spots = noise(rng, shape, rng.uniform(3, 50), 3)
     other = noise(rng, shape, 60, 2)
@@ -93,14 +93,14 @@ SURFACES = (wood, wood, cloth, tiles, plain, plain)
 
 
 def surface(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """A random material, seen flat or tilted away."""
+    """Draws a random material, flat or tilted away."""
     draw = SURFACES[rng.integers(len(SURFACES))]
     if rng.uniform() < 0.3:
         return draw(rng, shape)
     h, w = shape
     large = draw(rng, (int(h * 1.5), int(w * 1.5))).astype(np.float32)
     big_h, big_w = large.shape[:2]
-    # The far edge is narrow and shifted, the near edge wide.
+    # The far edge is narrow and shifted, the near edge is wide.
     shift, slant, near = rng.uniform((-0.08, -7, 1.1), (0.08, 7, 1.2)) * (w, 1, h)
     narrow, wide = rng.uniform((-0.15, 0.4), (-0.05, 0.7)) * w
     source = np.float32([(0, 0), (big_w, 0), (big_w, big_h), (0, big_h)])
@@ -112,7 +112,7 @@ def surface(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _shelf(rng: Rng, picture: np.ndarray) -> None:
-    """Boards with books and boxes standing on them, painted in place."""
+    """Draws boards with books and boxes on them, in place."""
     h, w = picture.shape[:2]
     picture[:] = draw_colour(rng) * 0.5
     board = draw_colour(rng)
@@ -133,7 +133,7 @@ def _shelf(rng: Rng, picture: np.ndarray) -> None:
 
 
 def room(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """A wall with doors, frames and furniture or a shelf, over a floor or table top, out of focus."""
+    """Draws a wall with doors, frames and furniture or a shelf, over a floor or table top, out of focus."""
     h, w = shape
     picture = plain(rng, shape).astype(np.float32)
     if rng.uniform() < 0.35:
@@ -155,7 +155,7 @@ def room(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 
 
 def draw(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """A background float32 [h, w, 3], 0..255."""
+    """Draws a background, float32 [h, w, 3] in [0, 255]."""
     picture = room(rng, shape) if rng.uniform() < 0.35 else surface(rng, shape)
     picture = np.clip(picture, 0, 255).astype(np.float32)
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.6))

@@ -1,4 +1,4 @@
-"""A skeleton seen by a camera, as solids: palm, fingers, forearm and what is held."""
+"""Renders a skeleton in a camera view as solids: palm, fingers, forearm and held objects."""
 
 import dataclasses
 
@@ -6,16 +6,23 @@ import numpy as np
 
 from tfds_builders.synthetic_hands import skeleton, solids
 
-# Part ids in the part map. Finger f, segment s: FINGER + 3 f + s.
+# Part ids in the part map. Segment s of finger f: FINGER + 3 f + s.
 NOTHING, PALM, FOREARM, SLEEVE, BAND, HELD, FINGER = -1, 0, 1, 2, 3, 4, 8
 NUM_PARTS = FINGER + 15
-PERSPECTIVE = 0.011  # growth per cm nearer to the viewer
+PERSPECTIVE = 0.011  # enlargement per cm closer to the viewer
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Where a hand is: `rotation` [3, 3] of the forearm, `bend` [3, 3] of the hand at the wrist,
-    `wrist` (x, y) and `scale` in pixels (per cm) of the map."""
+    """Camera view of a hand.
+
+    Attributes:
+      rotation: rotation [3, 3] of the forearm.
+      bend: rotation [3, 3] of the hand at the wrist.
+      wrist: (x, y) in pixels of the map.
+      scale: pixels per cm.
+      is_left: whether the hand is a left hand.
+    """
 
     rotation: np.ndarray
     bend: np.ndarray
@@ -24,31 +31,37 @@ class View:
     is_left: bool
 
     def project(self, points, is_arm: bool = False) -> np.ndarray:
-        """Points in cm [..., 3] of a right hand to map coordinates [..., 3]."""
+        """Projects points in cm [..., 3] of a right hand to map coordinates [..., 3]."""
         turned = self.turn(points, is_arm)
         grow = self.scale * (1 + PERSPECTIVE * turned[..., 2:])
         flat = turned[..., :2] * grow * (1, -1) + np.asarray(self.wrist)
         return np.concatenate([flat, turned[..., 2:] * self.scale], -1)
 
     def turn(self, vectors, is_arm: bool = False) -> np.ndarray:
-        """Directions [..., 3] of a right hand to camera directions with y up."""
+        """Rotates directions [..., 3] of a right hand to camera directions with y up."""
         vectors = np.asarray(vectors, np.float64) * ((-1, 1, 1) if self.is_left else (1, 1, 1))
         matrix = self.rotation if is_arm else self.rotation @ self.bend
         return (vectors[..., None, :] * matrix).sum(-1)
 
     def direct(self, vectors, is_arm: bool = False) -> np.ndarray:
-        """Directions in map coordinates (y down), rounded."""
+        """Rotates directions to map coordinates (y down), rounded."""
         return solids.quantise(self.turn(vectors, is_arm) * (1, -1, 1))
 
     def size(self, point, length, is_arm: bool = False):
-        """A length in cm at a point [..., 3], in pixels."""
+        """Converts a length in cm at a point [..., 3] to pixels."""
         return length * self.scale * (1 + PERSPECTIVE * self.turn(point, is_arm)[..., 2])
 
 
 @dataclasses.dataclass(frozen=True)
 class Build:
-    """How one person's arm differs: `stout` widens fingers and palm, `sleeve` is where it starts in cm or None,
-    `band` says whether there is a bracelet or watch, `forearm` is its length in cm, to the elbow or the picture's edge."""
+    """Properties of a person's arm.
+
+    Attributes:
+      stout: factor for the width of fingers and palm.
+      sleeve: distance of the sleeve from the wrist in cm; None without a sleeve.
+      band: whether there is a bracelet or watch.
+      forearm: length in cm, to the elbow or the picture's edge.
+    """
 
     stout: float
     sleeve: float | None
@@ -58,8 +71,16 @@ class Build:
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-    """`height` float32 [h, w], `parts` int16 [h, w], `labelled` bool [h, w]: the hand up to the wrist.
-    `joints` [5, 4, 3], `radii` [5, 4] in pixels and `backs` [5, 3, 3] in map coordinates."""
+    """A rendered arm.
+
+    Attributes:
+      height: float32 [h, w].
+      parts: part ids, int16 [h, w].
+      labelled: the hand up to the wrist, bool [h, w].
+      joints: [5, 4, 3] in map coordinates.
+      radii: [5, 4] in pixels.
+      backs: [5, 3, 3] in map coordinates.
+    """
 
     height: np.ndarray
     parts: np.ndarray
@@ -70,7 +91,7 @@ class Surface:
 
 
 def rotation(axis: int, angle: float) -> np.ndarray:
-    """Rotation matrix about x, y or z (0, 1, 2) by `angle` radians."""
+    """Returns the rotation matrix about x, y or z (0, 1, 2) by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = np.eye(3)
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
@@ -83,7 +104,7 @@ def _mix(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
 
 
 def _palm_cones(bones: skeleton.Skeleton):
-    """The palm as (from, to, radius, radius) in cm: its bones, knuckles, webs, the balls of thumb and little finger."""
+    """Yields the palm as (from, to, radius, radius) in cm: bones, knuckles, webs, and the balls of thumb and little finger."""
     joints, carpals = bones.joints, skeleton.CARPALS
     knuckles = joints[1:, 0]
     down = np.array([0.0, 0.0, -0.25])
@@ -91,7 +112,7 @@ def _palm_cones(bones: skeleton.Skeleton):
         yield carpals[i + 1] + down, knuckles[i] + down, 1.3, skeleton.RADII[i + 1, 0] + 0.02
     for i in range(3):
         yield knuckles[i] + 1.5 * down, knuckles[i + 1] + 1.5 * down, 0.95, 0.92
-        # Flesh between two bones, or the back of the hand would look like a skeleton's.
+        # Flesh between two bones; without it, the back of the hand looks like a skeleton.
         yield (
             _mix(carpals[i + 1], carpals[i + 2], 0.5) + down,
             _mix(knuckles[i], knuckles[i + 1], 0.5) + down,
@@ -113,7 +134,7 @@ def _palm_cones(bones: skeleton.Skeleton):
 
 
 def _bumps(bones: skeleton.Skeleton):
-    """Knuckles and tendons on the back of the hand; a bent knuckle stands out more than a straight one."""
+    """Yields knuckles and tendons on the back of the hand; bent knuckles stand out more than straight ones."""
     for i in range(4):
         knuckle, back = bones.joints[i + 1, 0], bones.backs[i + 1, 0]
         bent = 1 - max(back[2], 0)
@@ -124,7 +145,7 @@ def _bumps(bones: skeleton.Skeleton):
 
 
 def _forearm_cones(length: float):
-    """Two bones side by side, so that the wrist is broader than it is thick."""
+    """Yields two parallel bones, so that the wrist is wider than thick."""
     for side in (-1, 1):
         yield (side * 0.75, 0, 0), (side * 1.1, -15, 0), 1.75, 2.6
         yield (side * 1.1, -15, 0), (side * 1.4, -length, 0), 2.6, 3.3
@@ -136,7 +157,7 @@ def _sleeve_cones(start: float, length: float):
 
 
 def _finger_cones(bones: skeleton.Skeleton, radii: np.ndarray, finger: int, segment: int):
-    """A segment; the last has the pad of the tip, towards the palm."""
+    """Yields a segment; the last one includes the pad of the fingertip, on the palm side."""
     start, end = bones.joints[finger, segment : segment + 2]
     yield start, end, radii[finger, segment], radii[finger, segment + 1]
     if segment == 2:
@@ -152,7 +173,7 @@ def _project(view: View, cones, part: int, stout: float = 1.0, is_arm: bool = Fa
 
 
 def _add_band(surface, parts, view: View) -> None:
-    """A strap: what of the forearm lies within 0.9 cm of a plane across it; and a round dial on its back."""
+    """Adds a strap (the part of the forearm within 0.9 cm of a plane across it) and a round dial on its back."""
     strap = (np.abs(_along_arm(surface, view, -2.6)) < np.float32(0.9 * view.scale)) & (parts == FOREARM)
     parts[strap] = BAND
     surface[strap] += np.float32(0.15 * view.scale)
@@ -162,7 +183,7 @@ def _add_band(surface, parts, view: View) -> None:
 
 
 def _along_arm(surface: np.ndarray, view: View, start: float) -> np.ndarray:
-    """How far beyond the point `start` cm past the wrist each pixel lies along the forearm: float32 [h, w], pixels."""
+    """Returns the distance in pixels of each pixel along the forearm from `start` cm past the wrist: float32 [h, w]."""
     x, y = solids.grid((slice(0, surface.shape[0]), slice(0, surface.shape[1])))
     axis, centre = view.direct((0, 1, 0), True), solids.quantise(view.project((0.0, start, 0.0), True))
     return (x - centre[0]) * axis[0] + (y - centre[1]) * axis[1] + (surface - centre[2]) * axis[2]
@@ -171,13 +192,13 @@ def _along_arm(surface: np.ndarray, view: View, start: float) -> np.ndarray:
 def build_surface(
     bones: skeleton.Skeleton, view: View, build: Build, held: list[solids.Solid], shape: tuple[int, int]
 ) -> Surface:
-    """Draws one arm into fresh maps.
+    """Renders one arm into new maps.
 
     Args:
-      bones: the skeleton in cm.
-      view: the camera.
-      build: the person.
-      held: solids in map coordinates that the hand holds.
+      bones: skeleton in cm.
+      view: camera view.
+      build: properties of the person's arm.
+      held: solids, in map coordinates, that the hand holds.
       shape: (h, w) of the maps.
     """
     surface = np.full(shape, solids.FAR)
@@ -206,7 +227,7 @@ def build_surface(
             solids.merge(surface, parts, cone)
     for solid in held:
         solids.merge(surface, parts, solid)
-    # The wrist is a plane across the forearm: what is palm or forearm belongs to the hand only beyond it.
+    # The wrist is a plane across the forearm: palm and forearm belong to the hand only beyond it.
     beyond = (_along_arm(surface, view, 0.0) > 0) & is_hand & ((parts == PALM) | (parts == FOREARM))
     joints = view.project(bones.joints)
     return Surface(

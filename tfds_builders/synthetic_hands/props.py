@@ -1,4 +1,4 @@
-"""Things: what hands hold, what lies around, and what is only coloured like skin - faces, legs, arms without hands."""
+"""Draws objects: held things, things lying around, and skin-colored distractors (faces, legs, arms without hands)."""
 
 import dataclasses
 
@@ -7,36 +7,42 @@ import numpy as np
 from tfds_builders.synthetic_hands import background, hand, skeleton, skin, solids
 
 Rng = np.random.Generator
-# What fingers close around, and the range of its radius in cm.
+# Gripped objects, and the range of their radius in cm.
 GRIPPED = {"cup": (3.2, 4.0), "bottle": (2.6, 3.4), "ball": (2.8, 4.2), "stick": (1.1, 1.7), "block": (2.2, 3.2)}
 HAIR = ((30, 24, 20), (70, 46, 30), (120, 84, 50), (180, 150, 100), (150, 150, 150))
-NUM_CLOTHES = 5  # of the pieces of `draw_head`, the first so many
+NUM_CLOTHES = 5  # the first pieces of `draw_head` are clothes
 IRISES = ((60, 40, 25), (70, 100, 130))
-Painted = tuple[solids.Solid, np.ndarray]  # a solid and its linear RGB
+Painted = tuple[solids.Solid, np.ndarray]  # a solid with linear RGB
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A solid in cm before a camera sees it. A cone from `a` to `b` with `sizes` (radius, radius), or a block
-    about `a` with axes along x, y, z and half `sizes` (x, y, z); round blocks lie along x."""
+    """A solid in cm in the frame of a hand: a cone, a box, or a round block (cylinder) along x.
 
-    kind: str  # 'cone', 'box' or 'round'
+    Attributes:
+      kind: 'cone', 'box' or 'round'.
+      a: start of a cone, or center of a block.
+      sizes: (radius, radius) of a cone, or half extents (x, y, z) of a block.
+      b: end of a cone.
+    """
+
+    kind: str
     a: tuple[float, float, float]
     sizes: tuple[float, ...]
     b: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def reach(self) -> np.ndarray:
-        """Two opposite ends [2, 3] in cm."""
+        """Returns two opposite ends [2, 3] in cm."""
         if self.kind == "cone":
             return np.array([self.a, self.b])
         return np.array([np.subtract(self.a, self.sizes), np.add(self.a, self.sizes)])
 
 
-Held = list[tuple[Shape, np.ndarray]]  # shapes in the frame of a hand and their linear RGB
+Held = list[tuple[Shape, np.ndarray]]  # shapes in the frame of a hand, with linear RGB
 
 
 def place(shape: Shape, view: hand.View, part: int) -> solids.Solid:
-    """Projects a shape from the frame of the hand."""
+    """Projects a shape from the frame of the hand to the map."""
     centre, size = view.project(shape.a), view.size(shape.a, 1.0)
     if shape.kind == "cone":
         radii = shape.sizes[0] * size, shape.sizes[1] * view.size(shape.b, 1.0)
@@ -46,14 +52,14 @@ def place(shape: Shape, view: hand.View, part: int) -> solids.Solid:
 
 
 def draw_held(rng: Rng) -> tuple[skeleton.Pose, Held, bool]:
-    """A thing, the pose of the hand that holds it, and whether it is best seen from the palm."""
+    """Returns the pose of a hand, the object that it holds, and whether it is best seen from the palm."""
     kind = ("pen", "phone", "card", *GRIPPED)[rng.integers(3 + len(GRIPPED))]
     first, second = (skin.to_linear(background.draw_colour(rng)) for _ in range(2))
     if kind == "pen":
         pose = skeleton.pinch(rng)
         joints = skeleton.forward_kinematics(pose).joints
         meet = (joints[0, 3] + joints[1, 3]) / 2
-        # The shaft rests on the side of the index finger's knuckle.
+        # The shaft rests on the side of the index knuckle.
         way = joints[1, 0] + (-1.5, -0.3, 0.7) + rng.uniform(-0.3, 0.3, 3) - meet
         way = way / np.sqrt((way * way).sum())
         tip, end = meet - way * 3.2, meet + way * rng.uniform(8, 12)
@@ -95,7 +101,7 @@ def _view(rng: Rng, size: tuple[int, int], scale: float, turn: np.ndarray) -> ha
 
 
 def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (7, 13)) -> list[Painted]:
-    """Something on the table: a book, box, mug, bottle, ball, sausage; one in eight in a skin tone. `scales`: pixels per cm."""
+    """Returns an object on the table (book, box, mug, ball, ...), one in eight in a skin tone; `scales` is in pixels per cm."""
     tilt, spin = rng.uniform(-1.2, -0.3), rng.uniform(-3.1, 3.1)
     view = _view(rng, size, rng.uniform(*scales), hand.rotation(0, tilt) @ hand.rotation(2, spin))
     colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
@@ -108,7 +114,7 @@ def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (
         shapes = [Shape("box", (0, 0, 0), (x, y, thick)), Shape("box", (0, y * 0.3, 0.05), (x * 0.6, y * 0.2, thick))]
     elif kind == 1:
         shapes = [Shape("box", (0, 0, 0), tuple(rng.uniform(2, 6, 3)))]
-    elif kind == 2:  # a mug: its round block lies along x, so it is turned upright
+    elif kind == 2:  # a mug: its round block is along x, so it is rotated upright
         view = dataclasses.replace(view, rotation=hand.rotation(0, tilt) @ hand.rotation(1, -np.pi / 2))
         shapes = [Shape("round", (0, 0, 0), (4.5, 4, 4)), Shape("round", (4.5, 0, 0), (0.03, 3.5, 3.5))]
     elif kind == 3:
@@ -123,12 +129,12 @@ def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (
 
 
 def _draw_cloth(rng: Rng) -> np.ndarray:
-    """A colour for clothes, cool or grey: warm ones would look like bare skin."""
+    """Returns a color for clothes, cool or gray: warm ones would look like bare skin."""
     return skin.to_linear(np.clip(rng.uniform(30, 200) + np.sort(rng.uniform(-40, 40, 3)), 10, 240))
 
 
 def draw_limb(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]:
-    """A bare forearm or legs that cross the picture's edge and show no hand."""
+    """Returns a bare forearm, or legs, that cross the edge of the picture and show no hand."""
     h, w = size
     if rng.uniform() < 0.5:  # the lap of the wearer
         gap, wide = rng.uniform(0.12, 0.28) * w, rng.uniform(0.12, 0.17) * w
@@ -148,7 +154,7 @@ def draw_limb(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]
 
 
 def draw_face(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]:
-    """A head anywhere in the upper half, with shoulders."""
+    """Returns a head in the upper half, with shoulders."""
     roll, yaw, pitch = rng.uniform((-0.3, -0.7, -0.2), (0.3, 0.7, 0.3))
     turn = hand.rotation(2, roll) @ hand.rotation(1, yaw) @ hand.rotation(0, pitch)
     spot = rng.uniform((0.1, 0.02), (0.9, 0.5)) * (size[1], size[0])
@@ -156,7 +162,7 @@ def draw_face(rng: Rng, size: tuple[int, int], tone: skin.Tone) -> list[Painted]
 
 
 def draw_head(rng: Rng, view: hand.View, tone: skin.Tone) -> list[Painted]:
-    """A head with hair, eyes, brows, nose, mouth, ears and neck, behind the NUM_CLOTHES pieces of chest and shoulders."""
+    """Returns a head with hair, eyes, brows, nose, mouth, ears and neck, after NUM_CLOTHES pieces of chest and shoulders."""
     hair = skin.to_linear(HAIR[rng.integers(len(HAIR))])
     red = tone.back * (0.85, 0.5, 0.5)
     dark, white = np.full(3, 0.005), np.full(3, 0.75)

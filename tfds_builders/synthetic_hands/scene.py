@@ -1,4 +1,4 @@
-"""Composes a picture and its mask: `generate(split, index)` is a pure function, the same on every machine."""
+"""Composes a picture and its mask: `generate(split, index)` is a pure function with the same masks on every machine."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from tfds_builders.synthetic_hands import background, hand, props, shading, skel
 
 Rng = np.random.Generator
 HEIGHT, WIDTH = 192, 256
-SUPERSAMPLING = 2  # solids are drawn on maps this much finer than the picture
+SUPERSAMPLING = 2  # factor by which the maps of solids are finer than the picture
 NUM_EXAMPLES = {"train": 512, "validation": 64, "test": 128}
 BACKGROUND, LEFT, RIGHT = 0, 1, 2
 SEED = 20180618
@@ -17,8 +17,15 @@ SEED = 20180618
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A lit cut-out on the fine grid: `colour` linear RGB float32 [h, w, 3], `cover` and `labelled` bool [h, w],
-    `corner` (x, y) of its window, and how far (pixels of the fine grid) its shadow falls."""
+    """A lit cutout on the fine grid.
+
+    Attributes:
+      colour: linear RGB float32 [h, w, 3].
+      cover: pixels of the cutout, bool [h, w].
+      labelled: pixels of a hand, bool [h, w].
+      corner: (x, y) of its window.
+      drop: distance of its shadow in pixels of the fine grid.
+    """
 
     colour: np.ndarray
     cover: np.ndarray
@@ -29,7 +36,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """What both arms of one person share."""
+    """Properties common to both arms of a person."""
 
     tone: skin.Tone
     build: hand.Build
@@ -38,12 +45,12 @@ class Person:
 
 
 def make_rng(split: str, index: int) -> Rng:
-    """The random stream of one example; splits never share one."""
+    """Returns the random generator of one example; splits never share one."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, list(NUM_EXAMPLES).index(split), index])))
 
 
 def draw_light(rng: Rng) -> shading.Light:
-    """A lamp from above, warm to cool, hard to soft."""
+    """Returns a lamp from above, warm to cool, hard to soft."""
     direction = np.array([rng.uniform(-0.8, 0.8), rng.uniform(-0.9, 0.15), rng.uniform(0.5, 1.0)])
     direction /= np.sqrt((direction * direction).sum())
     warmth = rng.uniform(-1, 1)
@@ -62,7 +69,7 @@ def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
 def _fit(
     view: hand.View, bones: skeleton.Skeleton, extra: list[props.Shape], forearm: float
 ) -> tuple[hand.View, tuple[int, int], tuple[int, int]]:
-    """The view in the smallest window of the fine grid that shows the arm; the window's corner and shape."""
+    """Returns the view in the smallest window of the fine grid around the arm, and the corner and shape of the window."""
     spots = [view.project(bones.joints.reshape(-1, 3)), *(view.project(shape.reach()) for shape in extra)]
     spots.append(view.project([(0, 0, 0), (0, -forearm, 0)], True))
     margin = 5.0 * view.scale
@@ -78,7 +85,7 @@ def _fit(
 def draw_arm(
     rng: Rng, person: Person, view: hand.View, pose: skeleton.Pose, held: props.Held, light: shading.Light
 ) -> Layer:
-    """One arm and what it holds."""
+    """Draws one arm and what it holds."""
     bones = skeleton.forward_kinematics(pose)
     view, corner, shape = _fit(view, bones, [s for s, _ in held], person.build.forearm)
     things = [props.place(s, view, hand.HELD + i) for i, (s, _) in enumerate(held)]
@@ -103,14 +110,14 @@ def draw_arm(
 
 
 def draw_props(things: list[props.Painted], light: shading.Light, drop: float) -> Layer:
-    """Lights a list of painted solids."""
+    """Draws a list of solids with their colors."""
     full = HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING
     areas = [solids.window(solid, full) for solid, _ in things]
     y0, x0 = (min(a[i].start for a in areas) // 2 * 2 for i in (0, 1))
     y1, x1 = (-(-max(a[i].stop for a in areas) // 2) * 2 for i in (0, 1))
     surface, parts = np.full(full, solids.FAR), np.full(full, hand.NOTHING, np.int16)
     previous = None
-    for solid, colour in things:  # pieces of one colour that follow each other melt together
+    for solid, colour in things:  # consecutive pieces of the same color are blended
         solids.merge(surface, parts, solid, 9.0 if colour is previous else 0.0)
         previous = colour
     surface, parts = surface[y0:y1, x0:x1], parts[y0:y1, x0:x1]
@@ -125,13 +132,13 @@ def draw_props(things: list[props.Painted], light: shading.Light, drop: float) -
 
 
 def _count(inside: np.ndarray) -> np.ndarray:
-    """How many of the 2x2 fine pixels in each pixel are set: uint8 [h/2, w/2]."""
+    """Counts the set fine pixels in each pixel (2x2): uint8 [h/2, w/2]."""
     fine = inside.view(np.uint8)
     return fine[::2, ::2] + fine[1::2, ::2] + fine[::2, 1::2] + fine[1::2, 1::2]
 
 
 def motion_kernel(rng: Rng, reach: float) -> np.ndarray:
-    """A line-shaped blur kernel."""
+    """Returns a line-shaped blur kernel."""
     angle, length = rng.uniform(0, np.pi), rng.uniform(2, reach)
     kernel = np.zeros((15, 15), np.float32)
     step = np.array([np.cos(angle), np.sin(angle)]) * length / 2
@@ -148,7 +155,7 @@ def composite(
     light: shading.Light,
     kernel: np.ndarray | None = None,
 ) -> None:
-    """Puts a layer with its drop shadow over `picture` (linear) and its label into `mask`, in place."""
+    """Draws a layer with its shadow over `picture` (linear), and its label into `mask`, in place."""
     if layer.cover.size == 0:
         return
     count, hand_count = _count(layer.cover), _count(layer.labelled)
@@ -175,7 +182,7 @@ def composite(
 
 
 def _own_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.View:
-    """The wearer's hand: the arm comes from below, the back of the hand mostly faces the camera."""
+    """Returns the view of a wearer's hand: the arm comes from below, and the back of the hand mostly faces the camera."""
     entry = (
         np.array([rng.uniform(0.5, 1.1), 1.08]) if rng.uniform() < 0.75 else np.array([1.06, rng.uniform(0.65, 1.0)])
     )
@@ -185,7 +192,7 @@ def _own_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.Vi
 
 
 def _other_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.View:
-    """Somebody else's hand, from above or from the sides."""
+    """Returns the view of another person's hand, from above or from the sides."""
     entry = np.array([rng.uniform(0, 1), -0.08]) if rng.uniform() < 0.6 else np.array([1.06, rng.uniform(0.05, 0.6)])
     target = rng.uniform((0.25, 0.2), (0.75, 0.5))
     roll = np.pi + rng.uniform(-0.5, 0.5) if from_palm else rng.uniform(-0.7, 1.2)
@@ -193,7 +200,7 @@ def _other_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.
 
 
 def aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_left: bool, mirror: bool) -> hand.View:
-    """A view whose forearm runs from `entry` to `target` (fractions of the picture; mirrored in x if asked)."""
+    """Returns a view whose forearm runs from `entry` to `target` (fractions of the picture; optionally mirrored in x)."""
     full = np.array([WIDTH, HEIGHT]) * SUPERSAMPLING
     if mirror:
         entry, target = (np.array([1 - x, y]) for x, y in (entry, target))
@@ -206,7 +213,7 @@ def aim(rng: Rng, entry, target, roll: float, pitch: float, scale: float, is_lef
 
 
 def draw_pose(rng: Rng, held_share: float = 0.2) -> tuple[skeleton.Pose, props.Held, bool]:
-    """A pose, what it holds, and whether the palm faces the camera."""
+    """Returns a pose, what it holds, and whether the palm faces the camera."""
     if rng.uniform() < held_share:
         pose, held, from_palm = props.draw_held(rng)
         return pose, held, from_palm and rng.uniform() < 0.75
@@ -217,7 +224,7 @@ def draw_pose(rng: Rng, held_share: float = 0.2) -> tuple[skeleton.Pose, props.H
 
 
 def photograph(rng: Rng, picture: np.ndarray) -> np.ndarray:
-    """Lens and sensor: falloff, exposure, shake, softness, noise. Linear float32 to sRGB uint8 [h, w, 3]."""
+    """Simulates lens and sensor (falloff, exposure, shake, blur, noise): linear float32 to sRGB uint8 [h, w, 3]."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     u, v = x / WIDTH - 0.5, y / HEIGHT - 0.5
     slope = rng.uniform(-0.5, 0.5, 2).tolist()
@@ -226,19 +233,19 @@ def photograph(rng: Rng, picture: np.ndarray) -> np.ndarray:
     if rng.uniform() < 0.1:
         picture = cv2.filter2D(picture.astype(np.float32), -1, motion_kernel(rng, 9))
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.2, 0.5))
-    srgb = np.sqrt(np.clip(picture / (0.88 + 0.25 * picture), 0, 1)) * 255  # bright parts roll off
+    srgb = np.sqrt(np.clip(picture / (0.88 + 0.25 * picture), 0, 1)) * 255  # highlights roll off
     grain = rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * rng.uniform(0.5, 3)
-    if rng.uniform() < 0.5:  # grain after compression is blotchy
+    if rng.uniform() < 0.5:  # compressed grain is blotchy
         grain = cv2.GaussianBlur(grain, (0, 0), 0.8) * 1.8
     return np.clip(np.round(srgb + grain), 0, 255).astype(np.uint8)
 
 
 def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one example.
+    """Generates one example.
 
     Args:
       split: a key of NUM_EXAMPLES.
-      index: which example of the split.
+      index: number of the example in the split.
 
     Returns:
       image uint8 [192, 256, 3] RGB and mask uint8 [192, 256] of BACKGROUND, LEFT, RIGHT.
@@ -253,7 +260,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(int(rng.integers(0, 3))):
         composite(picture, mask, draw_props(props.draw_object(rng, full), light, rng.uniform(4, 16)), BACKGROUND, light)
     kind = rng.uniform()
-    if kind < 0.15:  # skin that is no hand
+    if kind < 0.15:  # skin other than hands
         draw = props.draw_face if kind < 0.1 else props.draw_limb
         tone = wearer.tone if rng.uniform() < 0.4 else skin.draw_tone(rng)
         composite(picture, mask, draw_props(draw(rng, full, tone), light, 12.0), BACKGROUND, light)
@@ -269,7 +276,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_cast(rng: Rng) -> list[tuple[bool, bool]]:
-    """Which hands are in the picture, farthest first: (is left, is the wearer's)."""
+    """Returns the hands of the picture, farthest first, as (is left, is the wearer's)."""
     kind = rng.uniform()
     if kind < 0.04:
         return []

@@ -1,4 +1,4 @@
-"""Light on height maps: normals, self-shadow, ambient occlusion, colour."""
+"""Computes light on height maps: normals, self-shadowing, ambient occlusion, color."""
 
 import dataclasses
 
@@ -10,7 +10,13 @@ from tfds_builders.synthetic_hands import solids
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """`direction` [3] towards the lamp (unit, map coordinates), `key` and `ambient` linear RGB [3]; float32."""
+    """Light of a scene, float32.
+
+    Attributes:
+      direction: unit vector [3] toward the lamp, in map coordinates.
+      key: linear RGB [3] of the lamp.
+      ambient: linear RGB [3] of the sky.
+    """
 
     direction: np.ndarray
     key: np.ndarray
@@ -18,7 +24,7 @@ class Light:
 
 
 def smooth_step(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Returns 0 below `low`, 1 above `high`, and a smooth transition between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -26,7 +32,7 @@ def smooth_step(x: np.ndarray, low: float, high: float) -> np.ndarray:
 def noise(
     rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float] | float, octaves: int = 1
 ) -> np.ndarray:
-    """Smooth noise float32 [h, w] in about -1..1 whose blobs are `cell` pixels (or (high, wide)) large."""
+    """Returns smooth noise, float32 [h, w] in about [-1, 1], with blobs of `cell` pixels (or (height, width))."""
     high, wide = cell if isinstance(cell, tuple) else (cell, cell)
     total, weight = np.zeros(shape, np.float32), 1.0
     for _ in range(octaves):
@@ -38,13 +44,13 @@ def noise(
 
 
 def filled(surface: np.ndarray, drop: float) -> np.ndarray:
-    """The height map with its empty surroundings a step of `drop` below the nearest rim, for finite slopes."""
+    """Returns the height map with its empty surroundings `drop` below the nearest rim, for finite slopes."""
     rim = cv2.dilate(surface, np.ones((3, 3), np.uint8)) - drop
     return np.where(surface > solids.FAR, surface, np.where(rim > solids.FAR / 2, rim, 0)).astype(np.float32)
 
 
 def normals(surface: np.ndarray, drop: float) -> np.ndarray:
-    """Unit normals float32 [3, h, w] of a height map."""
+    """Returns unit normals, float32 [3, h, w], of a height map."""
     smooth = cv2.GaussianBlur(filled(surface, drop), (0, 0), 1.0)
     slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -53,9 +59,9 @@ def normals(surface: np.ndarray, drop: float) -> np.ndarray:
 
 
 def occlusion(surface: np.ndarray, upright: np.ndarray, scale: float) -> np.ndarray:
-    """How open each pixel is to the sky, float32 [h, w] in 0..1; creases between fingers are dark.
+    """Returns the openness of each pixel to the sky, float32 [h, w] in [0, 1]; creases between fingers are dark.
 
-    `upright` is the z of the normals: where a surface turns away at its outline it is low, but not shut in.
+    `upright` is the z component of the normals: a surface that turns away at its outline is low but not occluded.
     """
     inside = (surface > solids.FAR).astype(np.float32)
     height = np.where(surface > solids.FAR, surface, 0)
@@ -68,15 +74,15 @@ def occlusion(surface: np.ndarray, upright: np.ndarray, scale: float) -> np.ndar
 
 
 def blur(x: np.ndarray, sigma: float) -> np.ndarray:
-    """About a Gaussian, as two running means: their cost does not grow with `sigma`."""
+    """Approximates a Gaussian by two box filters, whose cost does not depend on `sigma`."""
     size = 2 * round(sigma * 1.22) + 1
     return cv2.blur(cv2.blur(x, (size, size)), (size, size))
 
 
 def self_shadow(surface: np.ndarray, light: Light, scale: float) -> np.ndarray:
-    """Soft shadow that the surface throws on itself, float32 [h, w], 1 where lit."""
+    """Returns the soft shadow of the surface on itself, float32 [h, w], 1 where lit."""
     x, y, z = light.direction.tolist()
-    coarse = np.ascontiguousarray(surface[::2, ::2])  # shadows are soft: half the resolution shows no difference
+    coarse = np.ascontiguousarray(surface[::2, ::2])  # shadows are soft: half the resolution is enough
     blocked = np.zeros(coarse.shape, np.float32)
     for reach in (0.5, 1.0, 1.7, 2.6, 3.8):
         steps = reach * scale
@@ -99,16 +105,16 @@ def shade(
     gloss: np.ndarray,
     bleed: np.ndarray,
 ) -> np.ndarray:
-    """Linear RGB float32 [h, w, 3] of a lit surface, 0 where it is empty.
+    """Returns the linear RGB, float32 [h, w, 3], of a lit surface; 0 where it is empty.
 
     Args:
       albedo: linear RGB float32 [h, w, 3].
       surface: height map float32 [h, w].
-      normal: float32 [3, h, w].
-      light: the light.
+      normal: normals float32 [3, h, w].
+      light: light of the scene.
       scale: pixels per cm.
-      gloss: float32 [h, w], strength of the highlight.
-      bleed: float32 [h, w], how far light wraps around in red, as under skin.
+      gloss: strength of the highlight, float32 [h, w].
+      bleed: amount by which red light wraps around, as under skin, float32 [h, w].
     """
     cover = np.flatnonzero(surface > solids.FAR)
     albedo = np.ascontiguousarray(albedo.reshape(-1, 3)[cover].T)
@@ -124,7 +130,7 @@ def shade(
     for channel, wrap in enumerate((0.32, 0.14, 0.1)):
         wrap = wrap * bleed
         diffuse = np.maximum((facing + wrap) / (1 + wrap), 0) * (lit + (1 - lit) * wrap * 0.6)
-        # Light that bounces between fingers is tinted by the skin, so creases go red, not grey.
+        # Light reflected between fingers is tinted by the skin, so that creases are red, not gray.
         crease = open_sky + (1 - open_sky) * albedo[channel] * 0.35
         received = light.key[channel] * diffuse * (0.4 + 0.6 * crease) + light.ambient[channel] * sky * crease
         colour[channel] = albedo[channel] * received + light.key[channel] * shine

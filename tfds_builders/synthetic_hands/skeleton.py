@@ -1,7 +1,7 @@
 """A hand as a 3-D skeleton: bone lengths, poses, forward kinematics.
 
-The hand is a right hand in centimetres: wrist at the origin, fingers along +y, back of the hand towards +z,
-thumb towards -x. A left hand is its mirror image in x. Fingers are numbered thumb, index, middle, ring, little.
+The hand is a right hand in centimeters: wrist at the origin, fingers along +y, back of the hand toward +z, thumb toward -x. A
+left hand is its mirror image in x. Fingers are numbered thumb, index, middle, ring, little.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ import numpy as np
 
 Rng = np.random.Generator
 
-# First joint of each finger: the thumb's at the wrist, the others' knuckles.
+# First joint of each finger: near the wrist for the thumb, the knuckle for the others.
 ROOTS = np.array([(-1.9, 1.9, -0.7), (-2.75, 8.7, 0.0), (-0.75, 9.1, 0.2), (1.2, 8.6, 0.1), (2.9, 7.6, -0.2)])
-# Where the bones of the palm start.
+# Start points of the bones of the palm.
 CARPALS = np.array([(-1.9, 1.9, -0.7), (-1.35, 1.2, -0.1), (-0.45, 1.0, 0.0), (0.5, 1.0, 0.0), (1.3, 1.2, -0.1)])
-# From each joint to the next; the last ends at the centre of the rounded tip.
+# Distance from each joint to the next; the last ends at the center of the rounded tip.
 LENGTHS = np.array([(4.4, 3.3, 2.1), (4.4, 2.6, 1.7), (4.9, 3.0, 1.8), (4.5, 2.8, 1.8), (3.5, 2.1, 1.6)])
-# Thickness of a finger at its four joints.
+# Radius of a finger at its four joints.
 RADII = np.array(
     [
         (1.5, 1.1, 0.98, 0.78),
@@ -27,12 +27,18 @@ RADII = np.array(
         (0.85, 0.75, 0.66, 0.55),
     ]
 )
-THUMB_SWEEP = np.array([0.75, 0.25, -0.5])  # the way the thumb bends: across the palm
+THUMB_SWEEP = np.array([0.75, 0.25, -0.5])  # bending direction of the thumb: across the palm
 
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """Joint angles in radians: `flexion` [5, 3] of each joint, `spread` [4] of the fingers, `thumb` (out, forward)."""
+    """Joint angles in radians.
+
+    Attributes:
+      flexion: [5, 3], flexion of each joint.
+      spread: [4], spread of the fingers.
+      thumb: (out, forward), direction of the thumb.
+    """
 
     flexion: np.ndarray
     spread: np.ndarray
@@ -41,7 +47,12 @@ class Pose:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """`joints` [5, 4, 3] in cm, `backs` [5, 3, 3]: the unit vector out of the back (nail side) of each segment."""
+    """Joint positions and orientations.
+
+    Attributes:
+      joints: [5, 4, 3] in cm.
+      backs: [5, 3, 3], unit vector out of the back (nail side) of each segment.
+    """
 
     joints: np.ndarray
     backs: np.ndarray
@@ -52,7 +63,7 @@ def _unit(v: np.ndarray) -> np.ndarray:
 
 
 def _chain(root, along, bend_to, flexion, lengths) -> tuple[np.ndarray, np.ndarray]:
-    """A finger that starts in direction `along` and bends towards `bend_to`; leading axes broadcast."""
+    """Returns joints and backs of a finger that starts along `along` and bends toward `bend_to`; leading axes broadcast."""
     angle = np.cumsum(flexion, -1)[..., None]
     along, bend_to = along[..., None, :], bend_to[..., None, :]
     steps = (np.cos(angle) * along + np.sin(angle) * bend_to) * lengths[..., None]
@@ -62,7 +73,7 @@ def _chain(root, along, bend_to, flexion, lengths) -> tuple[np.ndarray, np.ndarr
 
 
 def _thumb(out, forward, flexion) -> tuple[np.ndarray, np.ndarray]:
-    """The thumb; `out` turns it away from the index finger, `forward` out of the plane of the palm."""
+    """Returns joints and backs of the thumb; `out` turns it away from the index finger, `forward` out of the palm plane."""
     out, forward = np.asarray(out), np.asarray(forward)
     along = np.stack([-np.sin(out) * np.cos(forward), np.cos(out) * np.cos(forward), -np.sin(forward)], -1)
     bend_to = _unit(THUMB_SWEEP - (along * THUMB_SWEEP).sum(-1, keepdims=True) * along)
@@ -70,7 +81,7 @@ def _thumb(out, forward, flexion) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward_kinematics(pose: Pose) -> Skeleton:
-    """Joint angles to joint positions."""
+    """Computes joint positions from joint angles."""
     spread = pose.spread
     along = np.stack([np.sin(spread), np.cos(spread), np.zeros(4)], -1)
     bend_to = np.broadcast_to([0.0, 0.0, -1.0], (4, 3))
@@ -80,7 +91,7 @@ def forward_kinematics(pose: Pose) -> Skeleton:
 
 
 def _reach(pose: Pose, target: np.ndarray) -> Pose:
-    """Moves the thumb so that its tip comes as near to `target` as its joints allow."""
+    """Moves the thumb so that its tip is as close to `target` as its joints allow."""
     out, forward, bend, tip = np.meshgrid(
         np.linspace(0.0, 0.9, 7), np.linspace(0.0, 1.1, 7), np.linspace(0.0, 0.8, 5), np.linspace(-0.1, 1.0, 5)
     )
@@ -93,7 +104,7 @@ def _reach(pose: Pose, target: np.ndarray) -> Pose:
 
 
 def _fingers(rng: Rng, low, high, fan: float) -> Pose:
-    """The four fingers share one draw of flexion between `low` and `high` degrees; each deviates a little."""
+    """Returns a pose with a common random flexion between `low` and `high` degrees, and small deviations per finger."""
     shared = rng.uniform(low, high)
     flexion = np.deg2rad(shared + rng.uniform(-6, 6, (4, 3)) + np.arange(4)[:, None] * rng.uniform(-2, 5))
     flexion = np.concatenate([[[0.0, *np.deg2rad(rng.uniform((0, 0), (25, 35)))]], flexion])
@@ -124,7 +135,7 @@ def pointing(rng: Rng) -> Pose:
 
 
 def pinch(rng: Rng) -> Pose:
-    """Thumb and index finger meet at the tips, as around a pen."""
+    """Returns a pose in which thumb and index finger meet at the tips, as around a pen."""
     pose = _fingers(rng, (25, 25, 15), (45, 45, 30), 0.5)
     flexion = pose.flexion.copy()
     flexion[1] = np.deg2rad(rng.uniform((42, 38, 15), (55, 52, 30)))
@@ -133,13 +144,13 @@ def pinch(rng: Rng) -> Pose:
 
 
 def flat_hold(rng: Rng) -> Pose:
-    """Fingers under a thin thing, the thumb on top of it."""
+    """Returns a pose with the fingers under a thin object and the thumb on top."""
     pose = _fingers(rng, (0, 3, 3), (6, 9, 8), 0.6)
     return _reach(pose, np.array([-1.4, 8.6, -4.4]))
 
 
 def grip(rng: Rng, radius: float) -> Pose:
-    """Fingers around a cylinder along x: joints lie on a circle about its axis, below the knuckles."""
+    """Returns a pose with fingers around a cylinder along x: joints are on a circle around its axis, below the knuckles."""
     pose = _fingers(rng, (0, 0, 0), (1, 1, 1), 0.15)
     chord = 2 * np.arctan(LENGTHS[1:] / (2 * (radius + RADII[1:, 1:2])))
     flexion = np.stack([chord[:, 0] / 2, (chord[:, 0] + chord[:, 1]) / 2, (chord[:, 1] + chord[:, 2]) / 2], -1)

@@ -1,4 +1,4 @@
-"""Skin: tones across the human range, lighter palms, redness, nails, creases."""
+"""Paints skin: tones across the human range, lighter palms, redness, nails, creases."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tfds_builders.synthetic_hands import hand, shading
 
-# sRGB tones from very light to very dark, as skin looks in indoor photographs.
+# sRGB tones from very light to very dark, as in indoor photographs.
 TONES = np.array(
     [
         (244, 214, 196),
@@ -26,7 +26,14 @@ TONES = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Tone:
-    """Linear RGB float32 [3] of the back of the hand, the palm and the nails; `depth` 0 (light) .. 1 (dark)."""
+    """Colors of skin, linear RGB float32 [3].
+
+    Attributes:
+      back: color of the back of the hand.
+      palm: color of the palm.
+      nail: color of the nails.
+      depth: 0 (light) to 1 (dark).
+    """
 
     back: np.ndarray
     palm: np.ndarray
@@ -35,12 +42,12 @@ class Tone:
 
 
 def to_linear(rgb) -> np.ndarray:
-    """sRGB 0..255 to linear 0..1, with gamma 2: a square is exact everywhere, a power is not."""
+    """Converts sRGB [0, 255] to linear [0, 1] with gamma 2: squares are exact on every machine, powers are not."""
     return (np.asarray(rgb, np.float64) / 255) ** 2
 
 
 def make_tone(depth: float, tint: np.ndarray) -> Tone:
-    """The tone at `depth` 0..1, times a small `tint` [3]."""
+    """Returns the tone at `depth` in [0, 1], multiplied by `tint` [3], close to 1."""
     place = depth * (len(TONES) - 1)
     back = np.array([np.interp(place, np.arange(len(TONES)), TONES[:, c]) for c in range(3)]) * tint
     rosy = np.array([222, 164, 140.0])
@@ -69,7 +76,7 @@ def paint(
     table[hand.FINGER :] = surface.backs.reshape(15, 3)
     is_skin = (surface.parts == hand.PALM) | (surface.parts == hand.FOREARM) | (surface.parts >= hand.FINGER)
     skin = np.flatnonzero(is_skin)
-    # How far each pixel looks out of the palm side; blurred, as segments turn against each other in steps.
+    # How much each pixel faces the palm side; blurred, because segments have discrete orientations.
     outward = table[surface.parts.ravel()[skin]].T
     inner = np.zeros(surface.parts.shape, np.float32)
     inner.ravel()[skin] = -sum(plane.ravel()[skin] * axis for plane, axis in zip(normal, outward, strict=True))
@@ -88,7 +95,7 @@ def paint(
 
 
 def _palm_lines(albedo: np.ndarray, surface: hand.Surface, view: hand.View, inner: np.ndarray) -> None:
-    """The three long creases of the palm, as arcs in its own coordinates."""
+    """Draws the three long creases of the palm, as arcs in its own coordinates."""
     rows, columns = np.nonzero((surface.parts == hand.PALM) & (inner > 0.1))
     origin = view.project((0.0, 0.0, 0.0))
     offset = columns + 0.5 - origin[0], rows + 0.5 - origin[1], surface.height[rows, columns] - origin[2]
@@ -96,7 +103,7 @@ def _palm_lines(albedo: np.ndarray, surface: hand.Surface, view: hand.View, inne
     if view.is_left:
         x = -x
     dark = np.zeros(len(x))
-    # (centre x, centre y, radius, x from, x to, y from, y to): around the ball of the thumb, the head and heart lines.
+    # (center x, center y, radius, x from, x to, y from, y to): life line (around the ball of the thumb), head line, heart line.
     for cx, cy, radius, x0, x1, y0, y1 in (
         (-3.3, 2.6, 3.6, -2.9, 1.0, 0.6, 6.4),
         (-2.2, -1.5, 7.6, -2.9, 2.2, 3.0, 7.0),
@@ -114,7 +121,7 @@ def _along(offset, axis) -> np.ndarray:
 
 
 def _joint(albedo: np.ndarray, gloss: np.ndarray, surface: hand.Surface, finger: int, joint: int, tone: Tone) -> None:
-    """Wrinkles and redness at a joint; at the fourth, the tip, the nail."""
+    """Draws wrinkles and redness at a joint; at the fourth (the fingertip), the nail."""
     centre, radius = surface.joints[finger, joint], surface.radii[finger, joint]
     row, column, reach = int(centre[1]), int(centre[0]), int(1.8 * radius) + 2
     area = slice(max(row - reach, 0), max(row + reach, 0)), slice(max(column - reach, 0), max(column + reach, 0))
@@ -129,7 +136,7 @@ def _joint(albedo: np.ndarray, gloss: np.ndarray, surface: hand.Surface, finger:
     bone = surface.joints[finger, joint] - surface.joints[finger, joint - 1]
     bone = bone / np.sqrt((bone * bone).sum())
     back = surface.backs[finger, joint - 1]
-    if joint < 3:  # wrinkles lie on the bisector of the two segments
+    if joint < 3:  # wrinkles are on the bisector of the two segments
         back = back + surface.backs[finger, joint]
         after = surface.joints[finger, joint + 1] - centre
         bone = bone + after / np.sqrt((after * after).sum())

@@ -1,8 +1,8 @@
-"""Solids seen along z: their exact height maps.
+"""Solids seen along z, with exact height maps.
 
-Everything here is +, -, *, / and sqrt on float32 arrays, which IEEE 754 rounds the same on every machine, and takes
-vertices already rounded by `quantise`: so the masks cut out of these maps are the same to the bit everywhere.
-x points right, y down, z towards the viewer; the unit is a pixel of the map.
+All computations are +, -, *, / and sqrt on float32 arrays, which IEEE 754 rounds identically on every machine, of vertices
+rounded by `quantise`. Masks from these maps are therefore bitwise equal everywhere. x points right, y down, z toward the
+viewer; the unit is a pixel of the map.
 """
 
 import dataclasses
@@ -10,17 +10,25 @@ import math
 
 import numpy as np
 
-FAR = np.float32(-1e4)  # the height where there is nothing
+FAR = np.float32(-1e4)  # height of empty pixels
 
 
 def quantise(v) -> np.ndarray:
-    """Rounds coordinates to 1/64 pixel, which removes what sin and cos leave different between machines."""
+    """Rounds coordinates to 1/64 pixel, which removes differences of sin and cos between machines."""
     return (np.round(np.asarray(v, np.float64) * 64) / 64).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cone:
-    """The hull of two balls: centres `a`, `b` [3] and radii, all quantised. A ball if `a` equals `b`."""
+    """Convex hull of two balls, with quantized values; a ball if `a` equals `b`.
+
+    Attributes:
+      a: center of the first ball, [3].
+      b: center of the second ball, [3].
+      radius_a: radius of the first ball.
+      radius_b: radius of the second ball.
+      part: part id.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -31,9 +39,14 @@ class Cone:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A box, or a cylinder when `is_round`: `centre` [3], unit `axes` [3, 3] (rows), half `extents` [3].
+    """A box or cylinder.
 
-    A cylinder lies along its first axis, its radius is `extents[1]`.
+    Attributes:
+      centre: center, [3].
+      axes: unit vectors in rows, [3, 3].
+      extents: half extents, [3].
+      is_round: whether it is a cylinder along its first axis with radius `extents[1]`.
+      part: part id.
     """
 
     centre: np.ndarray
@@ -52,20 +65,20 @@ def make_cone(a, b, radius_a: float, radius_b: float, part: int) -> Cone:
 
 
 def make_cones(ends: np.ndarray, radii: np.ndarray, parts: list[int]) -> list[Cone]:
-    """Many cones at once: `ends` [n, 2, 3], `radii` [n, 2]."""
+    """Returns many cones from `ends` [n, 2, 3] and `radii` [n, 2]."""
     ends, radii = quantise(ends), quantise(radii).tolist()
     return [Cone(a, b, *sizes, part) for (a, b), sizes, part in zip(ends, radii, parts, strict=True)]
 
 
 def make_block(centre, axes, extents, is_round: bool, part: int) -> Block:
-    # No axis may lie exactly in the picture's plane: its slab would have no front. 1/4096 is far below a pixel.
+    # No axis may be exactly in the picture plane: its slab would have no front. 1/4096 is far below a pixel.
     axes = np.round(np.asarray(axes, np.float64) * 4096) / 4096
     axes[:, 2] = np.where(axes[:, 2] == 0, 1 / 4096, axes[:, 2])
     return Block(quantise(centre), axes.astype(np.float32), quantise(extents), is_round, part)
 
 
 def window(solid: Solid, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a map of `shape` that the solid can touch."""
+    """Returns rows and columns of a map of `shape` that the solid can cover."""
     if isinstance(solid, Cone):
         (ax, ay, _), (bx, by, _) = solid.a.tolist(), solid.b.tolist()
         ra, rb = solid.radius_a, solid.radius_b
@@ -86,7 +99,7 @@ def window(solid: Solid, shape: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def grid(area: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres of an area: x float32 [1, w], y float32 [h, 1]."""
+    """Returns pixel centers of an area: x float32 [1, w], y float32 [h, 1]."""
     rows, columns = area
     x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] + np.float32(0.5)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
@@ -94,15 +107,15 @@ def grid(area: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cone_height(cone: Cone, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # The surface is the highest point over all balls between a and b. Along the way t from a to b it is
+    # The surface is the highest point of all balls between a and b. At parameter t from a to b it is
     #   z(t) = a_z + t dz + sqrt(r(t)^2 - |q - t e|^2),
-    # concave with a maximum in closed form; beyond the ends the ball at the end counts.
+    # concave with a closed-form maximum; beyond the ends, the ball at that end is used.
     ex, ey, dz = cone.b - cone.a
     dr = np.float32(cone.radius_b - cone.radius_a)
     radius = np.float32(cone.radius_a)
     qx, qy = x - cone.a[0], y - cone.a[1]
     curve = ex * ex + ey * ey - dr * dr
-    if curve < 0.25:  # seen from its end: one of the two balls hides the other
+    if curve < 0.25:  # seen from its end: one ball hides the other
         t = np.float32(cone.b[2] + cone.radius_b > cone.a[2] + cone.radius_a)
     else:
         middle = (ex * qx + ey * qy + radius * dr) / curve
@@ -137,13 +150,13 @@ def _block_height(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def height(solid: Solid, area: tuple[slice, slice]) -> np.ndarray:
-    """Height of the solid's front over an area: float32 [h, w], FAR beside it."""
+    """Returns the height of the solid's front over an area: float32 [h, w], FAR outside the solid."""
     x, y = grid(area)
     return _cone_height(solid, x, y) if isinstance(solid, Cone) else _block_height(solid, x, y)
 
 
 def soft_max(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
-    """The higher of two surfaces, with a fillet where they differ by less than `width`."""
+    """Returns the maximum of two surfaces, with a fillet where they differ by less than `width`."""
     width = np.float32(max(width, 1e-3))
     near = np.maximum(width - np.abs(a - b), 0)
     return np.maximum(a, b) + near * near / (4 * width)
@@ -156,10 +169,10 @@ def merge(
 
     Args:
       surface: float32 [h, w]; FAR where empty.
-      parts: int16 [h, w]; which part is in front, -1 where empty.
-      solid: what to add.
-      width: the fillet between the solid and `base`.
-      base: the surface to blend with, the map itself by default; neighbouring fingers blend with the palm only.
+      parts: int16 [h, w], part id in front; -1 where empty.
+      solid: solid to add.
+      width: width of the fillet between the solid and `base`.
+      base: surface to blend with; None for `surface` itself. Adjacent fingers blend with the palm only.
     """
     area = window(solid, surface.shape)
     if area[0].start >= area[0].stop or area[1].start >= area[1].stop:

@@ -1,8 +1,8 @@
-"""Composes the harder pictures: small hands, people opposite with faces and bare arms, cards, clutter, poor cameras.
+"""Composes harder pictures: small hands, people opposite with faces and bare arms, cards, clutter, low-quality cameras.
 
-`generate(split, index)` is, as in `scene.py`, a pure function. What differs from there is what pictures of a head-mounted
-camera have: the hands of a person who sits opposite, with chest, face and elbows in view; arms bare up to the sleeve of a
-shirt; three or four hands at once; many things around; and blur, colour casts and JPEG compression.
+`generate(split, index)` is a pure function, as in `scene.py`. Compared with it, pictures have features of head-mounted
+cameras: the hands of a person opposite, with chest, face and elbows; arms that are bare up to the sleeve of a shirt; three or
+four hands at once; many objects; and blur, color casts and JPEG compression.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from tfds_builders.synthetic_hands import background, hand, props, scene, shadin
 Rng = np.random.Generator
 NUM_EXAMPLES = {"train": 2048, "validation": 64, "test": 128}
 SEED = 20180619
-FULL = np.array([scene.WIDTH, scene.HEIGHT]) * scene.SUPERSAMPLING  # of the fine grid: width, height
+FULL = np.array([scene.WIDTH, scene.HEIGHT]) * scene.SUPERSAMPLING  # (width, height) of the fine grid
 
 
 def make_rng(split: str, index: int) -> Rng:
-    """The random stream of one example; splits never share one, nor do they with those of `scene.py`."""
+    """Returns the random generator of one example; it is shared neither between splits nor with `scene.py`."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, list(NUM_EXAMPLES).index(split), index])))
 
 
 def scatter(rng: Rng, picture: np.ndarray, count: int, largest: float) -> np.ndarray:
-    """Strews flat shapes of all sizes and colours over sRGB float32 [h, w, 3]: ellipses, polygons, strokes, letters."""
+    """Draws flat shapes of all sizes and colors (ellipses, polygons, strokes, letters) over sRGB float32 [h, w, 3]."""
     picture = np.clip(picture, 0, 255).astype(np.uint8)
     h, w = picture.shape[:2]
     for _ in range(count):
@@ -49,14 +49,14 @@ def scatter(rng: Rng, picture: np.ndarray, count: int, largest: float) -> np.nda
 
 
 def draw_wall(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
-    """What is behind the table: a room, a plain wall or nothing but shapes; sRGB float32 [h, w, 3]."""
+    """Draws the background of the table: a room, a plain wall or only shapes; sRGB float32 [h, w, 3]."""
     picture = background.draw(rng, shape)
     picture = scatter(rng, picture, int(rng.integers(0, 30)), rng.uniform(20, 90))
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 2.5))
 
 
 def draw_table(rng: Rng, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A table top, sRGB float32 [h, w, 3], and how much of each pixel it covers, float32 [h, w, 1]."""
+    """Returns a table top, sRGB float32 [h, w, 3], and its coverage of each pixel, float32 [h, w, 1]."""
     picture = np.clip(background.surface(rng, shape), 0, 255).astype(np.float32)
     if rng.uniform() < 0.5:
         picture = scatter(rng, picture, int(rng.integers(1, 12)), rng.uniform(10, 60))
@@ -67,7 +67,7 @@ def draw_table(rng: Rng, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
 
 
 def draw_person(rng: Rng) -> scene.Person:
-    """Sleeves long, rolled up, short, or none; two arms of one person are alike."""
+    """Returns a person with long, rolled-up, short or no sleeves, the same for both arms."""
     person = scene.draw_person(rng)
     kind = rng.uniform()
     sleeve = rng.uniform(1, 9) if kind < 0.35 else rng.uniform(9, 22) if kind < 0.5 else None
@@ -76,7 +76,7 @@ def draw_person(rng: Rng) -> scene.Person:
 
 
 def draw_cards(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
-    """Up to four playing cards or sheets in a hand, one beside the other."""
+    """Returns a hand with up to four playing cards or sheets, side by side."""
     count, step = int(rng.integers(1, 5)), rng.uniform(-2.2, 2.2)
     wide, long = rng.uniform((2.6, 3.8), (3.6, 5.5))
     paper = skin.to_linear(background.draw_colour(rng) if rng.uniform() < 0.5 else rng.uniform(190, 250) * np.ones(3))
@@ -89,7 +89,7 @@ def draw_cards(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
 
 
 def draw_grasp(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
-    """As `scene.draw_pose`, with more in the hands."""
+    """Returns the same as `scene.draw_pose`, with objects in more of the hands."""
     return draw_cards(rng) if rng.uniform() < 0.2 else scene.draw_pose(rng, 0.25)
 
 
@@ -102,7 +102,7 @@ def put_arm(rng: Rng, picture, mask, person: scene.Person, view: hand.View, gras
 
 
 def put_chest(rng: Rng, picture, mask, person: scene.Person, view: hand.View, light: shading.Light) -> None:
-    """Draws the head and the chest, in a shirt of the sleeve's colour with a pattern, over the picture."""
+    """Draws the head and the chest, in a patterned shirt of the color of the sleeve, over the picture."""
     pieces = props.draw_head(rng, view, person.tone)
     clothes = [(solid, person.sleeve) for solid, _ in pieces[: props.NUM_CLOTHES]]
     shirt = scene.draw_props(clothes, light, 10.0)
@@ -120,8 +120,8 @@ def put_chest(rng: Rng, picture, mask, person: scene.Person, view: hand.View, li
 
 
 def opposite_view(rng: Rng, head: hand.View, is_left: bool, from_palm: bool) -> tuple[hand.View, np.ndarray, float]:
-    """An arm of a person whose head is at `head`: its view, the elbow (x, y) and the length of the forearm in cm."""
-    scale, side = head.scale, 1 if is_left else -1  # a person who faces us has the left hand on our right
+    """Returns the view of an arm of a person with the head at `head`, the elbow (x, y), and the length of the forearm in cm."""
+    scale, side = head.scale, 1 if is_left else -1  # the left hand of a person opposite is at the right
     spot = np.array(head.wrist)
     elbow = spot + scale * rng.uniform((18, 40), (34, 56)) * (side, 1)
     target = spot + scale * rng.uniform((-8, 34), (24, 66)) * (side, 1)
@@ -134,7 +134,7 @@ def opposite_view(rng: Rng, head: hand.View, is_left: bool, from_palm: bool) -> 
 
 
 def put_opposite(rng: Rng, picture, mask, light: shading.Light) -> list:
-    """Draws a person who faces the camera; returns the arms still to be put, which lie in front of the table."""
+    """Draws a person who faces the camera; returns the arms to draw later, which are in front of the table."""
     person = draw_person(rng)
     turn = hand.rotation(2, rng.uniform(-0.25, 0.25)) @ hand.rotation(1, rng.uniform(-0.6, 0.6))
     turn = turn @ hand.rotation(0, rng.uniform(-0.2, 0.5))
@@ -147,7 +147,7 @@ def put_opposite(rng: Rng, picture, mask, light: shading.Light) -> list:
 def put_opposite_arm(
     rng: Rng, picture, mask, person: scene.Person, head: hand.View, is_left: bool, light: shading.Light
 ) -> None:
-    """Draws upper arm, forearm and hand of a person who faces the camera."""
+    """Draws the upper arm, forearm and hand of a person who faces the camera."""
     grasp = draw_grasp(rng)
     view, elbow, forearm = opposite_view(rng, head, is_left, grasp[2])
     shoulder = np.array(head.wrist) + head.scale * np.array([18.0 if is_left else -18.0, 27.0])
@@ -155,7 +155,7 @@ def put_opposite_arm(
     colour = person.sleeve if sleeve is not None else person.tone.back
     ends = (np.append(shoulder, 0), np.append(elbow, 0))
     upper = [(solids.make_cone(*ends, 5.2 * head.scale, 3.9 * head.scale, 0), colour)]
-    if sleeve is None:  # a short one
+    if sleeve is None:  # draw a short one
         hem = shoulder + (elbow - shoulder) * rng.uniform(0.3, 0.8)
         cuff = solids.make_cone(ends[0], np.append(hem, 0), 6.0 * head.scale, 5.6 * head.scale, 1)
         upper.append((cuff, person.sleeve))
@@ -166,7 +166,7 @@ def put_opposite_arm(
 
 
 def own_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
-    """The wearer's hand, from below or from the side, often cut off by the picture's edge."""
+    """Returns the view of a wearer's hand, from below or from the side, often cropped by the edge of the picture."""
     below = rng.uniform() < 0.8
     entry = np.array([rng.uniform(0.35, 1.1), 1.15]) if below else np.array([1.1, rng.uniform(0.55, 1.0)])
     target = rng.uniform((0.4, 0.35), (0.92, 0.98))
@@ -176,7 +176,7 @@ def own_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
 
 
 def side_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
-    """A hand of somebody out of the picture, from any edge."""
+    """Returns the view of a hand of a person outside the picture, from any edge."""
     angle = rng.uniform(0, 2 * np.pi)
     entry = 0.5 + 0.75 * np.array([np.cos(angle), np.sin(angle)])
     target = rng.uniform((0.15, 0.15), (0.85, 0.85))
@@ -185,7 +185,7 @@ def side_view(rng: Rng, is_left: bool, from_palm: bool) -> hand.View:
 
 
 def put_things(rng: Rng, picture, mask, light: shading.Light, count: int) -> None:
-    """Draws things that lie around, small and large."""
+    """Draws objects lying around, small and large."""
     for _ in range(count):
         things = props.draw_object(rng, tuple(FULL[::-1].tolist()), (2.5, 10.0))
         layer = scene.draw_props(things, light, rng.uniform(2, 10))
@@ -193,7 +193,7 @@ def put_things(rng: Rng, picture, mask, light: shading.Light, count: int) -> Non
 
 
 def degrade(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """A poor camera: colour cast, gamma, a wrong focus, JPEG. uint8 [h, w, 3] to the same."""
+    """Simulates a low-quality camera (color cast, gamma, defocus, JPEG) on uint8 [h, w, 3]."""
     cast = 1 + rng.uniform(-0.15, 0.15, 3) * (rng.uniform() < 0.7)
     curve = np.clip((np.arange(256)[:, None] / 255) ** rng.uniform(0.7, 1.5) * 255 * cast, 0, 255)
     image = cv2.LUT(image, np.round(curve).astype(np.uint8)[:, None])
@@ -206,11 +206,11 @@ def degrade(rng: Rng, image: np.ndarray) -> np.ndarray:
 
 
 def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one example.
+    """Generates one example.
 
     Args:
       split: a key of NUM_EXAMPLES.
-      index: which example of the split.
+      index: number of the example in the split.
 
     Returns:
       image uint8 [192, 256, 3] RGB and mask uint8 [192, 256] of BACKGROUND, LEFT, RIGHT.
@@ -225,7 +225,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
         table, cover = draw_table(rng, shape)
         picture += cover * ((skin.to_linear(table) * level).astype(np.float32) - picture)
     put_things(rng, picture, mask, light, int(rng.integers(0, 6)))
-    if rng.uniform() < 0.12:  # skin that is no hand
+    if rng.uniform() < 0.12:  # skin other than hands
         limb = props.draw_limb(rng, tuple(FULL[::-1].tolist()), skin.draw_tone(rng))
         scene.composite(picture, mask, scene.draw_props(limb, light, 12.0), scene.BACKGROUND, light)
     for person, head, is_left in arms:

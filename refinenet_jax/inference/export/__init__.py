@@ -1,1 +1,1 @@
-"""`refinenet-jax export`: a network as one file for other runtimes, compared with it before it is handed over."""
+"""`refinenet-jax export`: writes a network as one file for other runtimes and compares it with the network."""

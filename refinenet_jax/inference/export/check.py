@@ -1,4 +1,4 @@
-"""An export against the network it was made of: nothing is handed over that computes something else."""
+"""Compares an export with its network; an export with other results is rejected."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from refinenet_jax.inference.export.pictures import Picture
 
 @dataclass(frozen=True)
 class Limits:
-    """What an export must keep.
+    """Limits that an export must satisfy.
 
     Attributes:
-      agreement: smallest share of pixels that get the network's class.
-      difference: largest difference of a score.
-      iou: smallest overlap of the foregrounds, where there are any.
+      agreement: minimum share of pixels with the network's class.
+      difference: maximum difference of a score.
+      iou: minimum IoU of the foregrounds, if there are any.
     """
 
     agreement: float
@@ -27,20 +27,20 @@ class Limits:
 
 
 FLOAT32 = Limits(agreement=0.999, difference=1e-3, iou=0.0)
-INT8 = Limits(agreement=0.95, difference=1.0, iou=0.85)  # of 256 steps: pixels at borders may turn over, masks may not
+INT8 = Limits(agreement=0.95, difference=1.0, iou=0.85)  # 256 steps: pixels at borders may change, whole masks may not
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures over all pictures.
+    """Results of the comparison over all pictures.
 
     Attributes:
-      pictures: how many.
+      pictures: number of pictures.
       agreement: share of pixels with the network's class.
-      difference: largest of a score.
-      iou: of the foreground with the network's; None where neither has any.
-      truth_iou: of the network and of the export, with the truth; None where that is not known.
-      milliseconds: of the network in JAX and of the export, for a picture; the fastest of them.
+      difference: maximum difference of a score.
+      iou: IoU of the foreground with the network's; None if neither has any.
+      truth_iou: IoU of the network and of the export with the truth; None if the truth is not known.
+      milliseconds: time per picture of the network in JAX and of the export; the fastest of all pictures.
     """
 
     pictures: int
@@ -51,26 +51,28 @@ class Comparison:
     milliseconds: tuple[float, float]
 
     def faults(self, limits: Limits) -> list[str]:
-        """What goes beyond the limits, in words."""
-        found = []
-        if not self.agreement >= limits.agreement:  # neither does NaN
-            found.append(f"{self.agreement:.3%} of the pixels get the network's class; {limits.agreement:.1%} must")
+        """Describes all violations of the limits."""
+        faults = []
+        if not self.agreement >= limits.agreement:  # also for NaN
+            faults.append(
+                f"{self.agreement:.3%} of the pixels have the network's class, less than {limits.agreement:.1%}"
+            )
         if not self.difference <= limits.difference:
-            found.append(f"a score differs by {self.difference:.2g}; {limits.difference:.2g} is allowed")
+            faults.append(f"a score differs by {self.difference:.2g}, more than {limits.difference:.2g}")
         if self.iou is not None and self.iou < limits.iou:
-            found.append(f"the IoU of its foreground with the network's is {self.iou:.3f}; {limits.iou:g} is needed")
-        return found
+            faults.append(f"the IoU of the foreground with the network's is {self.iou:.3f}, less than {limits.iou:g}")
+        return faults
 
 
 def compare(
     run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], network: Network, pictures: Sequence[Picture]
 ) -> Comparison:
-    """Runs both on all pictures, one at a time.
+    """Runs an export and its network on all pictures, one at a time.
 
     Args:
-      run: the export: uint8 [1, h, w, 3] -> mask uint8 [1, h, w], scores float32 [1, h, w, c].
-      network: what it was made of; computed as `refinenet-jax predict` does.
-      pictures: at least one, of the network's size.
+      run: function of the export: uint8 [1, h, w, 3] -> mask uint8 [1, h, w], scores float32 [1, h, w, c].
+      network: network that was exported, applied as `refinenet-jax predict` does.
+      pictures: at least one picture of the network's size.
     """
     same = pixels = 0
     difference, times = 0.0, ([], [])
@@ -100,14 +102,14 @@ def compare(
 
 
 def foreground_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
-    """Pixels in both foregrounds, and in either; the truth's void counts in none."""
+    """Returns the numbers of pixels in both foregrounds and in either, without the truth's void."""
     valid = truth != VOID
     a, b = (mask > 0) & valid, (truth > 0) & valid
     return int((a & b).sum()), int((a | b).sum())
 
 
 def _timed(function: Callable, again: bool) -> tuple:
-    """The result and the seconds it took; the first time of all, it is compiled, too, and so done again."""
+    """Returns the result and the seconds it took; with `again`, runs once before to exclude compilation."""
     if again:
         function()
     start = time.perf_counter()

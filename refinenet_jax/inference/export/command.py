@@ -1,4 +1,4 @@
-"""`refinenet-jax export`: writes, compares, and only then gives the file its name."""
+"""`refinenet-jax export`: writes an export, compares it with the network, and renames it to its final name."""
 
 import argparse
 import importlib
@@ -27,29 +27,31 @@ REJECTED = ".rejected"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `refinenet-jax export`."""
+    """Adds the command-line arguments of `refinenet-jax export`."""
     parser.add_argument(
-        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
+        "--checkpoint", metavar="PATH", help="run folder or weight file (default: the network in the package)"
     )
     parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--size", required=True, metavar="HxW", help="of the pictures it will get, as in 720x1280")
-    parser.add_argument("--output", required=True, metavar="FILE", help="to write (a folder for savedmodel)")
-    parser.add_argument("--step", type=int, help="checkpoint to take; the best by default")
+    parser.add_argument("--size", required=True, metavar="HxW", help="size of the input pictures, such as 720x1280")
+    parser.add_argument("--output", required=True, metavar="FILE", help="file to write (a folder for savedmodel)")
+    parser.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
     test_time.add_arguments(parser)
+    parser.add_argument("--int8", action="store_true", help="quantize to 8 bits (onnx and tflite); needs --calibration")
     parser.add_argument(
-        "--int8", action="store_true", help="quantised to 8 bits (onnx and tflite); needs --calibration"
+        "--calibration", nargs="+", metavar="FOLDER", help="typical pictures, about 20 to 100, for --int8"
     )
-    parser.add_argument("--calibration", nargs="+", metavar="FOLDER", help="typical pictures; 20 to 100 are enough")
-    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: made up)")
-    parser.add_argument("--dataset", metavar="NAME", help="compare on this dataset and its truth")
-    parser.add_argument("--split", default="test", help="of --dataset (default: %(default)s)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where datasets are built (default: TFDS's)")
-    parser.add_argument("--num-pictures", type=int, default=8, help="to compare on (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: synthetic)")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset to compare on, with its ground truth")
+    parser.add_argument("--split", default="test", help="split of --dataset (default: %(default)s)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the built datasets (default: that of TFDS)")
+    parser.add_argument(
+        "--num-pictures", type=int, default=8, help="number of pictures to compare (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports a network; returns the exit status, 1 if what was written computes something else."""
+    """Exports a network; returns the exit status, which is 1 if the results of the export differ too much."""
     size = _size(args.size)
     _check_options(args)
     form = _format(args.format)
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         comparison = check.compare(call, network, compared)
         faults = comparison.faults(check.INT8 if args.int8 else check.FLOAT32)
         if about_read != about:
-            faults.append("it does not tell of itself what it should")
+            faults.append("its metadata differ from what was written")
         for line in table(about, form.BATCH, _bytes(partial), comparison, what):
             print(line)
         final = output.with_name(f"{output.name}{REJECTED}") if faults else output
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         partial.rename(final)
     if faults:
         print(
-            f"error: what was written is not the network: {'; '.join(faults)}. To look into, it is {final}.",
+            f"error: the export differs from the network: {'; '.join(faults)}. Inspect it in {final}.",
             file=sys.stderr,
         )
         return 1
@@ -87,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(about: dict, batch: str, size: int, found: check.Comparison, what: str) -> list[str]:
-    """What was written and how it compares, in at most 80 columns.
+    """Returns a description of the export and its comparison, as lines of at most 80 columns.
 
     Args:
-      about: as in `network.metadata`.
-      batch: 'free' or '1'.
-      size: bytes.
-      found: the comparison.
-      what: the pictures it was made on.
+      about: metadata of the export, see `network.metadata`.
+      batch: batch size, 'free' or '1'.
+      size: size of the export in bytes.
+      found: result of the comparison.
+      what: description of the pictures of the comparison.
     """
     shape = about["input"].split("[")[1].split("]")[0].split(", ")
     scales = ", ".join(f"{scale:g}" for scale in about["scales"])
@@ -104,10 +106,10 @@ def table(about: dict, batch: str, size: int, found: check.Comparison, what: str
         f"{about['format']}: {about['variant']}, {shape[1]}x{shape[2]}, batch {batch}, {size / 1e6:.1f} MB",
         f"{side}, test scales {scales}{', flip' if about['flip'] else ''}",
         f"{f'compared on {count}, {what}'[:57]:57}{'network':>10}{'export':>10}",
-        f"{'ms for a picture, the fastest':57}{found.milliseconds[0]:10.1f}{found.milliseconds[1]:10.1f}",
-        f"{'pixels with the class that the network gives':67}{found.agreement:10.3%}",
-        f"{'largest difference of a score':67}{found.difference:10.2g}",
-        f"{'IoU of the foreground with that of the network':67}{_figure(found.iou)}",
+        f"{'ms per picture (fastest)':57}{found.milliseconds[0]:10.1f}{found.milliseconds[1]:10.1f}",
+        f"{'pixels with the class of the network':67}{found.agreement:10.3%}",
+        f"{'maximum difference of a score':67}{found.difference:10.2g}",
+        f"{'IoU of the foreground with the network':67}{_figure(found.iou)}",
     ]
     if found.truth_iou:
         lines.append(f"{'IoU of the foreground with the truth':57}{''.join(map(_figure, found.truth_iou))}")
@@ -119,43 +121,45 @@ def _figure(value: float | None) -> str:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Height and width out of --size.
+    """Parses --size to height and width.
 
     Raises:
-      UsageError: it says something else.
+      UsageError: the text is no size.
     """
     if text == "dynamic":
         raise UsageError(
-            "--size=dynamic cannot be: how the network resizes is computed in advance for one size. Export a file for each "
-            "size you need, as in --size=720x1280, or resize pictures to one. The batch is free, but for tflite."
+            "--size=dynamic is not supported: the resizing steps are computed for one size. Export one file per size, such as "
+            "--size=720x1280, or resize pictures. The batch size is free except in tflite."
         )
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if not match:
-        raise UsageError(f"--size={text} is no size; give height x width in pixels, as in --size=720x1280.")
+        raise UsageError(f"--size={text} is not a size. Give height x width in pixels, such as --size=720x1280.")
     return int(match[1]), int(match[2])
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Raises UsageError where options do not go together."""
+    """Raises UsageError if options contradict each other."""
     if args.int8 and args.format not in INT8_FORMATS:
-        raise UsageError(f"--int8 is for {' and '.join(INT8_FORMATS)}; {args.format} holds float32 only.")
+        raise UsageError(
+            f"--int8 does not work with {args.format}. Choose {' or '.join(INT8_FORMATS)}, or omit --int8."
+        )
     if args.int8 and not args.calibration:
         raise UsageError(
-            "--int8 needs --calibration=FOLDER: typical pictures, by which the ranges of numbers are chosen."
+            "--int8 needs --calibration. Give a folder of typical pictures, which determine the ranges of values."
         )
     if args.calibration and not args.int8:
-        raise UsageError("--calibration is for --int8; for pictures to compare on, give --images.")
+        raise UsageError("--calibration is for --int8. For pictures of the comparison, give --images.")
     if args.images and args.dataset:
-        raise UsageError("Give --images or --dataset, not both.")
+        raise UsageError("--images and --dataset exclude each other. Give one of them.")
     if args.num_pictures < 1:
-        raise UsageError(f"--num-pictures={args.num_pictures} leaves nothing to compare on; give 1 or more.")
+        raise UsageError(f"--num-pictures is {args.num_pictures}. Give 1 or more.")
 
 
 def _format(name: str) -> ModuleType:
-    """The format's module.
+    """Imports the module of a format.
 
     Raises:
-      UsageError: a package that it stands on is not installed.
+      UsageError: a package that the format needs is not installed.
     """
     try:
         return importlib.import_module(f"refinenet_jax.inference.export.{name}")
@@ -163,28 +167,28 @@ def _format(name: str) -> ModuleType:
         if (error.name or "").startswith("refinenet_jax"):
             raise
         raise UsageError(
-            f"--format={name} needs the package {error.name}, which is not installed: pip install 'refinenet-jax[export]', or "
-            "in a checkout pip install -e .[export]."
+            f"--format={name} needs the package {error.name}, which is not installed. Run pip install 'refinenet-jax[export]', "
+            "or in a checkout pip install -e .[export]."
         ) from error
 
 
 def _check_output(output: Path, form: ModuleType, overwrite: bool) -> None:
-    """Raises UsageError where `output` cannot be written, or holds what nobody asked to replace."""
+    """Raises UsageError if `output` cannot be written, or exists and may not be replaced."""
     if form.SUFFIX and output.suffix != form.SUFFIX:
-        raise UsageError(f"--output={output} should end in {form.SUFFIX}: {output.with_suffix(form.SUFFIX)}.")
+        raise UsageError(f"--output={output} does not end in {form.SUFFIX}. Give {output.with_suffix(form.SUFFIX)}.")
     if not output.name:
-        raise UsageError(f"--output={output} names no file.")
+        raise UsageError(f"--output={output} has no file name. Give the path of a file.")
     if not os.path.lexists(output):
         return
     is_ours = output.is_file() if form.SUFFIX else (output / "saved_model.pb").is_file()
     if not is_ours:
-        raise UsageError(f"{output} is there and was not written by this export; give another --output.")
+        raise UsageError(f"{output} exists and was not written by this command. Give another --output.")
     if not overwrite:
-        raise UsageError(f"{output} would be replaced; give --overwrite, or another --output.")
+        raise UsageError(f"{output} exists. Give --overwrite to replace it, or another --output.")
 
 
 def _pictures(args: argparse.Namespace, network: Network) -> tuple[list[pictures.Picture], str]:
-    """What to compare on, and what that is in words."""
+    """Returns the pictures of the comparison, and their description."""
     limit, size = args.num_pictures, network.size
     if args.dataset:
         names = network.segmenter.class_names
@@ -198,14 +202,14 @@ def _pictures(args: argparse.Namespace, network: Network) -> tuple[list[pictures
 
 
 def _description(path: Path) -> dict:
-    """What the checkpoint tells of itself; a foreign file tells nothing."""
+    """Returns the description of a checkpoint, as in model.json; empty for foreign files."""
     if path.is_dir():
         return checkpoint.require_description(path)
     return saving.description_of(files.read(path)) or {}
 
 
 def _source(path: Path, step: int | None) -> str:
-    """The checkpoint's name; no folder above it, which is nobody else's business."""
+    """Returns the checkpoint's name, without the folders above it, which are private."""
     if path.is_dir():
         return f"{path.resolve().name}, {'best step' if step is None else f'step {step}'}"
     return path.name
@@ -213,17 +217,17 @@ def _source(path: Path, step: int | None) -> str:
 
 @contextmanager
 def _place(output: Path) -> Iterator[Path]:
-    """A path beside `output` for what is not finished; whatever is left there at the end is removed.
+    """Yields a path next to `output` for the unfinished file, which is removed at the end if it is still there.
 
     Raises:
-      UsageError: nothing can be written there, as where the disk is full.
+      UsageError: the file cannot be written, for example because the disk is full.
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
             yield Path(folder) / f"export{output.suffix}"
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error}. Make room there, or give another --output.") from error
+        raise UsageError(f"{output} cannot be written ({error}). Free some space, or give another --output.") from error
 
 
 def _bytes(path: Path) -> int:
@@ -231,7 +235,7 @@ def _bytes(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """What an export was before; a link is removed, not what it leads to."""
+    """Removes an earlier export; if it is a link, removes only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

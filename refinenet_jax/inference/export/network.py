@@ -1,4 +1,4 @@
-"""What is exported: pixels in, masks and scores out, at one size; and what there is to know about it."""
+"""The exported network: pixels in, masks and scores out, at one size; and its metadata."""
 
 import hashlib
 import os
@@ -17,8 +17,10 @@ from refinenet_jax.inference import fitting
 from refinenet_jax.inference.segmenter import Segmenter
 
 INPUT, OUTPUTS = "image", ("mask", "scores")
-SMALLEST = 32  # pixels: one in the trunk's last feature map
-BYTES_PER_PIXEL = 1000  # of the network's largest input; XLA takes 520 to 590 for rf_lw_mbv2 and rf101, others more
+SMALLEST = 32  # pixels, which give one pixel in the trunk's last feature map
+BYTES_PER_PIXEL = (
+    1000  # of the network's largest input: more than the 520 to 590 that XLA needs for rf_lw_mbv2 and rf101
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Network:
     """A segmenter for pictures of one size, in float32.
 
     Attributes:
-      segmenter: with its scales and flip, which become part of the export.
+      segmenter: the segmenter; its scales and flip become part of the export.
       size: (h, w) of the pictures.
     """
 
@@ -35,15 +37,15 @@ class Network:
 
     @classmethod
     def of(cls, segmenter: Segmenter, size: tuple[int, int], precision: str | None = None) -> "Network":
-        """Takes a segmenter whatever its dtype.
+        """Creates the float32 network of a segmenter with any dtype.
 
         Args:
-          segmenter: with its scales and flip.
+          segmenter: the segmenter, with its scales and flip.
           size: (h, w) of the pictures.
-          precision: of the products; None for the network's own.
+          precision: precision of matrix products; None for the network's own.
 
         Raises:
-          UsageError: pictures of this size are too small for the network, or too large for this machine.
+          UsageError: pictures of this size are too small for the network, or too large for the memory of this machine.
         """
         if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
             segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
@@ -54,19 +56,19 @@ class Network:
         smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
         if smallest < SMALLEST:
             raise UsageError(
-                f"--size={size[0]}x{size[1]} is too small: the network would see {smallest} pixels, and needs {SMALLEST}. "
+                f"--size={size[0]}x{size[1]} is too small: the network's input has {smallest} pixels and needs {SMALLEST}. "
                 "Give a larger --size, or larger --scales."
             )
-        need, there = largest * BYTES_PER_PIXEL, _memory()
-        if there is not None and need > there:
+        need, available = largest * BYTES_PER_PIXEL, _memory()
+        if available is not None and need > available:
             raise UsageError(
-                f"--size={size[0]}x{size[1]} is too large: the network needs about {need / 1e9:.0f} GB of memory for it, and "
-                f"this machine has {there / 1e9:.0f} GB. Give a smaller --size, or smaller --scales."
+                f"--size={size[0]}x{size[1]} is too large: the network needs about {need / 1e9:.0f} GB of memory, and this "
+                f"machine has {available / 1e9:.0f} GB. Give a smaller --size, or smaller --scales."
             )
         return cls(segmenter, size)
 
     def classify(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What `Segmenter` does with a picture: fitted, on its canvas, through the network, and back to its size.
+        """Applies the steps of `Segmenter`: fits pictures, puts them on a canvas, applies the network and resizes the scores.
 
         Args:
           image: uint8 RGB [b, h, w, 3].
@@ -82,18 +84,18 @@ class Network:
         return scores.argmax(-1).astype(jnp.uint8), scores
 
     def input(self, batch: Any) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of a batch of pictures."""
+        """Returns shape and dtype of a batch of pictures."""
         return jax.ShapeDtypeStruct((batch, *self.size, 3), jnp.uint8)
 
 
 def metadata(network: Network, description: Mapping[str, Any], source: str, form: str) -> dict[str, Any]:
-    """What every export carries: all that is needed to use it, in JSON.
+    """Returns the metadata stored in every export, for JSON: everything that is needed to use it.
 
     Args:
-      network: as exported.
-      description: of the checkpoint, as in model.json.
+      network: the exported network.
+      description: description of the checkpoint, as in model.json.
       source: name of the checkpoint.
-      form: of the file, as in 'onnx int8'.
+      form: format of the file, such as 'onnx int8'.
     """
     segmenter, (height, width) = network.segmenter, network.size
     model, names = segmenter.model, segmenter.class_names
@@ -127,7 +129,7 @@ def _variant(model: Any) -> str:
 
 
 def _fingerprint(variables: Mapping[str, Any]) -> str:
-    """SHA-256 over names and values of all weights."""
+    """Returns the SHA-256 of the names and values of all weights."""
     digest = hashlib.sha256()
     for place, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(place).encode())
@@ -136,7 +138,7 @@ def _fingerprint(variables: Mapping[str, Any]) -> str:
 
 
 def _memory() -> int | None:
-    """Bytes of this machine; None where it does not tell."""
+    """Returns the memory of this machine in bytes; None if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

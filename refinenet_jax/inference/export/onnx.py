@@ -1,7 +1,7 @@
-"""ONNX: the network for ONNX Runtime and whatever else reads it, in float32 or int8.
+"""ONNX: the network for ONNX Runtime and other readers, in float32 or int8.
 
-Written from a plain program, operator by operator: jax2onnx 0.13 cannot trace the network (it stands a function of fewer
-arguments in the place of `jnp.take`), and writes its pools as four-dimensional windows, which ONNX Runtime refuses.
+The graph is written operator by operator from a plain program. jax2onnx 0.13 cannot trace the network (it replaces `jnp.take`
+by a function with fewer arguments), and writes pools as four-dimensional windows, which ONNX Runtime rejects.
 """
 
 import json
@@ -25,7 +25,7 @@ from refinenet_jax.inference.export.onnx_graph import Graph
 from refinenet_jax.inference.export.plain import plain
 
 SUFFIX = ".onnx"
-PRECISION = "highest"  # the runtime multiplies in float32, whatever a GPU or TPU does here
+PRECISION = "highest"  # the runtime multiplies in float32, also for networks of a GPU or TPU
 BATCH = "free"
 OPSET, IR_VERSION = 18, 8  # ONNX Runtime 1.14 and newer
 _QUANTISED = ("Add", "Conv", "Gather", "MaxPool", "Mul")
@@ -37,14 +37,14 @@ def write(
     """Writes the file.
 
     Args:
-      path: new file.
-      network: of fewer than 2 GB.
-      about: JSON, for `model.json` among the model's metadata_props.
-      calibration: pictures, uint8 [h, w, 3] of the network's size; where there are any, convolutions and what is between them
-        compute in int8, quantised by ONNX Runtime (QDQ, weights by channel, ranges by what these pictures reach).
+      path: path of the new file.
+      network: network with less than 2 GB of weights.
+      about: metadata, JSON, stored as `model.json` in the model's metadata_props.
+      calibration: pictures, uint8 [h, w, 3] of the network's size. If there are any, convolutions and the operators between
+        them compute in int8, quantized by ONNX Runtime (QDQ, weights per channel, activation ranges from these pictures).
 
     Raises:
-      UsageError: an operator that cannot be written.
+      UsageError: the network has an operator that cannot be written.
     """
     model = to_onnx(plain(network.classify, network.input(1)))
     if calibration:
@@ -54,7 +54,7 @@ def write(
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """What the file says of itself, and the network in ONNX Runtime on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
+    """Returns the metadata of a file and its network in ONNX Runtime on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,12 +64,12 @@ def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np
 
 
 def to_onnx(program: core.ClosedJaxpr) -> onnx.ModelProto:
-    """A plain program of one input and two outputs as a checked model.
+    """Converts a plain program with one input and two outputs to a checked model.
 
-    The batch is free, whatever it was in the program: no node has a shape in it.
+    The batch size is free, whatever it was in the program: no node depends on it.
 
     Raises:
-      UsageError: an operator that cannot be written.
+      UsageError: the program has an operator that cannot be written.
     """
     graph, jaxpr = Graph(program, [INPUT]), program.jaxpr
     for equation in jaxpr.eqns:
@@ -97,7 +97,7 @@ def _quantise(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder:
     written, prepared, quantised = (folder / f"{name}.onnx" for name in ("float32", "prepared", "quantised"))
     logger = logging.getLogger()
     before = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of what was done on purpose
+    logger.setLevel(logging.ERROR)  # it warns about intended settings
     try:
         onnx.save(model, written)
         quant_pre_process(written, prepared, skip_symbolic_shape=True)

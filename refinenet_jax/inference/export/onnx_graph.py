@@ -1,7 +1,7 @@
-"""An ONNX graph as it is written, node by node.
+"""An ONNX graph, written node by node.
 
-ONNX convolves and pools [b, c, h, w], JAX here [b, h, w, c]: a tensor remembers the order of its axes, and is transposed only
-where an operator needs another.
+ONNX convolves and pools [b, c, h, w], JAX here [b, h, w, c]. A tensor stores the order of its axes, and is transposed only if
+an operator needs another order.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ import onnx
 from jax.extend import core
 from onnx import helper, numpy_helper
 
-Axes = tuple[int, ...]  # the axis of the program's array that each axis of a tensor is; () for the same order
+Axes = tuple[int, ...]  # for each axis of a tensor, the axis of the program's array; () for the same order
 CHANNELS_FIRST = (0, 3, 1, 2)  # [b, c, h, w] of [b, h, w, c]
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value in the graph: its name and the order of its axes."""
+    """A value in the graph, with its name and the order of its axes."""
 
     name: str
     axes: Axes = ()
@@ -29,23 +29,23 @@ class Tensor:
             object.__setattr__(self, "axes", ())
 
     def axis(self, axis: int) -> int:
-        """Where an axis of the program's array is."""
+        """Returns the position of an axis of the program's array."""
         return self.axes.index(axis) if self.axes else axis
 
     def order(self, values: Sequence[Any]) -> list[Any]:
-        """One value for each of the program's axes, in this tensor's order."""
+        """Reorders one value per axis of the program's array to this tensor's order."""
         return [values[axis] for axis in self.axes] if self.axes else list(values)
 
 
 class Graph:
-    """Nodes and constants.
+    """Nodes and constants of a graph.
 
     Attributes:
-      nodes: in order.
-      initializers: the constants that nodes use.
+      nodes: nodes in order of execution.
+      initializers: constants used by nodes.
       constants: variable of the program -> its value.
-      tensors: variable of the program -> where it is in the graph.
-      uses: variable of the program -> how often it is read.
+      tensors: variable of the program -> its tensor in the graph.
+      uses: variable of the program -> number of times it is read.
     """
 
     def __init__(self, program: core.ClosedJaxpr, inputs: Sequence[str]):
@@ -74,19 +74,19 @@ class Graph:
         return name
 
     def value_of(self, atom: core.Literal | core.Var) -> np.ndarray | None:
-        """The constant that an argument is, None if it is computed."""
+        """Returns the value of an argument that is constant; None if it is computed."""
         return np.asarray(atom.val) if isinstance(atom, core.Literal) else self.constants.get(atom)
 
     def tensor(self, atom: core.Var) -> Tensor:
-        """An argument that is computed, as it lies."""
+        """Returns the tensor of a computed argument in its current order of axes."""
         return self.tensors[atom]
 
     def axes_of(self, atoms: Sequence[Any]) -> Axes:
-        """The order in which to read arguments: that of the first computed one that differs from the program's."""
+        """Returns a common order of axes for arguments: that of the first computed one that differs from the program's."""
         return next((a for atom in atoms if self.value_of(atom) is None and (a := self.tensors[atom].axes)), ())
 
     def read(self, atom: core.Literal | core.Var, axes: Axes = ()) -> str:
-        """Name of an argument with its axes in this order."""
+        """Returns the name of an argument with its axes in the given order."""
         value = self.value_of(atom)
         if value is not None:
             return self.constant(value.transpose(axes) if axes and value.ndim == len(axes) else value)

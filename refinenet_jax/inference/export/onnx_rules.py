@@ -1,6 +1,6 @@
-"""What each operator of a plain program is in ONNX: rule(graph, equation) -> the result's place in the graph.
+"""Rules that convert each operator of a plain program to ONNX: rule(graph, equation) -> tensor of the result.
 
-Where two or three operators have one node that runtimes fuse with the convolution before it, they become it: bias, Relu, Clip.
+Two or three operators become one node where runtimes fuse it with the convolution before: bias, Relu, Clip.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,22 @@ def write(graph: Graph, equation: core.JaxprEqn) -> None:
     """Adds an equation to the graph.
 
     Raises:
-      UsageError: it is of a kind that is not known here; none of our networks has such.
+      UsageError: its operator is not supported; networks of this library have no such operator.
     """
     name = equation.primitive.name
     if name not in _RULES:
-        raise UsageError(f"ONNX export has no operator for {name!r}, which this network uses. Take --format=stablehlo.")
+        raise UsageError(f"ONNX export has no operator for {name!r}, which this network uses. Use --format=stablehlo.")
     graph.tensors[equation.outvars[0]] = _RULES[name](graph, equation)
 
 
 def _conv(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     x, kernel = equation.invars
     params = equation.params
-    _require(params["dimension_numbers"].lhs_spec == (0, 3, 1, 2), "a convolution that is not of [b, h, w, c]")
+    _require(params["dimension_numbers"].lhs_spec == (0, 3, 1, 2), "a convolution that is not [b, h, w, c]")
     weights = graph.value_of(kernel)
     _require(
-        weights is not None and params["lhs_dilation"] == (1, 1), "a convolution with computed weights, or transposed"
+        weights is not None and params["lhs_dilation"] == (1, 1),
+        "a transposed convolution or one with computed weights",
     )
     name = graph.node(
         "Conv",
@@ -68,7 +69,7 @@ def _elementwise(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
 
 
 def _add(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    """A constant by channel added to the convolution just written is its bias."""
+    """Adds; a constant per channel added to the preceding convolution becomes its bias."""
     y, bias = equation.invars
     value = graph.value_of(bias)
     if value is not None and value.shape[:-1] == (1, 1, 1) and graph.value_of(y) is None and graph.uses[y] == 1:
@@ -80,7 +81,7 @@ def _add(graph: Graph, equation: core.JaxprEqn) -> Tensor:
 
 
 def _limit(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
-    """max(x, 0) is Relu, min(max(x, 0), 6) is Clip."""
+    """Writes max(x, 0) as Relu and min(max(x, 0), 6) as Clip."""
 
     def rule(graph: Graph, equation: core.JaxprEqn) -> Tensor:
         bounds = [value for atom in equation.invars if (value := graph.value_of(atom)) is not None and not value.ndim]
@@ -135,7 +136,7 @@ def _argmax(graph: Graph, equation: core.JaxprEqn) -> Tensor:
 
 
 def _gather(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    """Whole slices by their index along one axis, as `jnp.take` picks them."""
+    """Takes whole slices by their index along one axis, as `jnp.take`."""
     x, indices = equation.invars
     numbers, chosen = equation.params["dimension_numbers"], graph.value_of(indices)
     rank = x.aval.ndim
@@ -147,7 +148,7 @@ def _gather(graph: Graph, equation: core.JaxprEqn) -> Tensor:
         and numbers.collapsed_slice_dims == axes
         and not numbers.operand_batching_dims
         and tuple(numbers.offset_dims) == tuple(axis for axis in range(rank) if axis != axes[0]),
-        "a gather that is no take along an axis",
+        "a gather other than take along one axis",
     )
     tensor = graph.tensor(x)
     index = graph.constant(chosen[:, 0].astype(np.int64))
@@ -179,7 +180,10 @@ def _slice(graph: Graph, equation: core.JaxprEqn) -> Tensor:
 def _pad(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     x, value = equation.invars
     tensor, widths = graph.tensor(x), equation.params["padding_config"]
-    _require(all(low >= 0 and high >= 0 and not inner for low, high, inner in widths), "a pad that cuts or spreads")
+    _require(
+        all(low >= 0 and high >= 0 and not inner for low, high, inner in widths),
+        "a pad with negative or interior widths",
+    )
     ordered = tensor.order(widths)
     pads = graph.constant([low for low, _, _ in ordered] + [high for _, high, _ in ordered])
     return Tensor(graph.node("Pad", [tensor.name, pads, graph.read(value)]), tensor.axes)
@@ -193,7 +197,7 @@ def _concatenate(graph: Graph, equation: core.JaxprEqn) -> Tensor:
 
 
 def _dot(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    """A constant matrix along one axis of a tensor, as in a resize; no transpose where the axis is one of the last two."""
+    """Multiplies one axis of a tensor by a constant matrix, without a transpose if it is one of the last two axes."""
     sums, batch = equation.params["dimension_numbers"]
     x = 0 if graph.value_of(equation.invars[0]) is None else 1
     atom, matrix = equation.invars[x], graph.value_of(equation.invars[1 - x])
@@ -210,18 +214,18 @@ def _dot(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     else:
         product = graph.node("MatMul", [graph.constant(matrix.T), name])
     kept = [a for a in range(rank) if a != axis]
-    order = [*kept, axis] if x == 0 else [axis, *kept]  # of the result, by the axes of the tensor
+    order = [*kept, axis] if x == 0 else [axis, *kept]  # of the result, in terms of the axes of the tensor
     return Tensor(product, tuple(order.index(a) for a in axes))
 
 
 def _transpose(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    """Another order of axes in the program is none in the graph: whoever reads the tensor asks for the order that it needs."""
+    """Changes only the order of axes of the tensor; consumers request the order that they need."""
     tensor, order = graph.tensor(equation.invars[0]), equation.params["permutation"]
     return Tensor(tensor.name, tuple(tensor.order([order.index(axis) for axis in range(len(order))])))
 
 
 def _broadcast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    """Only new axes of one element: others come of themselves."""
+    """Adds new axes of size one; ONNX broadcasts the rest implicitly."""
     (x, *_), kept = equation.invars, equation.params["broadcast_dimensions"]
     shape = equation.outvars[0].aval.shape
     new = [axis for axis in range(len(shape)) if axis not in kept]
@@ -240,7 +244,7 @@ def _pads(padding: Any) -> list[int]:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise UsageError(f"ONNX export cannot write {what}, which this network has. Take --format=stablehlo.")
+        raise UsageError(f"ONNX export cannot write {what}, which this network has. Use --format=stablehlo.")
 
 
 _RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {

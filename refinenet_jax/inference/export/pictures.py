@@ -1,4 +1,4 @@
-"""Pictures of the exported size, to calibrate with and to compare on."""
+"""Reads pictures at the exported size, for calibration and comparison."""
 
 import os
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from refinenet_jax.data.sources import open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.sources import find_images
 
-Picture = tuple[np.ndarray, np.ndarray | None]  # uint8 [h, w, 3]; truth, uint8 [h, w], if it is known
+Picture = tuple[np.ndarray, np.ndarray | None]  # uint8 [h, w, 3], and its truth, uint8 [h, w], if known
 
 
 def from_files(sources: Sequence[str | os.PathLike], size: tuple[int, int], limit: int) -> list[Picture]:
-    """At most `limit` images of files and folders, spread evenly; no truth.
+    """Reads at most `limit` pictures from files and folders, evenly spaced, without truth.
 
     Raises:
-      UsageError: a source does not exist, there is no image, or one cannot be read.
+      UsageError: a source does not exist, has no picture, or a picture cannot be read.
     """
     return [(fit(_read(path), size), None) for path in _spread(list(find_images(sources)), limit)]
 
@@ -28,36 +28,36 @@ def from_files(sources: Sequence[str | os.PathLike], size: tuple[int, int], limi
 def from_dataset(
     name: str, split: str, data_dir: str | None, class_names: Sequence[str], size: tuple[int, int], limit: int
 ) -> list[Picture]:
-    """At most `limit` examples of a dataset or folder, spread evenly, with their truth.
+    """Reads at most `limit` examples of a dataset or folder, evenly spaced, with their truth.
 
     Raises:
-      DataError: it cannot be read, or has other classes than `class_names`.
+      DataError: the dataset cannot be read, or its classes differ from `class_names`.
     """
     source = open_source(name, split, data_dir)
     if tuple(source.info.class_names) != tuple(class_names):
         raise DataError(
             f"{name} has the classes {', '.join(source.info.class_names)}, the network {', '.join(class_names)}. Give a "
-            "--dataset of the same classes, or pictures by --images."
+            "--dataset with the same classes, or pictures with --images."
         )
     examples = (source[index] for index in _spread(range(len(source)), limit))
     return [(fit(e["image"], size), fit(e["mask"], size)) for e in examples]
 
 
 def made_up(size: tuple[int, int], limit: int) -> list[Picture]:
-    """Pictures of the demo's dataset; no truth, for the network may have learnt other classes.
+    """Generates synthetic pictures, without truth, because the network may have other classes.
 
     Raises:
-      UsageError: the dataset's code is not installed.
+      UsageError: the code of the dataset is not installed.
     """
     try:
         from tfds_builders.synthetic_hands import scene
     except ImportError as error:
-        raise UsageError("There are no pictures to compare on; give some by --images.") from error
+        raise UsageError("There are no pictures for the comparison. Give some with --images.") from error
     return [(fit(scene.generate("test", index)[0], size), None) for index in range(limit)]
 
 
 def fit(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of an image or a mask at `size`, resized without distortion; class ids are never mixed."""
+    """Crops the center of an image or mask at `size`, resized without distortion; class ids are never mixed."""
     (height, width), (rows, columns) = array.shape[:2], size
     scale = max(rows / height, columns / width)
     shape = max(round(height * scale), rows), max(round(width * scale), columns)
@@ -72,7 +72,7 @@ def _read(path: Path) -> np.ndarray:
     try:
         return visualize.read(str(path))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}). Replace or remove it.") from error
 
 
 def _spread(items: Sequence, limit: int) -> list:

@@ -1,10 +1,10 @@
-"""A network as a flat program of plain operators, which the writers of ONNX and TFLite translate.
+"""Converts a network to a flat program of plain operators, from which ONNX and TFLite files are written.
 
-Other runtimes have one operator for a pool or a depthwise convolution, which is the fastest form there and the only one that
-their quantizers understand. They are platforms like others: of each operation that `jax.lax.platform_dependent` joins, the
-program gets the default form, which is the plain one (`models/layers.py`). Calls are inlined, constants computed and batch norm
-folded into the convolutions before it. The program computes the same to a few units of the last place; every export is compared
-with the network afterwards.
+Other runtimes have one operator for a pool or a depthwise convolution, which is their fastest form and the only one that their
+quantizers support. Of each operation that `jax.lax.platform_dependent` selects by platform, the program therefore has the
+default form, which is the plain one (`models/layers.py`). Calls are inlined, constants are computed, and batch norm is folded
+into the preceding convolutions. Results agree to a few units in the last place; every export is compared with the network
+afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_
 
 
 def plain(function: Callable[..., Sequence[jax.Array]], *arguments: jax.ShapeDtypeStruct) -> core.ClosedJaxpr:
-    """`function` as a flat program of plain operators with its constants computed.
+    """Converts `function` to a flat program of plain operators, with its constants computed.
 
     Args:
-      function: of arrays; what it closes over becomes constants.
-      *arguments: shapes and dtypes.
+      function: function of arrays; values in its closure become constants.
+      *arguments: shapes and dtypes of its arguments.
 
     Returns:
-      A program that `core.jaxpr_as_fun` makes a function of: arrays -> list of arrays.
+      A program; `core.jaxpr_as_fun` converts it to a function from arrays to a list of arrays.
     """
     traced = jax.make_jaxpr(function)(*arguments)
     flat = _retrace(traced, arguments, _inline)
@@ -42,7 +42,7 @@ def _retrace(program: core.ClosedJaxpr, arguments: Sequence[jax.ShapeDtypeStruct
 
 
 def _evaluate(program: core.ClosedJaxpr, inputs: Sequence[Any], rule: Callable) -> list[Any]:
-    """Interprets a program; `rule(equation, values)` gives the results of an equation."""
+    """Interprets a program; `rule(equation, values)` returns the results of an equation."""
     jaxpr = program.jaxpr
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *inputs), strict=True))
     return _run(jaxpr.eqns, known, jaxpr.outvars, rule)
@@ -64,7 +64,7 @@ def _bind(equation: core.JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def _inline(equation: core.JaxprEqn, values: list[Any]) -> list[Any]:
-    """Calls are replaced by what they call, operations with a form for each platform by the default form."""
+    """Replaces calls by their body, and operations with one form per platform by the default form."""
     name, params = equation.primitive.name, equation.params
     if name in _CALLS:
         return _evaluate(params[_CALLS[name]], values, _inline)
@@ -76,7 +76,7 @@ def _inline(equation: core.JaxprEqn, values: list[Any]) -> list[Any]:
 
 
 def _fold_constants(program: core.ClosedJaxpr) -> core.ClosedJaxpr:
-    """All that does not depend on the inputs, computed in one go."""
+    """Computes everything that does not depend on the inputs."""
     jaxpr = program.jaxpr
     constant = set(jaxpr.constvars)
     split = ([], [])
@@ -96,11 +96,11 @@ def _fold_constants(program: core.ClosedJaxpr) -> core.ClosedJaxpr:
 
 @dataclass(frozen=True)
 class _Affine:
-    """A convolution with what is done to each of its channels, conv(x) * scale + shift; computed when something else needs it.
+    """A convolution followed by scale and shift per channel, conv(x) * scale + shift; computed when another operator needs it.
 
     Attributes:
-      equation: of the convolution.
-      x: its input.
+      equation: equation of the convolution.
+      x: input of the convolution.
       kernel: NumPy [kh, kw, i, o].
       scale: NumPy [o].
       shift: NumPy [o].
@@ -123,7 +123,7 @@ def _computed(value: Any) -> Any:
 
 
 def _fold_affine(equation: core.JaxprEqn, values: list[Any]) -> list[Any]:
-    """Batch norm and biases go into the convolutions before them."""
+    """Folds batch norm and biases into the preceding convolutions."""
     name = equation.primitive.name
     if name == "conv_general_dilated" and isinstance(values[1], np.ndarray):
         channels = values[1].shape[-1]

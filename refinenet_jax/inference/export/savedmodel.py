@@ -1,6 +1,7 @@
 """SavedModel: the network for TensorFlow and TensorFlow Serving, a folder with one signature, `serving_default`.
 
-It holds what JAX gave XLA, so that TensorFlow computes the same; `model.json` lies among its extra assets.
+It contains the program that JAX compiles with XLA, so that TensorFlow computes the same; `model.json` is among its extra
+assets.
 """
 
 import json
@@ -29,10 +30,10 @@ def write(
     """Writes the folder.
 
     Args:
-      path: new folder.
-      network: of fewer than 2 GB.
-      about: JSON, for `assets.extra/model.json`.
-      calibration: not used; there is no int8 here.
+      path: path of the new folder.
+      network: network with less than 2 GB of weights.
+      about: metadata, JSON, stored as `assets.extra/model.json`.
+      calibration: not used; int8 is not supported.
     """
     del calibration
     module = tf.Module()
@@ -44,12 +45,12 @@ def write(
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """What the folder says of itself, and its signature on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
+    """Returns the metadata of a folder and its signature on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
     hide_gpus()
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
 
-    def run(image: np.ndarray, loaded: Any = loaded) -> tuple[np.ndarray, np.ndarray]:  # it dies with what it came from
+    def run(image: np.ndarray, loaded: Any = loaded) -> tuple[np.ndarray, np.ndarray]:  # `signature` needs `loaded`
         results = signature(**{INPUT: tf.constant(image)})
         return tuple(results[name].numpy() for name in OUTPUTS)
 
@@ -59,13 +60,13 @@ def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np
 def function(
     classify: Callable[[jax.Array], Sequence[jax.Array]], network: Network, batch: int | None, platforms: Sequence[str]
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A function of JAX as one of TensorFlow with named input and outputs.
+    """Converts a JAX function to a TensorFlow function with named input and outputs.
 
     Args:
-      classify: uint8 [b, h, w, 3] -> mask, scores.
-      network: for its size.
-      batch: size of the batch; None: any.
-      platforms: on which it is to run.
+      classify: function uint8 [b, h, w, 3] -> mask, scores.
+      network: network whose size is used.
+      batch: batch size; None for any.
+      platforms: platforms on which the function can run.
     """
     hide_gpus()
 
@@ -83,5 +84,5 @@ def function(
 
 
 def hide_gpus() -> None:
-    """Keeps TensorFlow off the GPUs, of which JAX needs all memory."""
+    """Keeps TensorFlow off the GPUs, whose memory JAX needs."""
     tf.config.set_visible_devices([], "GPU")

@@ -1,4 +1,4 @@
-"""StableHLO: the network for JAX itself, on a CPU, a GPU or a TPU, without this library.
+"""StableHLO: the network for JAX on a CPU, GPU or TPU, without this library.
 
 The file is a zip of `model.json` and `network.bin`, which `jax.export.deserialize` reads:
 
@@ -6,7 +6,7 @@ The file is a zip of `model.json` and `network.bin`, which `jax.export.deseriali
         network = jax.jit(jax.export.deserialize(bytearray(file.read("network.bin"))).call)
     mask, scores = network(image)
 
-JAX promises to read it for six months: it is for serving, not for keeping.
+JAX guarantees to read it for six months: it is meant for serving, not for archiving.
 """
 
 import json
@@ -32,10 +32,10 @@ def write(
     """Writes the file.
 
     Args:
-      path: new file.
-      network: its file has the operations of each platform in the form that is meant for it.
-      about: JSON, for `model.json`.
-      calibration: not used; there is no int8 here.
+      path: path of the new file.
+      network: network; the file contains the operations in the forms for all platforms.
+      about: metadata, JSON, stored as `model.json`.
+      calibration: not used; int8 is not supported.
     """
     del calibration
     (batch,) = jax.export.symbolic_shape("batch")
@@ -46,7 +46,7 @@ def write(
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """What the file says of itself, and the network: uint8 [b, h, w, 3] -> mask, scores."""
+    """Returns the metadata of a file and its network: uint8 [b, h, w, 3] -> mask, scores."""
     with zipfile.ZipFile(path) as file:
         about = json.loads(file.read("model.json"))
         call = jax.jit(jax.export.deserialize(bytearray(file.read("network.bin"))).call)

@@ -1,4 +1,4 @@
-"""TFLite: the network for telephones and small boards, run by LiteRT, in float32 or int8; one picture at a time."""
+"""TFLite: the network for phones and small boards, run by LiteRT, in float32 or int8, one picture at a time."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from refinenet_jax.inference.export.network import INPUT, OUTPUTS, Network
 from refinenet_jax.inference.export.plain import plain
 
 SUFFIX = ".tflite"
-PRECISION = "highest"  # the runtime multiplies in float32, whatever a GPU or TPU does here
+PRECISION = "highest"  # the runtime multiplies in float32, also for networks of a GPU or TPU
 BATCH = "1"
 _DEAD_SCALE = 1e-8  # the converter widens an empty range to 1e-6 or 2e-6 in 255 steps
 _ABOUT, _IDENTIFIER = b"model.json", b"TFL3"
@@ -32,26 +32,28 @@ def write(
     """Writes the file.
 
     Args:
-      path: new file.
-      network: of fewer than 2 GB.
-      about: JSON, for the metadata buffer called `model.json`.
-      calibration: pictures, uint8 [h, w, 3] of the network's size; where there are any, all but the normalisation of pixels
-        computes in int8, with ranges by what these pictures reach.
+      path: path of the new file.
+      network: network with less than 2 GB of weights.
+      about: metadata, JSON, stored in the metadata buffer `model.json`.
+      calibration: pictures, uint8 [h, w, 3] of the network's size. If there are any, everything except the normalization of
+        pixels computes in int8, with activation ranges from these pictures.
     """
     classify = core.jaxpr_as_fun(plain(network.classify, network.input(1)))
     module = tf.Module()
     module.classify = savedmodel.function(classify, network, 1, ["cpu"])
-    # Through a SavedModel, so that the file has a signature with names.
+    # Converted from a SavedModel so that the file has a signature with names.
     folder = Path(path).with_suffix(".saved")
     tf.saved_model.save(module, str(folder), signatures=module.classify)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
     if calibration:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ({INPUT: image[None]} for image in calibration)
-        # The builtins in float are for the pixels' uint8 -> float32 and the normalisation.
+        # The float builtins are for the conversion of uint8 pixels and their normalization.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # calibration still uses the interpreter that LiteRT is to replace
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # calibration uses an interpreter that is deprecated in favor of LiteRT
         content = converter.convert()
     if calibration:
         _check_ranges(content)
@@ -71,7 +73,7 @@ def _check_ranges(content: bytes) -> None:
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """What the file says of itself, and the network in LiteRT: uint8 [1, h, w, 3] -> mask, scores."""
+    """Returns the metadata of a file and its network in LiteRT: uint8 [1, h, w, 3] -> mask, scores."""
     content = Path(path).read_bytes()
     interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     classify = interpreter.get_signature_runner()

@@ -1,4 +1,4 @@
-"""`refinenet_jax.predict`: sources of all kinds -> results, one by one."""
+"""`refinenet_jax.predict`: segments sources of all kinds and yields the results one by one."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -28,24 +28,25 @@ def predict(
     batch_size: int | None = None,
     **options: Any,
 ) -> Iterator[Segmentation]:
-    """Segments pictures, then the frames of videos and cameras, and yields the results as they come; none is kept.
+    """Segments pictures, then the frames of videos and cameras, and yields each result as soon as it is ready.
 
     Args:
-      sources: files, folders, patterns, lists (@list.txt), addresses and cameras, as `refinenet-jax predict` takes them.
-      checkpoint: run folder or weight file; the packaged network by default.
-      batch_size: images that go through the network together; None for as many as suit the device.
-      options: of `Segmenter.from_checkpoint`: step, scales, flip, longest_side, tile, crf.
+      sources: files, folders, patterns, lists (@list.txt), addresses and cameras, as for `refinenet-jax predict`.
+      checkpoint: run folder or weight file; None for the packaged network.
+      batch_size: number of images per batch; None for the default of the device.
+      options: further arguments of `Segmenter.from_checkpoint`: step, scales, flip, longest_side, tile, crf.
 
     Returns:
-      Results with `source` and, for frames, `seconds`. Pictures come in the order in which those of one size fill a batch.
-      Files that cannot be read are skipped, and named on standard error. A camera ends when the caller stops asking.
+      Results with `source` and, for frames, `seconds`. Pictures are yielded in the order in which batches of one size are
+      completed. Files that cannot be read are skipped and reported on standard error. A camera stops when the caller stops
+      iterating.
 
     Raises:
-      UsageError: a source that does not exist, nothing is found, or no network at `checkpoint`.
+      UsageError: a source does not exist, nothing is found, or there is no network at `checkpoint`.
     """
     given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not all(isinstance(source, (str, os.PathLike)) for source in given):
-        raise UsageError("Sources are paths; for arrays and PIL images, use Segmenter.from_checkpoint(...)(image).")
+        raise UsageError("Sources must be paths. For arrays and PIL images, use Segmenter.from_checkpoint(...)(image).")
     items = find(given)
     return _results(Segmenter.from_checkpoint(checkpoint, **options), items, batch_size)
 

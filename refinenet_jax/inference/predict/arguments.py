@@ -1,4 +1,4 @@
-"""The options of `refinenet-jax predict`."""
+"""Command-line arguments of `refinenet-jax predict`."""
 
 import argparse
 import math
@@ -17,19 +17,19 @@ _EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `refinenet-jax predict`."""
+    """Adds the command-line arguments of `refinenet-jax predict`."""
     parser.usage = "refinenet-jax predict SOURCE [SOURCE ...] [options]"
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="pictures, videos, folders and all below them, 'patterns/*.jpg' in quotes, @LIST (a text file of sources), "
-        "https:// addresses of pictures, cameras (0, /dev/video0, rtsp://...)",
+        help="pictures, videos, folders with subfolders, 'patterns/*.jpg' in quotes, @LIST (text file of sources), https:// "
+        "addresses of pictures, cameras (0, /dev/video0, rtsp://...)",
     )
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--output", metavar="DIR", help="folder of the results (default: runs/predict, runs/predict2, ...)"
+        "--output", metavar="DIR", help="folder for the results (default: runs/predict, runs/predict2, ...)"
     )
     results.add_argument(
         "--save",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         default=["masks", "overlays", "frames"],
         metavar="KIND",
-        help=f"what to write: {', '.join(KINDS)} (default: masks overlays frames); of videos: "
+        help=f"results to write: {', '.join(KINDS)} (default: masks overlays frames); for videos: "
         f"{', '.join(video_writer.KINDS)}",
     )
     results.add_argument(
@@ -45,15 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="PIXELS",
-        help="leave smaller regions out of polygons, rle and frames (default: 1)",
+        help="minimum area of regions in polygons, rle and frames (default: 1)",
     )
     results.add_argument("--show", action="store_true", help="open the folder of the results at the end")
     again = results.add_mutually_exclusive_group()
     again.add_argument("--overwrite", action="store_true", help="replace results in --output")
-    again.add_argument("--resume", action="store_true", help="do what a stopped run left to do in --output")
+    again.add_argument("--resume", action="store_true", help="resume a stopped run in --output")
     network = parser.add_argument_group("network")
     network.add_argument(
-        "--checkpoint", metavar="PATH", help="folder of a run, or a file of weights (default: the one in the package)"
+        "--checkpoint", metavar="PATH", help="run folder or weight file (default: the network in the package)"
     )
     network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
     test_time.add_arguments(network)
@@ -61,12 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         type=int,
         metavar="PIXELS",
-        help="longest side that the network sees at once, such as 512 (default: no limit)",
+        help="maximum side of the network's input, such as 512; saves memory (default: no limit)",
     )
     network.add_argument(
         "--crf",
         metavar="PARAMETERS",
-        help="refine with a dense CRF, which is slow: default, or bilateral_weight=5,iterations=4 (default: off)",
+        help="refine masks with a dense CRF (slow): default, or bilateral_weight=5,iterations=4 (default: off)",
     )
     videos = parser.add_argument_group("videos and cameras")
     videos.add_argument(
@@ -77,30 +77,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time constant of averaging over earlier frames (default: 0, off)",
     )
     videos.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames (default: all)")
-    videos.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop after that time (default: all)")
+    videos.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop after this time (default: all)")
     devices = parser.add_argument_group("devices")
-    devices.add_argument("--device", help="cpu, gpu, gpu:0, gpu:0,1 or tpu (default: the fastest there is)")
+    devices.add_argument("--device", help="cpu, gpu, gpu:0, gpu:0,1 or tpu (default: the fastest available)")
     devices.add_argument(
-        "--batch-size", type=int, metavar="N", help="images at a time (default: 1 on a CPU, 8 on each GPU or TPU)"
+        "--batch-size", type=int, metavar="N", help="images per batch (default: 1 on a CPU, 8 on each GPU or TPU)"
     )
     devices.add_argument(
         "--beam-pipeline-options",
         metavar="OPTIONS",
-        help="share the work by Apache Beam, such as runner=DirectRunner,direct_num_workers=2",
+        help="distribute the work with Apache Beam, such as runner=DirectRunner,direct_num_workers=2",
     )
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raises UsageError where a number cannot be, or options do not go together."""
+    """Raises UsageError if a number is out of range, or options contradict each other."""
     for name in ("batch_size", "min_area", "max_frames"):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+            raise UsageError(f"--{name.replace('_', '-')} is {value}. Give 1 or more.")
     if not 0 <= args.smoothing < math.inf:
-        raise UsageError(f"--smoothing is {args.smoothing}; it must be 0 or more.")
+        raise UsageError(f"--smoothing is {args.smoothing}. Give 0 or more seconds.")
     if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
-        raise UsageError(f"--max-seconds is {args.max_seconds}; it must be more than 0.")
+        raise UsageError(f"--max-seconds is {args.max_seconds}. Give more than 0 seconds.")
     if (args.resume or args.overwrite) and not args.output:
         raise UsageError(
-            f"--{'resume' if args.resume else 'overwrite'} needs --output=DIR, the folder of the earlier run."
+            f"--{'resume' if args.resume else 'overwrite'} needs --output. Give the folder of the earlier run."
         )

@@ -1,8 +1,8 @@
-"""Prediction of a corpus by an Apache Beam pipeline, on any of its runners.
+"""Predicts many pictures and videos with an Apache Beam pipeline, on any of its runners.
 
-Workers read and write the same paths as this process, so these must be on a file system that all of them have. Each loads the
-network once. Beam may do a part twice, after a fault of a worker: files are then replaced by equal ones, and the last of equal
-lines for COCO counts.
+Workers read and write the same paths as this process, so all of them need access to the same file system. Each worker loads
+the network once. After a fault of a worker Beam may repeat a part: files are then replaced by identical ones, and the last of
+equal lines for COCO counts.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.predict import VideoOptions, predict_video
 from refinenet_jax.progress import say
 
-_GROUP = 8, 64  # pictures that a worker gets together, at least and at most: enough to fill batches of one canvas
+_GROUP = 8, 64  # minimum and maximum number of pictures per worker call: enough to fill batches of one canvas
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What every worker has to know.
+    """Settings that every worker needs.
 
     Attributes:
       checkpoint: path of the network.
-      device: of `use_device`.
-      options: of `Segmenter.from_checkpoint`.
-      root: folder of the results.
-      kinds: what to save.
-      settings: of `predict_video`.
-      resume: of `predict_video`.
-      video: of `predict_video`; its batch_size and min_area count for pictures, too.
+      device: device, as for `use_device`.
+      options: arguments of `Segmenter.from_checkpoint`.
+      root: folder for the results.
+      kinds: kinds of results to write.
+      settings: see `predict_video`.
+      resume: see `predict_video`.
+      video: see `predict_video`; its batch_size and min_area also apply to pictures.
     """
 
     checkpoint: str
@@ -58,10 +58,10 @@ class Work:
 
 
 def pipeline_options(text: str) -> PipelineOptions:
-    """Beam's options from 'runner=DirectRunner,direct_num_workers=2', as the `tfds` command takes them.
+    """Parses Beam's options from the form 'runner=DirectRunner,direct_num_workers=2', as in the `tfds` command.
 
     Raises:
-      UsageError: one that Beam refuses.
+      UsageError: Beam rejects an option.
     """
     flags = [f"--{flag.strip().removeprefix('--')}" for flag in text.split(",") if flag.strip()]
     errors = io.StringIO()
@@ -71,15 +71,15 @@ def pipeline_options(text: str) -> PipelineOptions:
             options.get_all_options()
     except (ValueError, SystemExit) as error:
         reason = (errors.getvalue().strip().splitlines() or [str(error)])[-1]
-        raise UsageError(f"Beam refuses --beam-pipeline-options={text}: {reason}") from error
+        raise UsageError(f"Beam rejects --beam-pipeline-options={text} ({reason}). Correct the option.") from error
     return options
 
 
 def run(work: Work, items: Sequence[Item], options: str) -> Counter:
-    """Predicts all items; returns how many images, videos and frames there were, and how many failed.
+    """Predicts all items; returns the numbers of images, videos and frames, and of failures.
 
     Raises:
-      UsageError: options that Beam refuses, or the pipeline failed; the cause is in the message.
+      UsageError: Beam rejects an option, or the pipeline failed; the message contains the cause.
     """
     results = Path(work.root) / f".beam-{uuid.uuid4().hex}.jsonl"
     try:
@@ -96,15 +96,17 @@ def run(work: Work, items: Sequence[Item], options: str) -> Counter:
         return _sum(results)
     except UsageError:
         raise
-    except Exception as error:  # Beam wraps what its workers raise in types of its own
+    except Exception as error:  # of types that Beam defines
         cause = str(error).strip().splitlines()
-        raise UsageError(f"The Beam pipeline failed: {cause[0] if cause else repr(error)}") from error
+        raise UsageError(
+            f"The Beam pipeline failed ({cause[0] if cause else repr(error)}). Fix it and use --resume."
+        ) from error
     finally:
         results.unlink(missing_ok=True)
 
 
 class _Predict(beam.DoFn):
-    """Loads the network once in each worker; yields counts, and what could not be read under `messages`."""
+    """Loads the network once in each worker; yields counts, and `messages` about files that could not be read."""
 
     def __init__(self, work: Work):
         self._work = work

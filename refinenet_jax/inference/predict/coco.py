@@ -1,7 +1,7 @@
-"""Regions as COCO JSON, for `pycocotools.COCO` and the tools that read it.
+"""Writes regions as COCO JSON, for `pycocotools.COCO` and other tools.
 
-While pictures are predicted, each adds one line of JSON to a journal in a hidden folder, which survives when the run is killed;
-from all journals, of all processes, `assemble` makes the file. Memory does not grow with the number of pictures.
+During prediction each picture adds one line of JSON to a journal in a hidden folder, which survives if the run is killed.
+`assemble` creates the file from the journals of all processes. Memory does not grow with the number of pictures.
 """
 
 import contextlib
@@ -20,23 +20,24 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 
-FORMS = ("polygons", "rle")  # kinds of `--save`; each makes FORM.json
+FORMS = ("polygons", "rle")  # kinds of `--save`; each is written to FORM.json
 _JOURNALS = ".journals"
 
 
 def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict]:
-    """One annotation for each region, without `id` and `image_id`.
+    """Returns one annotation per region, without `id` and `image_id`.
 
     Args:
-      result: of one picture.
-      form: polygons (a region with holes, which COCO's polygons cannot have, is an RLE nevertheless) or rle (compressed).
-      min_area: smaller regions, in pixels, are left out.
+      result: result of one picture.
+      form: polygons or rle (compressed). With polygons, regions with holes are also RLEs, because COCO's polygons have no
+        holes.
+      min_area: minimum area of a region in pixels; smaller ones are omitted.
 
     Returns:
-      `category_id`, the class id; `segmentation`; `bbox`, left, top, width, height; `area`, pixels; `score`, the mean
-      probability; `iscrowd`, 0.
+      Annotations with `category_id` (class id), `segmentation`, `bbox` (left, top, width, height), `area` in pixels, `score`
+      (mean probability) and `iscrowd` (0).
     """
-    found = []
+    regions = []
     for region, polygon, place in zip(result.regions(), result.polygons(), result._regions(), strict=True):
         if region.area < min_area:
             continue
@@ -44,7 +45,7 @@ def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict
             segmentation = [polygon.outer.ravel().tolist()]
         else:
             segmentation = _run_lengths(result.mask.shape, region.box, place[2])
-        found.append(
+        regions.append(
             {
                 "category_id": region.class_id,
                 "segmentation": segmentation,
@@ -54,20 +55,20 @@ def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict
                 "iscrowd": 0,
             }
         )
-    return found
+    return regions
 
 
 class Journals:
-    """The journals of one process, one for each form; close it when done."""
+    """The journals of one process, one for each form; a context manager."""
 
     def __init__(self, root: Path, forms: Sequence[str], process: str, min_area: int = 1):
-        """Opens them.
+        """Opens the journals.
 
         Args:
-          root: folder of the results.
-          forms: of FORMS; none writes nothing.
-          process: names the process among all that write.
-          min_area: as in `annotations`.
+          root: folder for the results.
+          forms: names from FORMS; none writes nothing.
+          process: unique name of the process among all that write.
+          min_area: see `annotations`.
         """
         self._min_area = min_area
         self._lock = threading.Lock()
@@ -83,19 +84,19 @@ class Journals:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
-            with contextlib.suppress(OSError):  # reported when it was written
+            with contextlib.suppress(OSError):  # reported when writing
                 file.close()
 
     def add(self, result: Segmentation, file_name: str) -> None:
-        """Adds a picture, whose lines are on disk (not only in memory of this process) when this returns. Threads may share it.
+        """Adds a picture; its lines are on disk when this returns. Threads may share the journals.
 
         Raises:
-          UsageError: there is no room.
+          UsageError: the disk is full.
         """
         height, width = result.mask.shape
         for form, file in self._files.items():
-            found = annotations(result, form, self._min_area)
-            line = {"file_name": file_name, "height": height, "width": width, "annotations": found}
+            regions = annotations(result, form, self._min_area)
+            line = {"file_name": file_name, "height": height, "width": width, "annotations": regions}
             try:
                 with self._lock:
                     file.write(json.dumps(line) + "\n")
@@ -105,15 +106,15 @@ class Journals:
 
 
 def begin(root: Path, forms: Sequence[str], resume: bool) -> set[str]:
-    """Prepares the journals' folder, before any process opens one.
+    """Prepares the folder of the journals, before any process opens one.
 
     Args:
-      root: folder of the results.
-      forms: that are wanted.
-      resume: whether to continue journals and files of an earlier run; they are removed otherwise.
+      root: folder for the results.
+      forms: requested forms.
+      resume: whether to continue journals and files of an earlier run; otherwise they are removed.
 
     Returns:
-      The file names of pictures that are in all forms already.
+      The file names of pictures that are already in all forms.
     """
     folder = root / _JOURNALS
     if not resume:
@@ -129,7 +130,7 @@ def begin(root: Path, forms: Sequence[str], resume: bool) -> set[str]:
 
 
 def assemble(root: Path, forms: Sequence[str], class_names: Sequence[str]) -> list[Path]:
-    """Makes ROOT/FORM.json of all journals, pictures in the order of their names, and removes the journals.
+    """Writes ROOT/FORM.json from all journals, with pictures sorted by name, and removes the journals.
 
     Returns:
       The paths of the files.
@@ -148,7 +149,7 @@ def assemble(root: Path, forms: Sequence[str], class_names: Sequence[str]) -> li
 
 
 def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> None:
-    last = {line["file_name"]: place for place, line in _placed_lines(folder, form)}  # one predicted again counts once
+    last = {line["file_name"]: place for place, line in _placed_lines(folder, form)}  # later lines replace earlier ones
     order = [last[name] for name in sorted(last)]
     categories = [{"id": i, "name": name} for i, name in enumerate(class_names) if i]
     with path.open("x", encoding="utf-8") as file:
@@ -169,7 +170,7 @@ def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> N
 
 
 def _placed_lines(folder: Path, form: str) -> Iterator[tuple[tuple[Path, int], dict]]:
-    """Every whole line with its file and offset; what a killed process left half written is skipped."""
+    """Yields every complete line with its file and offset; incomplete lines of a killed process are skipped."""
     for path in sorted(folder.glob(f"{form}.*.jsonl")):
         with path.open("rb") as file:
             offset = 0
@@ -192,7 +193,7 @@ def _at(places: Sequence[tuple[Path, int]]) -> Iterator[dict]:
 
 
 def _take_apart(final: Path, root: Path, form: str) -> None:
-    """A finished file -> a journal, to be continued."""
+    """Converts a finished file to a journal that can be continued."""
     try:
         whole = json.loads(final.read_bytes())
         lines = {image.pop("id"): image | {"annotations": []} for image in whole["images"]}
@@ -200,14 +201,14 @@ def _take_apart(final: Path, root: Path, form: str) -> None:
             del annotation["id"]
             lines[annotation.pop("image_id")]["annotations"].append(annotation)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{final} is not what was written here ({error!r}); give --overwrite.") from error
+        raise UsageError(f"{final} is damaged ({error!r}). Give --overwrite to replace it.") from error
     path = root / _JOURNALS / f"{form}.-earlier.jsonl"  # sorts first: later lines count
     text = "".join(json.dumps(line) + "\n" for line in lines.values())
     write_whole(path, root, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _end_torn_line(path: Path) -> None:
-    """Lets what comes next begin a line of its own."""
+    """Ends an incomplete last line, so that the next entry starts on a new line."""
     if path.exists() and path.stat().st_size:
         with path.open("rb+") as file:
             file.seek(-1, os.SEEK_END)

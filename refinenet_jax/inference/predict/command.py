@@ -1,4 +1,4 @@
-"""`refinenet-jax predict`: pictures, videos and cameras -> files of what was found in them."""
+"""`refinenet-jax predict`: segments pictures, videos and cameras and writes the results to files."""
 
 import argparse
 import dataclasses
@@ -43,26 +43,26 @@ def run(args: argparse.Namespace) -> int:
     use_device(args.device)
     root = Path(args.output) if args.output else _next_output()
     try:
-        found = _find(args, root)
+        sources = _find(args, root)
         segmenter = Segmenter.from_checkpoint(_checkpoint(args), **_options(args))
         settings = describe(segmenter)
-        items = _begin(args, root, found, settings)
+        items = _begin(args, root, sources, settings)
         begin = time.monotonic()
         work = _work if args.beam_pipeline_options is None else _work_on_beam
         total = work(args, root, segmenter, items, settings)
         seconds = time.monotonic() - begin
         coco.assemble(root, _forms(args), segmenter.class_names)
     except KeyboardInterrupt:
-        say(f"Stopped. To continue, give the same command with --output={root} --resume.")
+        say(f"Stopped. Resume with the same command and --output={root} --resume.")
         return 130
-    _report(total, seconds, segmenter, len(found) - len(items), root)
+    _report(total, seconds, segmenter, len(sources) - len(items), root)
     if args.show and not webbrowser.open(root.absolute().as_uri()):
-        say(f"--show: no program here shows folders; the results are in {root}.")
+        say(f"--show: no program can open folders. Open {root}.")
     return 1 if total["failed"] else 0
 
 
 def describe(segmenter: Segmenter) -> dict[str, Any]:
-    """What results depend on: a SHA-256 sum of the weights, and how they are used."""
+    """Returns the settings that results depend on, with a SHA-256 of the weights."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(segmenter.variables):
         digest.update(jax.tree_util.keystr(path).encode())
@@ -79,22 +79,22 @@ def describe(segmenter: Segmenter) -> dict[str, Any]:
 
 
 def _next_output() -> Path:
-    """The first of runs/predict, runs/predict2, ... that does not exist."""
+    """Returns the first of runs/predict, runs/predict2, ... that does not exist."""
     names = (Path("runs", f"predict{number if number > 1 else ''}") for number in count(1))
     return next(path for path in names if not os.path.lexists(path))
 
 
 def _find(args: argparse.Namespace, root: Path) -> list[Item]:
-    """The sources, after a check that no result is replaced unasked."""
-    found = find(args.sources, leave_out=root)
+    """Finds the sources, and checks that no result would be replaced unintentionally."""
+    items = find(args.sources, leave_out=root)
     earlier: list[Path] = []
-    for item in found:
+    for item in items:
         if item.kind == "camera" and args.beam_pipeline_options is not None:
-            raise UsageError(f"Camera {item.name} cannot be shared; leave --beam-pipeline-options out.")
+            raise UsageError(f"Camera {item.name} does not work with Beam. Omit --beam-pipeline-options.")
         if not _kinds(item, args.save):
             raise UsageError(
-                f"Of {item.path} nothing would be written by --save {' '.join(args.save)}. Of pictures there are "
-                f"{', '.join(KINDS[:-1])}; of videos {', '.join(video_writer.KINDS)}."
+                f"{item.path} has no results of the kind --save {' '.join(args.save)}. For pictures, choose "
+                f"{', '.join(KINDS[:-1])}; for videos, {', '.join(video_writer.KINDS)}."
             )
         if not args.resume or item.kind == "camera":
             earlier += _existing(root, item, args.save).values()
@@ -102,13 +102,13 @@ def _find(args: argparse.Namespace, root: Path) -> list[Item]:
         earlier += [path for form in _forms(args) if (path := root / f"{form}.json").exists()]
     if earlier and not args.overwrite:
         raise UsageError(
-            f"{first_few(earlier, 1)} would be replaced; give --overwrite, another --output, or --resume to keep them."
+            f"{first_few(earlier, 1)} would be replaced. Give --overwrite, another --output, or --resume to keep results."
         )
-    return found
+    return items
 
 
 def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings: dict) -> list[Item]:
-    """Prepares the output folder; returns what there is to do."""
+    """Prepares the output folder; returns the items that remain to be predicted."""
     outputs.prepare_folder(root, root)
     path = root / SETTINGS
     if args.resume and path.exists():
@@ -116,11 +116,11 @@ def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings
             before = json.loads(path.read_text())
             other = sorted(key for key in settings if before[key] != settings[key])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UsageError(f"{path} is damaged ({error!r}); give --overwrite to start from scratch.") from error
+            raise UsageError(f"{path} is damaged ({error!r}). Give --overwrite to start from scratch.") from error
         if other:
             raise UsageError(
-                f"The results in {root} were made with other settings ({', '.join(other)}, see {SETTINGS}). Give the same, "
-                "or --overwrite to start from scratch."
+                f"The results in {root} were made with other settings ({', '.join(other)}; see {SETTINGS}). Give the same "
+                "settings, or --overwrite to start from scratch."
             )
     text = json.dumps(settings, indent=1) + "\n"
     outputs.write_whole(path, root, lambda partial: partial.write_text(text))
@@ -135,7 +135,7 @@ def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings
 
 
 def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict) -> Counter:
-    """Predicts the items; returns how many images, videos and frames there were, and how many failed."""
+    """Predicts the items; returns the numbers of images, videos and frames, and of failures."""
     total: Counter = Counter()
     pictures = [item for item in items if item.kind == "image"]
     if pictures:
@@ -166,11 +166,13 @@ def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Seq
 def _work_on_beam(
     args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict
 ) -> Counter:
-    """The same by a pipeline, whose workers each load the network."""
+    """Does the same with a Beam pipeline, whose workers each load the network."""
     try:
         from refinenet_jax.inference.predict import beam
     except ImportError as error:
-        raise UsageError("--beam-pipeline-options needs Apache Beam: pip install 'refinenet-jax[train]'.") from error
+        raise UsageError(
+            "--beam-pipeline-options needs Apache Beam. Run pip install 'refinenet-jax[train]'."
+        ) from error
     work = beam.Work(
         checkpoint=str(_checkpoint(args).absolute()),
         device=args.device,
@@ -205,13 +207,13 @@ def _forms(args: argparse.Namespace) -> list[str]:
 
 
 def _kinds(item: Item, kinds: Sequence[str]) -> list[str]:
-    """Those kinds of results that a picture, or a video, can have."""
+    """Returns the kinds of results that apply to a picture or video."""
     possible = KINDS[:-1] if item.kind == "image" else video_writer.KINDS
     return [kind for kind in kinds if kind in possible]
 
 
 def _existing(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files of an item that exist."""
+    """Returns the existing result files of an item."""
     if item.kind != "image":
         return video_writer.existing(root, item.name, kinds)
     return {kind: path for kind, path in outputs.paths(root, item.name, kinds).items() if os.path.lexists(path)}
@@ -227,10 +229,10 @@ def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, roo
     programs = segmenter.programs
     speed = f" in {seconds:.1f} s" if pictures else ""
     if pictures and programs.shapes:
-        speed += f", {programs.seconds:.1f} s of them for the first of each of {len(programs.shapes)} canvas sizes"
+        speed += f", of which {programs.seconds:.1f} s to prepare {len(programs.shapes)} canvas sizes"
     if pictures > programs.images:
-        speed += f"; {(pictures - programs.images) / (seconds - programs.seconds):.1f}/s without those"
-    earlier = f", {left} were there already" if left else ""
-    failed = f"; {total['failed']} could not be read, wholly or in part" if total["failed"] else ""
+        speed += f"; {(pictures - programs.images) / (seconds - programs.seconds):.1f}/s without preparation"
+    earlier = f", {left} done earlier" if left else ""
+    failed = f"; {total['failed']} could not be read completely" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")
     print("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(segmenter.class_names)))

@@ -1,4 +1,4 @@
-"""One picture, video or camera to predict, and the name of its results."""
+"""A picture, video or camera to predict, and the name of its results."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refinenet_jax.errors import UsageError
 
-_NAME_BYTES = 240  # of a file name's 255; `.NAME_contours.mp4` is the longest name made of it
+_NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_contours.mp4` is the longest name derived from it
 _DIGEST = 12
 
 
@@ -18,10 +18,10 @@ class Item:
     """One picture, video or camera.
 
     Attributes:
-      path: of the file; the address of a picture to download; of a camera its number, device or address.
-      relative: the path that names it, relative to the folder, pattern or list it came from; never leads out of it.
+      path: path of the file, address of a picture to download, or number, device or address of a camera.
+      relative: path relative to the folder, pattern or list that the item came from; it never leads out of it.
       kind: image, video or camera.
-      keep_ending: whether results keep the ending in their names, as where a.jpg and a.png are predicted together.
+      keep_ending: whether names of results keep the ending, for example if a.jpg and a.png are predicted together.
     """
 
     path: str
@@ -31,7 +31,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What results are called after: `relative` without its ending, and shortened where the file system's limit asks it."""
+        """Name of the results: `relative` without its ending, shortened if it exceeds the file system's limit."""
         path = Path(self.relative)
         if self.kind != "camera" and not self.keep_ending:
             path = path.with_suffix("")
@@ -43,17 +43,17 @@ class Item:
 
 
 def with_distinct_names(items: Sequence[Item]) -> list[Item]:
-    """The items, with their endings kept in the names of those that would otherwise have the same.
+    """Returns the items; those that would have the same name as another keep their endings.
 
     Raises:
-      UsageError: two have the same name even so.
+      UsageError: two items still have the same name.
     """
 
     def key(item: Item) -> tuple[bool, str]:
         return item.kind == "image", item.name  # a_overlay.jpg and a_overlay.mp4 differ
 
     settled: list[Item] = []
-    while settled != items:  # a name that keeps its ending may be that of a third
+    while settled != items:  # a name with its ending may equal a third one
         settled = list(items)
         counts = Counter(map(key, settled))
         items = [replace(item, keep_ending=item.keep_ending or counts[key(item)] > 1) for item in settled]
@@ -62,7 +62,7 @@ def with_distinct_names(items: Sequence[Item]) -> list[Item]:
         other = owner.setdefault(key(item), item.path)
         if other != item.path:
             raise UsageError(
-                f"{other} and {item.path} would both be written as {item.name}; predict them apart, or give the folder "
-                "that holds both."
+                f"{other} and {item.path} would both be written as {item.name}. Predict them separately, or give the folder "
+                "that contains both."
             )
     return settled

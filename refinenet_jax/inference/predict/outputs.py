@@ -1,4 +1,4 @@
-"""What is written of a picture: one file for each kind of result, whole or not at all, and never outside the folder."""
+"""Writes the results of a picture: one file per kind, completely or not at all, and never outside the output folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmentation import Segmentation
 
-# Endings of what `write` writes.
+# Endings of the files written by `write`.
 ENDINGS = {
     "masks": "_mask.png",
     "palette": "_palette.png",
@@ -23,29 +23,29 @@ ENDINGS = {
 
 
 def paths(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files of one picture, by kind; kinds that have no file for each picture are left out."""
+    """Returns the files of one picture by kind, without kinds that have no file per picture."""
     return {kind: root / f"{name}{ENDINGS[kind]}" for kind in kinds if kind in ENDINGS}
 
 
 def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> None:
-    """Writes ROOT/NAME_mask.png and so on, replacing what is there.
+    """Writes ROOT/NAME_mask.png and so on, replacing existing files.
 
-    masks: uint8 class ids. palette: the same, coloured by a palette. overlays, contours: pictures to look at. side-by-side:
-    picture and overlay. cutouts: RGBA, transparent where there is background. scores: `scores` float16 [h, w, c],
-    probabilities, and `class_names`, for `numpy.load`.
+    masks: uint8 class ids. palette: class ids with a color palette. overlays, contours: visualizations. side-by-side: picture
+    and overlay. cutouts: RGBA with a transparent background. scores: `scores`, float16 [h, w, c] probabilities, and
+    `class_names`, for `numpy.load`.
 
     Raises:
-      UsageError: a file cannot be written, or would lie outside `root`.
+      UsageError: a file cannot be written, or would be outside `root`.
     """
     for kind, path in paths(root, name, kinds).items():
         write_whole(path, root, lambda partial, kind=kind: _WRITERS[kind](result, partial))
 
 
 def write_whole(path: Path, root: Path, writer: Callable[[Path], object]) -> None:
-    """Lets `writer` write a hidden file next to `path`, which then takes its name: a killed run leaves no half-written file.
+    """Writes a file atomically: `writer` writes a hidden file next to `path`, which is then renamed.
 
     Raises:
-      UsageError: it cannot be written, or would lie outside `root`, where a link leads.
+      UsageError: the file cannot be written, or a link leads outside `root`.
     """
     prepare_folder(path.parent, root)
     partial = path.with_name(f".{path.name}")
@@ -58,29 +58,28 @@ def write_whole(path: Path, root: Path, writer: Callable[[Path], object]) -> Non
 
 
 def prepare_folder(folder: Path, root: Path) -> None:
-    """Makes a folder for results.
+    """Creates a folder for results.
 
     Raises:
-      UsageError: it cannot be made, or lies outside `root`.
+      UsageError: it cannot be created, or is outside `root`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
     if not folder.resolve().is_relative_to(root.resolve()):
-        raise UsageError(f"{folder} leads out of {root}, to {folder.resolve()}; take that link away.")
+        raise UsageError(f"{folder} leads out of {root}, to {folder.resolve()}. Remove that link.")
 
 
 def cannot_write(path: Path, error: OSError) -> UsageError:
-    """The error for a file that cannot be written."""
+    """Returns the error for a file that cannot be written."""
     return UsageError(
-        f"{path} cannot be written ({error.strerror or error}). Make room and resume with --resume, or "
-        "give another --output."
+        f"{path} cannot be written ({error.strerror or error}). Free some space and use --resume, or give another --output."
     )
 
 
 def side_by_side(result: Segmentation) -> np.ndarray:
-    """The picture and, at its right, its overlay, uint8 [h, 2 w, 3]."""
+    """Returns the picture with its overlay at the right, uint8 [h, 2 w, 3]."""
     return np.concatenate([result.image, result.overlay()], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of any sizes -> files of results, in batches, read ahead and written while the network works."""
+"""Predicts pictures of any sizes in batches; files are read and written while the network runs."""
 
 import time
 from collections import Counter, deque
@@ -21,7 +21,7 @@ from refinenet_jax.progress import say
 if TYPE_CHECKING:  # pycocotools, which `refinenet_jax.predict` does not need
     from refinenet_jax.inference.predict.coco import Journals
 
-_WRITES_WAITING = 4  # pictures, while the network works on the next ones
+_WRITES_WAITING = 4  # pictures whose results may wait to be written
 
 
 def segment_images(
@@ -34,12 +34,12 @@ def segment_images(
 
     Args:
       segmenter: the network.
-      items: pictures, of any sizes in any order.
-      batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
-      unreadable: takes the error of each picture that cannot be read, which is skipped.
+      items: pictures of any sizes in any order.
+      batch_size: number of pictures of one canvas per batch; None for the default of the device.
+      unreadable: called with the error of each picture that cannot be read, which is skipped.
 
     Raises:
-      UsageError: there is no room for the batch on the device.
+      UsageError: the batch exceeds the memory of the device.
     """
 
     def read(item: Item) -> tuple[Item, Prepared | UsageError]:
@@ -60,7 +60,9 @@ def segment_images(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UsageError("The device has no room for a batch; give a smaller --batch-size, or --tile=512.") from error
+        raise UsageError(
+            "A batch exceeds the memory of the device. Give a smaller --batch-size, or --tile=512."
+        ) from error
 
 
 def predict_images(
@@ -73,23 +75,23 @@ def predict_images(
     advance: Callable[[str], object] = lambda line: None,
     report: Callable[[str], object] = say,
 ) -> Counter:
-    """Predicts pictures and writes the results; one that cannot be read is named and skipped.
+    """Predicts pictures and writes the results; reports and skips those that cannot be read.
 
     Args:
       segmenter: the network.
-      items: pictures, of any sizes in any order.
-      root: folder of the results.
-      kinds: what to save, of `outputs.ENDINGS`; others are ignored.
-      journals: for COCO.
-      batch_size: pictures of one canvas that go through the network together; None for as many as suit the device.
-      advance: called once for each picture, with a line about it.
-      report: takes a line for each picture that cannot be read.
+      items: pictures of any sizes in any order.
+      root: folder for the results.
+      kinds: kinds of results from `outputs.ENDINGS`; others are ignored.
+      journals: journals for COCO.
+      batch_size: number of pictures of one canvas per batch; None for the default of the device.
+      advance: called once per picture with a line about it.
+      report: called with a line for each picture that cannot be read.
 
     Returns:
-      How many `images` were predicted, and how many `failed`: could not be read.
+      The numbers of `images` that were predicted, and of those that `failed` because they could not be read.
 
     Raises:
-      UsageError: there is no room, on the disk or for the batch on the device.
+      UsageError: the disk is full, or the batch exceeds the memory of the device.
     """
     failed = 0
 

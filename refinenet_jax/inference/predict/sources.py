@@ -17,7 +17,7 @@ from refinenet_jax.inference.predict.items import Item, with_distinct_names
 from refinenet_jax.inference.video.reader import is_video
 from refinenet_jax.progress import say
 
-SETTINGS = "predict.json"  # a folder that has one holds results
+SETTINGS = "predict.json"  # marks a folder of results
 
 _PICTURES = "apng avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo pjp pjpeg png tif tiff webp"
 _VIDEOS = (
@@ -32,55 +32,51 @@ _EARLIER = "of earlier results"
 
 
 def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | None = None) -> list[Item]:
-    """Finds what there is to predict, each file once, and prints how many files of which endings were skipped.
+    """Returns the items to predict, each file once, and reports how many files with which endings were skipped.
 
     Args:
-      sources: of these kinds:
-        a file: a picture or a video, by its content where its ending leaves it open.
-        a folder: all pictures and videos in it and below, by their endings; hidden files are left out.
-        a pattern such as 'photos/**/*.jpg': named relative to what stands before the first * ? or [.
-        '@list.txt': the sources in a text file, one in a line, relative to the working directory; not further lists. Files
-          are named relative to the folder that they have in common.
+      sources: sources of these kinds:
+        a file: a picture or video, according to its content if the ending is not decisive.
+        a folder: all pictures and videos in it and its subfolders, by their endings, except hidden files.
+        a pattern such as 'photos/**/*.jpg': files are named relative to the part before the first * ? or [.
+        '@list.txt': the sources in a text file, one per line, relative to the working directory; not further lists. Files are
+          named relative to their common folder.
         'file:///path': a file or folder; 'https://host/a.jpg': a picture to download.
         '0', '1', ..., '/dev/video0', 'rtsp://host/stream': a camera.
-      leave_out: folder of results, which are not predicted. Nor are those of earlier runs below a folder.
+      leave_out: folder of results, which is excluded, as are results of earlier runs in subfolders.
 
     Raises:
-      UsageError: a source that does not exist or cannot be read, two that would have the same name, or nothing is found.
+      UsageError: a source does not exist or cannot be read, two have the same name, or nothing is found.
     """
     search = _Search(Path(leave_out).resolve() if leave_out is not None else None)
-    found: dict[str, Item] = {}
+    items: dict[str, Item] = {}
     for source in sources:
         for item in search.items(os.fspath(source)):
             key = item.path if item.kind == "camera" or reading.is_address(item.path) else os.path.abspath(item.path)
-            found.setdefault(key, item)
+            items.setdefault(key, item)
     skipped = [f"{place}: skipped {_count(endings)}" for place, endings in search.skipped.items()]
-    if not found:
+    if not items:
         lists = [place for place in search.skipped if place.endswith(".txt")]
-        advice = (
-            f" If it is a list of paths, write @{lists[0]}"
-            if lists
-            else " Convert files of other kinds to .png or .mp4"
-        )
+        advice = f" If it is a list of paths, write @{lists[0]}" if lists else " Convert other files to .png or .mp4"
         raise UsageError(
             ". ".join([f"No pictures or videos in {', '.join(map(str, sources))}", *skipped]) + f".{advice}."
         )
     for line in skipped:
         say(line)
-    return with_distinct_names(list(found.values()))
+    return with_distinct_names(list(items.values()))
 
 
 def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
-    """The pictures among what `find` finds.
+    """Returns the local pictures found by `find`.
 
     Raises:
-      UsageError: as `find`, or there are videos alone.
+      UsageError: see `find`; or there are only videos or addresses.
     """
     items = find(sources)
     found = [Path(item.path) for item in items if item.kind == "image" and not reading.is_address(item.path)]
     if not found:
         raise UsageError(
-            f"No pictures in {', '.join(map(str, sources))}, only videos or addresses; give picture files."
+            f"No pictures in {', '.join(map(str, sources))}, only videos or addresses. Give picture files."
         )
     if len(found) < len(items):
         say(f"{', '.join(map(str, sources))}: skipped {len(items) - len(found)} videos and addresses")
@@ -91,7 +87,7 @@ class _Search:
     """Resolves sources one after the other.
 
     Attributes:
-      skipped: for each source, how many files of which endings were neither pictures nor videos.
+      skipped: for each source, the number of files with each ending that were neither pictures nor videos.
     """
 
     def __init__(self, results: Path | None):
@@ -106,7 +102,7 @@ class _Search:
             yield from self._items_of_path(_local(source))
 
     def _items_of_path(self, source: str) -> Iterator[Item]:
-        """Of anything but a list."""
+        """Resolves a source other than a list."""
         path = Path(source)
         try:
             if "://" in source and not os.path.exists(source):
@@ -118,15 +114,17 @@ class _Search:
             elif path.is_file():
                 yield from self._file(source, path, path.name)
             elif path.exists():
-                raise UsageError(f"{source} is no ordinary file.")
+                raise UsageError(f"{source} is not a regular file. Give a file or folder.")
             elif glob.has_magic(source):
                 yield from self._matching(source)
             elif source.startswith("@"):
-                raise UsageError(f"{source}: a list cannot name another list; put its lines in.")
+                raise UsageError(f"{source}: a list cannot name another list. Insert its lines.")
             else:
-                raise UsageError(f"{source} does not exist.")
+                raise UsageError(f"{source} does not exist. Check the path.")
         except OSError as error:
-            raise UsageError(f"{error.filename or source} cannot be read ({error.strerror}).") from error
+            raise UsageError(
+                f"{error.filename or source} cannot be read ({error.strerror}). Check its permissions."
+            ) from error
 
     def _in_folder(self, folder: Path) -> Iterator[Item]:
         for name in self._without_results(str(folder), folder, all_files(folder)):
@@ -142,31 +140,31 @@ class _Search:
         folder = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
         paths = [path for path in map(Path, sorted(glob.iglob(pattern, recursive=True))) if path.is_file()]
         if not paths:
-            raise UsageError(f"{pattern} matches no file.")
+            raise UsageError(f"{pattern} matches no file. Check the pattern.")
         names = [path.relative_to(folder).as_posix() for path in paths]
         for name in self._without_results(pattern, folder, names):
             yield from self._file(pattern, folder / name, name)
 
     def _file(self, source: str, path: Path, relative: str) -> Iterator[Item]:
-        """A file that is named by itself: its content decides where the ending does not."""
+        """Resolves a file that was given directly: its content decides if the ending is not decisive."""
         kind = _kind_by_ending(path)
         if kind != "video":
             try:
                 kind = "image" if reading.is_picture(path) else "video" if is_video(path) else kind
             except OSError as error:
                 if kind is None:
-                    raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
+                    raise UsageError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
         if kind:
             yield Item(str(path), relative, kind)
         else:
             self._skip(source, _ending(path))
 
     def _without_results(self, source: str, folder: Path, names: Iterable[str]) -> Iterator[str]:
-        """Names of files below a folder, less those of results."""
+        """Yields the names of files in a folder, except those of results."""
         here = folder.resolve()
         if self._results == here:
             raise UsageError(
-                f"{folder} would hold pictures and results, which would be predicted next time; give another --output."
+                f"{folder} contains the pictures, and results there would be predicted next time. Give another --output."
             )
         of_results = {".": False}
         for name in names:
@@ -195,7 +193,7 @@ def _kind_by_ending(path: Path) -> str | None:
 
 def _ending(path: Path) -> str:
     if not path.is_file():
-        return "broken links" if path.is_symlink() else "that are no ordinary files"
+        return "broken links" if path.is_symlink() else "not regular files"
     return path.suffix.lower() or "without an ending"
 
 
@@ -215,30 +213,30 @@ def _below_common_folder(items: Sequence[Item]) -> Iterator[Item]:
 def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _LIST_LIMIT:
-            raise UsageError(f"{path} is too long for a list of paths ({path.stat().st_size:,} bytes).")
+            raise UsageError(f"{path} is too long for a list of paths ({path.stat().st_size:,} bytes). Split it.")
         encoded = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"The list {path} cannot be read ({error.strerror}).") from error
+        raise UsageError(f"The list {path} cannot be read ({error.strerror}). Check the path.") from error
     try:
-        utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # what PowerShell's > writes
-        # Names of files need not be UTF-8.
+        utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # as written by PowerShell's >
+        # File names need not be UTF-8.
         text = encoded.decode("utf-16") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no list of paths: it is no UTF-8 or UTF-16 text.") from error
+        raise UsageError(f"{path} is not UTF-8 or UTF-16 text. Give a list of paths.") from error
     named = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
     if any("\0" in line for line in named):
-        raise UsageError(f"{path} is no list of paths: it holds zero bytes.")
+        raise UsageError(f"{path} contains zero bytes. Give a list of paths.")
     return named
 
 
 def _local(source: str) -> str:
-    """The path that a source means: `~`, file URLs, quotes, backslashes and other forms of accents, where only that exists."""
+    """Returns the path of a source; if it does not exist, expands `~`, file URLs, quotes, backslashes and Unicode forms."""
     if os.path.exists(source):
         return source
     url = urlsplit(source) if source.startswith("file://") else None
     if url:
         if url.netloc not in ("", "localhost"):
-            raise UsageError(f"{source} is on another machine; copy it here first.")
+            raise UsageError(f"{source} is on another machine. Copy it to this machine.")
         return url2pathname(url.path)
     plain = os.path.expanduser(source.strip("\"'"))
     slashes = plain.replace("\\", "/")
@@ -247,22 +245,22 @@ def _local(source: str) -> str:
 
 
 def _remote(source: str) -> Item:
-    """A picture's address, or a stream.
+    """Returns the item of a picture to download, or of a stream.
 
     Raises:
-      UsageError: an address of anything else.
+      UsageError: the address is of another kind.
     """
     url = urlsplit(source)
     last = Path(unquote(url.path)).name
     if url.scheme in ("rtsp", "rtsps"):
         return Item(source, f"camera_{_safe(f'{url.hostname}_{last}')}", "camera")
     if not reading.is_address(source):
-        raise UsageError(f"{source} cannot be read; give a path, http://, https://, rtsp:// or file://.")
+        raise UsageError(f"{source} cannot be read. Give a path, http://, https://, rtsp:// or file://.")
     if _kind_by_ending(Path(last)) == "video":
-        raise UsageError(f"{source}: only pictures are downloaded; download the video first.")
+        raise UsageError(f"{source} is a video, and only pictures are downloaded. Download the video first.")
     return Item(source, _safe(last or url.hostname or ""), "image")
 
 
 def _safe(name: str) -> str:
-    """A name that is no hidden file and no folder."""
+    """Returns a name that is neither a hidden file nor a path with folders."""
     return re.sub(r"[^\w.-]", "_", name).strip("._") or "picture"

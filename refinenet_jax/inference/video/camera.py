@@ -1,4 +1,4 @@
-"""Frames of a camera or a network stream, through OpenCV, with the times at which they were taken."""
+"""Reads frames of a camera or a network stream with OpenCV, with the times at which they were taken."""
 
 import re
 import time
@@ -11,41 +11,41 @@ from cv2.utils import logging
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.video.reader import Frame
 
-_WAIT = 15_000  # milliseconds for a stream to answer
+_WAIT = 15_000  # timeout of a stream, milliseconds
 
 
 class Camera:
-    """A camera, opened. A context manager.
+    """An open camera; a context manager.
 
     Attributes:
       size: (h, w) of the frames.
-      time_base: seconds of a unit of time.
-      rate: frames per second as the camera says, 30 where it does not.
+      time_base: unit of time stamps in seconds.
+      rate: frames per second as reported by the camera, or 30 if it reports none.
     """
 
     time_base = Fraction(1, 90_000)
 
     def __init__(self, source: str):
-        """Opens it.
+        """Opens the camera.
 
         Args:
           source: number of the camera, device such as /dev/video0, or address such as rtsp://host/stream.
 
         Raises:
-          UsageError: there is none, it is in use, or it gives no picture.
+          UsageError: the camera does not exist, is in use, or returns no picture.
         """
-        self._source = re.sub("//[^/]*@", "//", source)  # without a password
+        self._source = re.sub("//[^/]*@", "//", source)  # without the password
         self._capture = _open(source)
-        there, picture = self._capture.read()
-        if not there:
+        success, picture = self._capture.read()
+        if not success:
             self._capture.release()
             raise UsageError(
-                f"There is no camera {self._source} that gives pictures: it is not connected, in use by another program, or "
-                "not allowed to you. "
+                f"Camera {self._source} returns no pictures: it is not connected, in use by another program, or you lack "
+                "permission. "
                 + (
-                    "Check address, name and password with a player such as ffplay or VLC."
+                    "Check the address, name and password with a player such as ffplay or VLC."
                     if "://" in source
-                    else "On Linux, /dev/video* are the cameras, for members of the group video."
+                    else "On Linux, cameras are /dev/video*, for members of the group video."
                 )
             )
         self.size = picture.shape[:2]
@@ -59,17 +59,17 @@ class Camera:
         self._capture.release()
 
     def frames(self, limit: int | None, seconds: float | None, stop: Callable[[], bool]) -> Iterator[Frame]:
-        """The frames, until `limit` of them, `seconds` after the first, or `stop()` is true, or the camera is unplugged."""
+        """Yields frames until `limit` frames, `seconds` after the first one, `stop()` is true, or the camera is unplugged."""
         begin = time.monotonic()
         last = -1
         index = 0
         while not stop() and (limit is None or index < limit):
-            there, picture = self._capture.read()
+            success, picture = self._capture.read()
             passed = time.monotonic() - begin
-            if not there or (seconds is not None and passed >= seconds):
+            if not success or (seconds is not None and passed >= seconds):
                 return
             if picture.shape[:2] != self.size:
-                raise UsageError(f"Camera {self._source} changed the size of its pictures.")
+                raise UsageError(f"Camera {self._source} changed the size of its pictures. Start again.")
             last = max(round(passed / self.time_base), last + 1)
             yield Frame(index, last, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
             index += 1
@@ -77,7 +77,7 @@ class Camera:
 
 def _open(source: str) -> cv2.VideoCapture:
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it logs every way that it tried
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it logs every backend that it tries
     try:
         if "://" in source:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _WAIT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _WAIT]

@@ -1,4 +1,4 @@
-"""Segments of pictures and the sound of a source -> one file; packets are copied, nothing is decoded."""
+"""Joins video segments and the sound of a source into one file; packets are copied, nothing is decoded."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import av
 from refinenet_jax.inference.video.reader import ffmpeg_path, open_video, sound_tracks
 from refinenet_jax.progress import say
 
-# Bit-exact: no random numbers and dates, so that equal videos are equal files.
+# Bit-exact: without random numbers and dates, so that equal videos give equal files.
 _MP4 = {"movie_timescale": "90000", "movflags": "faststart", "fflags": "+bitexact"}
 _MATROSKA = {"fflags": "+bitexact"}
 
@@ -21,7 +21,7 @@ Timed = tuple[Fraction, int, av.Packet]
 
 
 def sound_codecs(source: Path) -> list[str]:
-    """The codecs of a file's sound tracks."""
+    """Returns the codecs of a file's audio tracks."""
     with open_video(source) as container:
         return [track.codec_context.name for track in sound_tracks(container)]
 
@@ -34,17 +34,17 @@ def join(
     start: Fraction = Fraction(0),
     until: Fraction | None = None,
 ) -> int:
-    """Joins videos that follow each other, coded alike.
+    """Joins consecutive video segments of the same coding.
 
     Args:
-      parts: of one video stream each, times counting through.
-      target: to be written; its ending decides the format.
-      source: whose sound tracks are copied; None for none.
-      start: seconds in the source that are 0 in the target.
-      until: seconds in the target after which sound ends; None for all of it.
+      parts: segments with one video stream each, with consecutive time stamps.
+      target: file to write; its ending determines the format.
+      source: file whose audio tracks are copied; None for no sound.
+      start: time in the source, in seconds, that is 0 in the target.
+      until: time in the target, in seconds, at which sound ends; None for all sound.
 
     Returns:
-      How many pictures the target has.
+      The number of frames in the target.
 
     Raises:
       av.FFmpegError: a file cannot be read or written.
@@ -62,12 +62,12 @@ def join(
                 tracks[track.index].metadata.update(track.metadata)
             except ValueError:
                 say(
-                    f"{source}: sound of the codec {track.codec_context.name} is left out, {target.suffix} has none such"
+                    f"{source}: skipped sound of the codec {track.codec_context.name}, which {target.suffix} does not support"
                 )
         sound = _sound(container, tracks, start, until) if tracks else iter(())
         count = 0
         for _, track, packet in heapq.merge(_pictures(parts, video), sound, key=lambda timed: timed[:2]):
-            with suppress(av.ArgumentError) if track != _VIDEO else nullcontext():  # sound that is damaged
+            with suppress(av.ArgumentError) if track != _VIDEO else nullcontext():  # damaged sound
                 out.mux(packet)
             count += track == _VIDEO
     return count
@@ -92,7 +92,7 @@ def _sound(
     while True:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:  # a file that is cut short: its sound ends there
+        except av.FFmpegError:  # a truncated file: its sound ends here
             return
         if packet is None:
             return

@@ -1,4 +1,4 @@
-"""Videos of any length -> videos of what was found, and a table of their frames, in constant memory."""
+"""Predicts videos of any length in constant memory; writes videos of the results and a table of the frames."""
 
 import math
 from collections import Counter, deque
@@ -21,22 +21,20 @@ from refinenet_jax.inference.video.reader import Frame, VideoReader
 from refinenet_jax.inference.video.writer import VideoWriter
 from refinenet_jax.progress import progress_bar, say
 
-_WRITES_WAITING = 4  # frames, while the network works on the next ones
+_WRITES_WAITING = 4  # frames whose results may wait to be written
 
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How videos are predicted.
+    """Options for the prediction of videos.
 
     Attributes:
-      kinds: what to save, of `video_writer.KINDS`; others are ignored.
-      batch_size: frames that go through the network together, None for as many as suit the device; a camera's go one by
-        one.
-      smoothing: time constant in seconds with which a frame's probabilities fade into those of the frames after it; 0 for
-        each frame by itself.
-      max_frames: after which to stop; None for all.
-      max_seconds: after which to stop; None for all.
-      min_area: regions smaller than this, in pixels, are not in the table of frames.
+      kinds: kinds of results from `video_writer.KINDS`; others are ignored.
+      batch_size: number of frames per batch; None for the default of the device. Frames of a camera are not batched.
+      smoothing: time constant in seconds of the exponential smoothing over earlier frames; 0 for none.
+      max_frames: number of frames after which to stop; None for all.
+      max_seconds: time after which to stop; None for all.
+      min_area: minimum area in pixels of regions in the table of frames.
     """
 
     kinds: Sequence[str] = ("masks", "overlays", "frames")
@@ -50,22 +48,22 @@ class VideoOptions:
 def predict_video(
     segmenter: Segmenter, item: Item, root: Path, options: VideoOptions, settings: dict, resume: bool = False
 ) -> Counter:
-    """Predicts a video file; what it writes has the frames' size, times and sound, and is upright.
+    """Predicts a video file; the results are upright and have the frames' size, times and sound.
 
     Args:
       segmenter: the network.
       item: the video.
-      root: folder of the results.
-      options: see there.
-      settings: what the segmenter's results depend on, JSON.
-      resume: whether to resume where a killed run stopped. The result is that of an uninterrupted run.
+      root: folder for the results.
+      options: options for videos.
+      settings: settings that the segmenter's results depend on, JSON.
+      resume: whether to resume a killed run. The result is the same as without interruption.
 
     Returns:
-      `videos`, 1; `frames` that were predicted; `failed`, 1 where some of it is damaged.
+      `videos` (1), the number of predicted `frames`, and `failed` (1 if parts are damaged).
 
     Raises:
-      DataError: no video that can be read.
-      UsageError: no room, or a run to resume that had other settings.
+      DataError: the video cannot be read.
+      UsageError: the disk is full, or the run to resume had other settings.
     """
     path = Path(item.path)
     with VideoReader(path) as video:
@@ -86,7 +84,7 @@ def predict_video(
         )
         first = writer.frames
         if first:
-            say(f"{path}: resumes at frame {first}")
+            say(f"{path}: resuming at frame {first}")
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
@@ -95,19 +93,17 @@ def predict_video(
             limited = options.max_frames is not None or options.max_seconds is not None
             writer.finish(path, cut=limited, start=video.start)
         if video.faults:
-            say(
-                f"{path}: {video.faults} of its packets or frames are damaged; {first + count} frames could be predicted"
-            )
+            say(f"{path}: {video.faults} packets or frames are damaged; {first + count} frames were predicted")
         return Counter(videos=1, frames=count, failed=int(video.faults > 0))
 
 
 def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoOptions) -> Counter:
-    """Predicts what a camera sees until Ctrl-C, SIGTERM or a limit, and then makes the files; counts as `predict_video`.
+    """Predicts a camera until Ctrl-C, SIGTERM or a limit, then writes the files; returns counts like `predict_video`.
 
-    Frames have the times at which they were taken; where the network is slower than the camera, there are fewer of them.
+    Frames have the times at which they were taken; if the network is slower than the camera, frames are dropped.
 
     Raises:
-      UsageError: there is no such camera, or no room.
+      UsageError: the camera does not exist, or the disk is full.
     """
     with Camera(item.path) as camera, parallel.StopSignal() as stop:
         writer = VideoWriter(
@@ -123,13 +119,13 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
             min_area=options.min_area,
         )
         total = options.max_frames or 0
-        say(f"Camera {item.name}, {camera.size[1]} x {camera.size[0]}; Ctrl-C ends it")
+        say(f"Camera {item.name}, {camera.size[1]} x {camera.size[0]}; press Ctrl-C to stop")
         with closing(writer), progress_bar(item.name, total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
             results = segment_frames(segmenter, frames, batch_size=1)
             count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
             if not count:
-                raise UsageError(f"Camera {item.name} gave no picture.")
+                raise UsageError(f"Camera {item.name} returned no picture. Check its connection.")
             writer.finish(None, cut=False)
         return Counter(videos=1, frames=count)
 
@@ -162,8 +158,11 @@ def segment_frames(
 def _smooth(
     results: Iterable[tuple[int, int, Segmentation]], seconds: float, time_base: Fraction, writer: VideoWriter
 ) -> Iterator[tuple[int, int, Segmentation]]:
-    """Exponential smoothing of the probabilities over time: with a frame d seconds after the one before, that one has the
-    weight exp(-d / seconds). It depends on times, not on the frame rate."""
+    """Smooths the probabilities exponentially over time.
+
+    The smoothed previous frame has the weight exp(-d / seconds) if the frame comes d seconds later. The result depends on
+    times, not on the frame rate.
+    """
     before, before_pts = writer.scores, writer.last_pts
     for index, pts, result in results:
         if seconds > 0:
@@ -175,7 +174,7 @@ def _smooth(
 
 
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Draws and encodes while the network works; returns the number of frames."""
+    """Draws and encodes frames while the network runs; returns the number of frames."""
     count = 0
     pending: deque = deque()
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""Frames of a video file, upright, with their times: one after the other, whatever its length."""
+"""Reads the frames of a video file of any length, upright and with their times."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.images import MAX_PIXELS
 from refinenet_jax.data.reading import read_ahead
 
-# Nothing in a file makes FFmpeg open another file or an address, as playlists called .mp4 would.
+# Keeps FFmpeg from opening other files or addresses named in a file, such as a playlist called .mp4.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,nut,ogg,flv,asf,mxf,gif,"
     "dv,ivf,m4v,mjpeg,obu,rm,yuv4mpegpipe",
 }
-# FFmpeg's numbers of YUV matrices in files (AVColorSpace) -> those its scaler takes (SWS_CS_*).
+# FFmpeg's ids of YUV matrices in files (AVColorSpace) -> ids for its scaler (SWS_CS_*)
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 _UNKNOWN, _BT709, _BT601, _HD_HEIGHT = 2, 1, 5, 720
-_MOST_FAULTS = 1000  # in a row, after which the rest of a video is given up
+_MOST_FAULTS = 1000  # consecutive faults after which the rest of a video is skipped
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A frame.
+    """A video frame.
 
     Attributes:
-      index: from 0, counted over what can be decoded.
-      pts: its time in units of the video's `time_base`, from the start of the file; always more than the one before.
+      index: number of the frame from 0, counting frames that can be decoded.
+      pts: time in units of the video's `time_base` from the start of the file; strictly increasing.
       image: uint8 [h, w, 3] RGB, upright.
     """
 
@@ -40,27 +40,27 @@ class Frame:
 
 
 class VideoReader:
-    """A video file, opened. A context manager.
+    """An open video file; a context manager.
 
     Attributes:
-      path: of the file.
-      about: what the file system says of it: size and time of change.
+      path: path of the file.
+      about: file status (size and modification time).
       size: (h, w) of the upright frames.
-      time_base: seconds of a unit of `pts`.
+      time_base: unit of `pts` in seconds.
       rate: mean frames per second.
-      length: how many frames it should have; 0 if unknown.
+      length: expected number of frames; 0 if unknown.
       aspect: width of a pixel divided by its height, upright.
-      matrix: YUV matrix of the frames: as AVColorSpace, 2 if unknown; and as the scaler takes it, then what
-        players assume for the size.
-      audio_codecs: of its sound tracks.
-      faults: damaged packets and frames met so far.
+      matrix: YUV matrix of the frames as AVColorSpace (2 if unknown), and as the scaler's id (if unknown, what players assume
+        for the size).
+      audio_codecs: codecs of the audio tracks.
+      faults: number of damaged packets and frames so far.
     """
 
     def __init__(self, path: str | Path):
-        """Opens it and decodes the first frame.
+        """Opens the file and decodes the first frame.
 
         Raises:
-          DataError: no file, no video in it, no frame that can be decoded, or frames with too many pixels.
+          DataError: the file does not exist, has no video or no frame that can be decoded, or its frames have too many pixels.
         """
         self.path = Path(path)
         self.faults = 0
@@ -70,7 +70,9 @@ class VideoReader:
             self._begin()
         except OSError as error:
             self._container.close()
-            raise _unreadable(f"{self.path} cannot be read ({error.strerror or error}).") from error
+            raise _unreadable(
+                f"{self.path} cannot be read ({error.strerror or error}). Check its permissions."
+            ) from error
         except BaseException:
             self._container.close()
             raise
@@ -84,17 +86,19 @@ class VideoReader:
     def _begin(self) -> None:
         streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
-            raise _unreadable(f"{self.path} has no video{', only sound' if self._container.streams.audio else ''}.")
+            raise _unreadable(
+                f"{self.path} has no video{', only sound' if self._container.streams.audio else ''}. Give a video."
+            )
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
         if context is None:
-            raise _unreadable(f"{self.path} is coded in a way unknown to FFmpeg; convert it to H.264.")
+            raise _unreadable(f"{self.path} has a codec unknown to FFmpeg. Convert it to H.264.")
         self._check_pixels(context.width, context.height)
         self._decoded = self._decode()
         first = next(self._decoded, None)
         if first is None:
-            raise _unreadable(f"{self.path} has no frame that can be decoded; it is damaged or empty.")
+            raise _unreadable(f"{self.path} has no frame that can be decoded; it is damaged. Replace it.")
         self._deinterlace = first.interlaced_frame
         turned = _turn(first)
         height, width = (first.width, first.height) if turned[0] else (first.height, first.width)
@@ -116,16 +120,16 @@ class VideoReader:
 
     @property
     def start(self) -> Fraction:
-        """Seconds that stand in the file for its beginning: 0 in most, not in streams."""
+        """Time stamp of the beginning in seconds: 0 in most files, but not in streams."""
         return Fraction(self._container.start_time or 0, av.time_base)
 
     def frames(self, first: int = 0, limit: int | None = None, seconds: float | None = None) -> Iterator[Frame]:
-        """The frames, once; those before number `first` are decoded, so that all is as if they had been given, and skipped.
+        """Yields the frames, once. Those before number `first` are decoded too, so that the others do not depend on it.
 
         Args:
-          first: number of the first frame to give.
-          limit: number of the frame to stop before.
-          seconds: time, from the first frame, to stop at.
+          first: number of the first frame to yield.
+          limit: number of the frame at which to stop.
+          seconds: time after the first frame at which to stop.
         """
         return read_ahead(self._to_frame, self._timed(first, limit, seconds), window=4)
 
@@ -138,7 +142,7 @@ class VideoReader:
             pts = None if frame.pts is None else frame.pts - origin
             if last is None:
                 pts = begin = max(pts or 0, 0)
-            elif pts is None or pts <= last:  # lost, or repeated
+            elif pts is None or pts <= last:  # missing or repeated
                 pts = last + step
             last = pts
             if (limit is not None and index >= limit) or (
@@ -149,7 +153,7 @@ class VideoReader:
                 yield index, pts, frame
 
     def _upright_fields(self) -> Iterator[av.VideoFrame]:
-        """Whole frames: of interlaced ones, the second field is made from the first."""
+        """Yields whole frames; of interlaced frames, the second field is interpolated from the first."""
         if not self._deinterlace:
             yield from self._decoded
             return
@@ -161,7 +165,7 @@ class VideoReader:
         yadif.link_to(sink)
         graph.configure()
         for frame in self._decoded:
-            graph.push(frame.reformat(*self._stored, pixels))  # some videos change on the way
+            graph.push(frame.reformat(*self._stored, pixels))  # the format may change within a video
             yield from _pull(graph)
         graph.push(None)
         yield from _pull(graph)
@@ -177,7 +181,7 @@ class VideoReader:
         return Frame(index, pts, np.ascontiguousarray(image[:: 1 - 2 * mirror_y, :: 1 - 2 * mirror_x]))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """All frames that can be decoded; damaged packets are skipped and counted."""
+        """Yields all frames that can be decoded; damaged packets are skipped and counted."""
         packets = self._container.demux(self._stream)
         in_a_row = 0
         while in_a_row < _MOST_FAULTS:
@@ -203,7 +207,7 @@ class VideoReader:
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
             raise _unreadable(
-                f"{self.path} has frames of {width} x {height}; at most {MAX_PIXELS:,} pixels. Make it smaller."
+                f"{self.path} has frames of {width} x {height} pixels, more than {MAX_PIXELS:,}. Make it smaller."
             )
 
     @staticmethod
@@ -214,28 +218,30 @@ class VideoReader:
 
 
 def open_video(path: Path) -> av.container.InputContainer:
-    """Opens a file of the user's, such that nothing in it makes FFmpeg open another.
+    """Opens a video file so that FFmpeg opens no other files named in it.
 
     Raises:
-      DataError: it is not there, or no video.
+      DataError: the file does not exist, or is not a video.
     """
     try:
         if not path.is_file():
-            raise _unreadable(f"{path} {'is no ordinary file' if path.exists() else 'does not exist'}.")
+            raise _unreadable(
+                f"{path} {'is not a regular file' if path.exists() else 'does not exist'}. Give a video file."
+            )
         if not path.stat().st_size:
-            raise _unreadable(f"{path} is empty (0 bytes).")
+            raise _unreadable(f"{path} is empty (0 bytes). Replace it.")
         return av.open(ffmpeg_path(path), options=_OPTIONS, metadata_errors="replace")
     except DataError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _unreadable(
-            f"{path} cannot be opened as a video ({reason}); it is damaged, cut short, or no video."
+            f"{path} cannot be opened as a video ({reason}). It is damaged, truncated or not a video: replace it."
         ) from error
 
 
 def is_video(path: Path) -> bool:
-    """Whether FFmpeg finds moving pictures in a file, whatever its ending."""
+    """Returns whether FFmpeg finds a video stream in a file, whatever its ending."""
     try:
         with open_video(path) as container:
             return bool(container.streams.video)
@@ -244,12 +250,12 @@ def is_video(path: Path) -> bool:
 
 
 def ffmpeg_path(path: Path) -> str:
-    """A path as FFmpeg takes it for reading and writing: it reads what stands before a colon as a protocol."""
+    """Returns a path for FFmpeg, which interprets the part before a colon as a protocol."""
     return f"file:{path.absolute()}"
 
 
 def sound_tracks(container: av.container.InputContainer) -> list[av.AudioStream]:
-    """The sound tracks whose codec FFmpeg knows."""
+    """Returns the audio tracks whose codec FFmpeg knows."""
     return [track for track in container.streams.audio if track.codec_context]
 
 
@@ -262,9 +268,9 @@ def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
 
 
 def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """How a frame becomes upright: whether rows and columns are exchanged, and then columns and rows reversed.
+    """Returns whether to transpose a frame, and then whether to reverse its columns and rows, to make it upright.
 
-    The display matrix takes a stored point (x, y) to (a x + c y, b x + d y).
+    The display matrix maps a stored point (x, y) to (a x + c y, b x + d y).
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

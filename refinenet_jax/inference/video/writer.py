@@ -1,13 +1,13 @@
-"""What is written of a video: segments of some seconds, each whole before the next begins; at the end, the files made of them.
+"""Writes the results of a video in segments of some seconds, and joins them to the final files.
 
-While a video is worked on, a hidden folder next to its results, .NAME.parts, holds
+While a video is processed, a hidden folder next to its results, .NAME.parts, contains
 
-    state.json         settings of the run, frames of every whole segment, time of the last frame
+    state.json         settings of the run, number of frames of every complete segment, time of the last frame
     0000.overlays.nut  segment 0 of a kind, and 0000.frames.csv
     0002.scores.npy    with smoothing: the probabilities after segment 2, the last one
 
-Files that state.json does not count are of the segment in which a run was killed: they are written again. Encoders start anew
-in every segment, whether or not the run was interrupted, so that the result is the same to the byte.
+Files not listed in state.json belong to the segment in which a run was killed; they are written again. Encoders restart in
+every segment, whether or not the run was interrupted, so that the result is identical.
 """
 
 import csv
@@ -38,33 +38,33 @@ _NAMES = {
     "side-by-side": "_side",
     "frames": "_frames",
 }
-# Sound that MP4 holds; with any other the file is Matroska.
+# Codecs of sound in MP4; with any other the file is Matroska.
 _MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float", "opus", "libopus"}
-# No B-frames: packets stay in the order of time, and segments follow each other without overlap.
+# No B-frames: packets are in the order of time, and segments do not overlap.
 _H264 = {"crf": "18", "preset": "veryfast", "bf": "0"}
 _PICTURES = {"overlays": Segmentation.overlay, "contours": Segmentation.contours, "side-by-side": side_by_side}
 
 
 def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[str] = ()) -> dict[str, Path]:
-    """The files of one video, by kind; kinds that videos have not are left out."""
+    """Returns the files of one video by kind, without kinds that videos do not have."""
     ending = ".mp4" if set(audio_codecs) <= _MP4_SOUND else ".mkv"
     endings = {"masks": ".mkv", "frames": ".csv"}
     return {kind: root / f"{name}{_NAMES[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
 
 
 def existing(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """Those of the files that exist, whichever sound they have."""
+    """Returns the existing files, with either format of sound."""
     choices = [paths(root, name, kinds, sound).items() for sound in ((), ("pcm_s16le",))]
     return {kind: path for choice in choices for kind, path in choice if path.exists()}
 
 
 class VideoWriter:
-    """Writes the results of one video. Frames come in order; `finish` makes the files.
+    """Writes the results of one video. Frames are added in order; `finish` creates the files.
 
     Attributes:
-      frames: how many are in whole segments already.
-      last_pts: time of the last of them, None before the first.
-      scores: with smoothing, the probabilities at the last of them, float32 [h, w, c].
+      frames: number of frames in complete segments.
+      last_pts: time of the last of them; None before the first.
+      scores: with smoothing, the probabilities of the last of them, float32 [h, w, c].
     """
 
     def __init__(
@@ -84,25 +84,25 @@ class VideoWriter:
         min_area: int = 1,
         keep_scores: bool = False,
     ):
-        """Begins, or resumes where a killed run stopped.
+        """Starts a video, or resumes a killed run.
 
         Args:
-          root: folder of the results.
-          name: of the video, below it.
-          kinds: of KINDS.
+          root: folder for the results.
+          name: name of the video, relative to `root`.
+          kinds: names from KINDS.
           size: (h, w) of the frames.
-          time_base: seconds of a unit of time.
+          time_base: unit of times in seconds.
           rate: mean frames per second.
-          class_names: background first.
-          settings: all that the results depend on, JSON.
-          resume: whether to continue with what is there; it is removed otherwise.
+          class_names: names of the classes, background first.
+          settings: everything that the results depend on, JSON.
+          resume: whether to continue existing segments; otherwise they are removed.
           aspect: width of a pixel divided by its height.
-          matrix: YUV matrix to be written: AVColorSpace, and as the scaler takes it.
-          min_area: regions smaller than this, in pixels, are not in the table of frames.
-          keep_scores: whether the probabilities after each segment are kept, to smooth on from there.
+          matrix: YUV matrix of the output, as AVColorSpace and as the scaler's id.
+          min_area: minimum area in pixels of regions in the table of frames.
+          keep_scores: whether to store the probabilities after each segment, to resume smoothing.
 
         Raises:
-          UsageError: the folder cannot be made, or holds a run with other settings.
+          UsageError: the folder cannot be created, or contains a run with other settings.
         """
         self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in kinds]
         self._size, self._time_base, self._rate, self._aspect, self._matrix = size, time_base, rate, aspect, matrix
@@ -126,10 +126,10 @@ class VideoWriter:
         return self._state["last_pts"]
 
     def add(self, index: int, pts: int, result: Segmentation) -> None:
-        """Writes a frame.
+        """Adds a frame.
 
         Raises:
-          UsageError: there is no room.
+          UsageError: the disk is full.
         """
         try:
             if self._open is None:
@@ -144,24 +144,24 @@ class VideoWriter:
             raise cannot_write(self._folder, error) from error
 
     def finish(self, source: Path | None, cut: bool, start: Fraction = Fraction(0)) -> list[Path]:
-        """Makes the files and removes the segments.
+        """Creates the files and removes the segments.
 
         Args:
-          source: of the sound, which is copied as it is; None for none.
+          source: file whose sound is copied; None for no sound.
           cut: whether sound ends with the last frame.
-          start: seconds that stand in the source for its beginning.
+          start: time stamp of the beginning of the source in seconds.
 
         Returns:
           The paths of the files.
 
         Raises:
-          UsageError: there is no room, or no frame was added.
+          UsageError: the disk is full, or no frame was added.
         """
         try:
             if self._open is not None:
                 self._end_segment()
             if not self.frames:
-                raise UsageError(f"{source or self._name} has no frame that can be decoded.")
+                raise UsageError(f"{source or self._name} has no frame that can be decoded. Replace it.")
             until = self.last_pts * self._time_base + 1 / self._rate if cut else None
             made = paths(self._root, self._name, self._kinds, sound_codecs(source) if source else ())
             for kind, path in made.items():
@@ -175,15 +175,15 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             raise cannot_write(self._folder, error) from error
         for old in existing(self._root, self._name, self._kinds).values():
-            if old not in made.values():  # of an earlier source, with other sound
+            if old not in made.values():  # from an earlier source with other sound
                 old.unlink()
         shutil.rmtree(self._folder, ignore_errors=True)
         return list(made.values())
 
     def close(self) -> None:
-        """Leaves it as it is, to be resumed; the segment at hand is lost."""
+        """Closes the writer so that the run can be resumed; the current segment is lost."""
         if self._open is not None:
-            with suppress(OSError, av.FFmpegError):  # reported when it was written
+            with suppress(OSError, av.FFmpegError):  # reported when writing
                 self._open.close()
             self._open = None
 
@@ -218,12 +218,12 @@ class VideoWriter:
             before = state["settings"]
             int(state["last_pts"]), sum(state["segments"])
         except (OSError, ValueError, TypeError, LookupError) as error:
-            raise UsageError(f"{path} is damaged ({error}); give --overwrite to start from scratch.") from error
+            raise UsageError(f"{path} is damaged ({error}). Give --overwrite to start from scratch.") from error
         other = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
         if other:
             raise UsageError(
-                f"{self._folder} was begun with other settings ({', '.join(other)}). "
-                "Give the same, or --overwrite to start from scratch."
+                f"{self._folder} was written with other settings ({', '.join(other)}). "
+                "Give the same settings, or --overwrite to start from scratch."
             )
         return state
 
@@ -231,11 +231,11 @@ class VideoWriter:
         return self._folder / f"{number:04}.{kind}.{'csv' if kind == 'frames' else 'nut'}"
 
     def _encoder(self, path: Path, kind: str) -> Callable[[int, int, Segmentation], None]:
-        """Opens a segment of pictures; returns what takes a frame."""
+        """Opens a segment of frames; returns a function that encodes one frame."""
         container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
         height, width = self._size[0], self._size[1] * (2 if kind == "side-by-side" else 1)
         lossless = kind == "masks"
-        # Half as many colour samples only where sides are even; players that take no 4:4:4 are rarer than cropped pixels.
+        # 4:2:0 needs even sides; with odd ones, 4:4:4 (which some players do not support) avoids cropping.
         pixels = "gray" if lossless else "yuv444p" if height % 2 or width % 2 else "yuv420p"
         stream = container.add_stream(
             "ffv1" if lossless else "libx264", rate=self._rate, options={} if lossless else _H264
@@ -261,7 +261,7 @@ class VideoWriter:
         return take
 
     def _table(self, path: Path) -> Callable[[int, int, Segmentation], None]:
-        """Opens a segment of the table of frames; returns what takes a frame."""
+        """Opens a segment of the table of frames; returns a function that writes one frame."""
         writer = csv.writer(self._open.enter_context(path.open("x", newline="", encoding="utf-8")))
 
         def take(index: int, pts: int, result: Segmentation) -> None:
@@ -280,7 +280,7 @@ class VideoWriter:
         count = join(parts, target, **options)
         if count != self.frames:
             raise UsageError(
-                f"{self._folder} is damaged ({count} of {self.frames} frames); give --overwrite to start from scratch."
+                f"{self._folder} is damaged ({count} of {self.frames} frames). Give --overwrite to start from scratch."
             )
 
     def _join_tables(self, parts: Sequence[Path], target: Path) -> None:

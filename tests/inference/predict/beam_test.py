@@ -66,7 +66,7 @@ def test_beam_writes_the_same_files(loads, tmp_path, capsys):
     found = [COCO(str(tmp_path / folder / "rle.json")).dataset for folder in ("plain", "beam")]
     assert found[0] == found[1]
     assert predict(tmp_path / "in", "--output", tmp_path / "beam", *options, *beam, "--resume") == 1
-    assert "Predicted nothing, 8 were there already; 2 could not be read" in capsys.readouterr().out
+    assert "Predicted nothing, 8 done earlier; 2 could not be read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", ["runner=NoSuchRunner", "runner=DirectRunner,direct_num_workers=many"])

@@ -115,5 +115,5 @@ def test_begins_anew_unless_asked_to_go_on(mask, tmp_path):
 
 def test_foreign_file_is_not_gone_on_with(tmp_path):
     (tmp_path / "rle.json").write_text("[]")
-    with pytest.raises(UsageError, match="not what was written here"):
+    with pytest.raises(UsageError, match="Give --overwrite"):
         coco.begin(tmp_path, ["rle"], resume=True)

@@ -137,7 +137,7 @@ def test_nothing_is_replaced_unasked(pictures, tmp_path, capsys):
     assert predict(pictures, "--output", tmp_path / "out") == 0
     before = (tmp_path / "out" / "a_mask.png").stat().st_mtime_ns
     assert predict(pictures, "--output", tmp_path / "out") == 1
-    assert "give --overwrite" in capsys.readouterr().err
+    assert "Give --overwrite" in capsys.readouterr().err
     assert (tmp_path / "out" / "a_mask.png").stat().st_mtime_ns == before
     assert predict(pictures, "--output", tmp_path / "out", "--overwrite") == 0
     assert (tmp_path / "out" / "a_mask.png").stat().st_mtime_ns > before
@@ -166,7 +166,7 @@ def test_stopped_run_goes_on(pictures, tmp_path, monkeypatch, capsys):
     found = COCO(str(tmp_path / "out" / "rle.json"))
     assert {image["file_name"] for image in found.imgs.values()} == {"a.png", "sub/b.png"}
     assert predict(*arguments, "--resume") == 0
-    assert "Predicted nothing, 2 were there already" in capsys.readouterr().out
+    assert "Predicted nothing, 2 done earlier" in capsys.readouterr().out
     assert len(written) == 2
 
 
@@ -222,7 +222,7 @@ def test_equal_stems_and_long_names_are_predicted_and_resumed(segmenter, tmp_pat
     assert {"hand.jpg_mask.png", "hand.png_mask.png", os.fsdecode(b"caf\xe9_mask.png")} < files(tmp_path / "out")
     assert len(files(tmp_path / "out")) == 2 * len(names) + 2
     assert predict(*arguments, "--resume") == 0
-    assert "Predicted nothing, 4 were there already" in capsys.readouterr().out
+    assert "Predicted nothing, 4 done earlier" in capsys.readouterr().out
     stored = json.loads((tmp_path / "out" / "rle.json").read_text())
     assert {image["file_name"] for image in stored["images"]} == set(names)
 
@@ -266,11 +266,11 @@ def test_results_come_one_by_one_in_python(pictures, network, monkeypatch, capsy
     [
         (["missing.png"], "does not exist"),
         (["empty"], "No pictures"),
-        (["in", "--save", "frames"], "nothing would be written by --save frames"),
+        (["in", "--save", "frames"], "--save frames"),
         (["in", "--batch-size", "0"], "--batch-size is 0"),
         (["in", "--smoothing", "-1"], "--smoothing is -1"),
         (["in", "--max-seconds", "nan"], "--max-seconds is nan"),
-        (["97"], "There is no camera 97"),
+        (["97"], "Camera 97"),
         (["in/a.png", "in/again/a.png"], "would both be written"),
         (["in", "--max-seconds", "0"], "--max-seconds is 0"),
     ],
