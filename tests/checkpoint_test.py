@@ -142,7 +142,7 @@ def test_folder_that_is_no_run(tmp_path):
 
 def test_run_without_checkpoints(tmp_path):
     checkpoint.write_description(tmp_path, DESCRIPTION)
-    with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
         checkpoint.load_model(tmp_path)
 
 

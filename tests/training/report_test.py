@@ -68,7 +68,7 @@ def _log(workdir, steps=10, name="hand"):
             }
             written.write(step, "evaluation", figures)
     written.event(3, "resumed")
-    written.event(4, "step left out", ids=[name, "b.jpg"])
+    written.event(4, "step skipped", ids=[name, "b.jpg"])
     written.event(7, "example skipped", id=name, fault=f"{name} cannot be decoded")
     written.close()
 
@@ -97,7 +97,7 @@ def test_a_whole_run_is_on_the_page(tmp_path):
     ]
     for text in ("rf101 on hand", "background and hand", "0.6, 1", "jax 0.", "0.6123", "0.4321", "IoU · hand", "26"):
         assert page.has(text), text
-    for text in ("resumed", "ids: hand, b.jpg", "id: hand; fault: hand cannot be decoded", "triangle: step left out"):
+    for text in ("resumed", "ids: hand, b.jpg", "id: hand; fault: hand cannot be decoded", "triangle: step skipped"):
         assert page.has(text), text
     assert re.findall(r"<tr class=best><td>(.*?)</td>", page.source) == ["10 · best"]  # the last of equals
     assert len(page.svgs) == 5
