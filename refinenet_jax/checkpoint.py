@@ -175,7 +175,7 @@ def recover(workdir: str | os.PathLike) -> int | None:
                 "from a copy, or choose another --workdir."
             )
     parallel.require_same_on_all_processes(
-        {"the newest whole checkpoint": whole, "the damaged checkpoints": sorted(faults)},
+        {"the newest intact checkpoint": whole, "the damaged checkpoints": sorted(faults)},
         f"Choose a --workdir that all machines share; {workdir} is not the same folder, or not up to date, on all of them.",
     )
     if parallel.is_main_process():

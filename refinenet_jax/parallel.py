@@ -266,7 +266,7 @@ def gather_json(value: Any) -> list[Any]:
 
 @contextmanager
 def raise_on_all_processes() -> Iterator[None]:
-    """Context in which a UsageError on one process is raised on all, so that none waits for it.
+    """Raises a UsageError that one process raises within the context on all processes, so that none waits for it.
 
     All processes must enter it, and its body must not communicate: the others would wait there for a process that failed.
     """

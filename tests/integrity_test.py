@@ -265,8 +265,8 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
     assert done.returncode == 0, done.stderr
     message, whole = done.stdout.splitlines()
     assert re.fullmatch(
-        rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, a checkpoint takes about 1 MB\. "
-        r"Make room and start again with the same command: training resumes from step 2\.",
+        rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, and a checkpoint needs about 1 MB\. "
+        r"Free some space and run the same command again: training resumes from step 2\.",
         message,
     )
     assert whole == "(2, {})"

@@ -97,10 +97,10 @@ class Augmentation:
         draws = rng.random(27)
         scaled = self._scaled_size(mask.shape, draws[0])
         if self.crop == "class_centred":
-            centre = _class_centre(mask, *draws[1:3])
+            center = _class_center(mask, *draws[1:3])
             top, left = (
                 _clamp(round((c + 0.5) * new / old - size / 2), new, size)
-                for c, new, old, size in zip(centre, scaled, mask.shape, self.shape, strict=True)
+                for c, new, old, size in zip(center, scaled, mask.shape, self.shape, strict=True)
             )
         else:
             top, left = (
@@ -153,7 +153,7 @@ class Augmentation:
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _class_centre(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tuple[int, int]:
+def _class_center(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tuple[int, int]:
     """Returns row and column of a random pixel of a random class in the mask, or of any pixel if all are void."""
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
     present = np.flatnonzero(counts[:VOID])

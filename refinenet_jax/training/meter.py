@@ -78,7 +78,7 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Context for everything but training, such as evaluation, whose time is excluded from images per second."""
+        """Excludes the time spent within the context, such as in an evaluation, from images per second."""
         jax.block_until_ready(self._waiting)  # the steps so far count as training
         began = time.perf_counter()
         yield

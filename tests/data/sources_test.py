@@ -245,8 +245,8 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
     for name, message in [
         ("./mine", r"There is no folder .*/x/mine"),
         ("~/empty", r"/sub/empty has no supported layout.* images/ and masks/"),
-        ("../sub/empty", "has no layout that is known"),
-        ("photos", r"/x/photos has no layout that is known"),
+        ("../sub/empty", "has no supported layout"),
+        ("photos", r"/x/photos has no supported layout"),
         ("my_hand", r"'my_hand' is not built in"),
         ("sub/my/hand", "is not a dataset name .*, nor a folder"),
     ]:

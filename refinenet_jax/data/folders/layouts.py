@@ -131,7 +131,7 @@ def _voc_masks(root: Path) -> Path | None:
 
 
 def _read_voc(root: Path, unannotated: str) -> list[Item]:
-    """Returns the items of a VOC folder. Most of its pictures have no mask, which is no error if lists select pictures."""
+    """Returns the items of a VOC folder. Pictures without mask are no error if there are lists."""
     words = (*SPLIT_NAMES, "trainval")
     has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
     return _pairs(child(root, "JPEGImages"), _voc_masks(root), _is_mask, "mask", unannotated, strict=not has_lists)
