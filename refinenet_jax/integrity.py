@@ -258,7 +258,7 @@ def _fault(path: Path, size: int | None, expected: tuple[int, str] | None) -> st
     if size != expected[0]:
         return f"has {size:,} bytes instead of {expected[0]:,}"
     try:
-        return "" if _sha256(path) == expected[1] else "has different content"
+        return "" if _sha256(path) == expected[1] else "has changed"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

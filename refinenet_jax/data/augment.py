@@ -60,7 +60,7 @@ class Augmentation:
             raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
         if self.longest_side < 0 or (self.longest_side and self.short_edge):
             raise UsageError(
-                f"longest_side={self.longest_side} must be 0, or at least 1 pixel together with short_edge=(), not both"
+                f"longest_side={self.longest_side} must be 0, or at least 1 pixel together with short_edge=()"
             )
         for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg", "uneven_light"):
             if not 0 <= getattr(self, name) <= 1:

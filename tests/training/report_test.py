@@ -140,7 +140,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
 
 def test_an_empty_folder_has_a_page(tmp_path):
     page = Page(report.write_report(tmp_path))
-    assert page.has("There is nothing in this folder yet")
+    assert page.has("nothing to show")
     assert [path.name for path in tmp_path.iterdir()] == [report.NAME]
 
 
@@ -169,7 +169,7 @@ def test_damaged_files_are_named_and_do_not_hide_the_rest(tmp_path, content):
     assert page.has("0.6123")
     assert page.has("evaluation_test.png cannot be decoded")
     if not content.startswith(b'{"a"'):
-        assert page.has("cannot be read") or page.has("holds no JSON object")
+        assert page.has("cannot be read") or page.has("not a JSON object")
 
 
 def test_figures_that_cannot_be_drawn_are_left_out(tmp_path):

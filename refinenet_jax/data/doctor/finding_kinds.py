@@ -63,7 +63,7 @@ KINDS = {
     "mask-as-image": Kind(
         "problem",
         "The network learns to copy its input.",
-        "Replace the masks by the photographs, and build the dataset again.",
+        "Store the photographs as images instead of the masks, and build the dataset again.",
     ),
     "conflicting-masks": Kind(
         "problem",

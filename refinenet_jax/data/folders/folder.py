@@ -76,7 +76,7 @@ def read_folder(path: str | os.PathLike) -> Folder:
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
-        raise DataError(f"The folder {root} does not exist. Correct the path.", "missing")
+        raise DataError(f"There is no folder {root}. Correct the path.", "missing")
     settings = read_settings(root)
     layout = choose_layout(root, settings.layout)
     _refuse_idle_settings(layout, settings, root)
