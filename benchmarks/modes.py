@@ -100,7 +100,7 @@ def main() -> None:
                 start = args.output.absolute() / f"{variant}_local_float32" if batch_norm == "frozen" else None
                 train(workdir, arguments(variant, precision, batch_norm, args.data, start))
                 steps, values, speeds = losses(workdir)
-                skipped = sum('"step left out"' in line for line in (workdir / "log.jsonl").read_text().splitlines())
+                skipped = sum('"step skipped"' in line for line in (workdir / "log.jsonl").read_text().splitlines())
                 speed = f"{np.median(speeds):.2f}" if speeds else "-"
                 print(
                     f"| {variant} | {precision} | {batch_norm} | {values[0]:.3f} | {values[-1]:.3f} | {speed} | {skipped} |",

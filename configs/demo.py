@@ -1,10 +1,10 @@
-"""A small network on pictures made here: the whole way in some minutes on two CPU cores.
+"""A small network on synthetic pictures: the complete workflow in some minutes on two CPU cores.
 
   tfds build tfds_builders/synthetic_hands --file_format=array_record
   python -m refinenet_jax.main --config=configs/demo.py --workdir=runs/demo
   python -m refinenet_jax.main --config=configs/demo.py --workdir=runs/demo --job=evaluate
 
-`bash launch/demo.sh` does all of it. Expected: hand IoU of at least 0.80 on the 128 test pictures.
+`bash launch/demo.sh` runs all of it. Expected: hand IoU of at least 0.80 on the 128 test pictures.
 """
 
 from ml_collections import ConfigDict
@@ -15,11 +15,11 @@ from configs import common
 def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config = common.get_config()
     config.model.variant = variant
-    config.model.batch_norm = "local"  # trained from nothing: there are no moments to freeze
+    config.model.batch_norm = "local"  # trained from scratch: there are no moments to freeze
     config.model.dropout = 0.0
     config.data.name = "synthetic_hands/hands"
 
-    # Half the size is enough for these hands, and a quarter of the work.
+    # Half the size is enough for these hands, and needs a quarter of the compute.
     config.augment.crop_size = 96
     config.augment.short_edge = ()
     config.augment.scales = (0.45, 0.55, 0.65)

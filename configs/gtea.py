@@ -1,15 +1,15 @@
-"""GTEA (Fathi et al., CVPR 2011), hands down to the wrist, with the recipe of the CVPR 2018 paper, see `paper.py`.
+"""GTEA (Fathi et al., CVPR 2011), hands up to the wrist, with the recipe of the CVPR 2018 paper (see `paper.py`).
 
   tfds build tfds_builders/gtea --config=wrist --file_format=array_record
   python -m refinenet_jax.main --config=configs/gtea.py --workdir=runs/gtea --config.init_from=START
   python -m refinenet_jax.main --config=configs/gtea.py --workdir=runs/gtea --job=evaluate
 
 START is a trained network, in the paper runs/person_parts (configs/person_parts.py), or a published ResNet: any file that
-`refinenet-jax convert` reports as one.
+`refinenet-jax convert` identifies as one.
 
-Published, from Person-Part weights: hand IoU 0.821 averaged over the 204 test frames (CVPR 2018, poster). The 80 epochs are
-known for EgoHands only, and the paper's choice of validation frames is not known, see tfds_builders/gtea/README.md.
-Other networks after a colon: --config=configs/gtea.py:rf_lw_mbv2.
+Published result from Person-Part weights: hand IoU 0.821 averaged over the 204 test frames (CVPR 2018, poster). The 80 epochs
+are documented for EgoHands only, and the paper's choice of validation frames is unknown, see tfds_builders/gtea/README.md.
+Other networks are chosen after a colon: --config=configs/gtea.py:rf_lw_mbv2.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""The recipe of "Analysis of Hand Segmentation in the Wild" (Urooj and Borji, CVPR 2018), which its dataset configs share.
+"""The recipe of "Analysis of Hand Segmentation in the Wild" (Urooj and Borji, CVPR 2018), shared by its dataset configs.
 
 SGD with momentum 0.9 and weight decay 5e-4 on every parameter; learning rate 5e-5, a tenth of it in the trunk, ten times in
-the classifier; batch 1; batch-norm moments frozen; 80 epochs (github.com/aurooj/Hand-Segmentation-in-the-Wild, issue 6, tells
-them for EgoHands; the rest is the training code it builds on, github.com/guosheng/refinenet). Short edges in [450, 1100],
-crops of 400 pixels, enlarged to 480 before the network. Tested at scales 0.6, 0.8 and 1.0.
+the classifier; batch 1; batch-norm moments frozen; 80 epochs (documented for EgoHands in issue 6 of
+github.com/aurooj/Hand-Segmentation-in-the-Wild; the rest is the training code it is based on, github.com/guosheng/refinenet).
+Short edges in [450, 1100], crops of 400 pixels, enlarged to 480 before the network. Tested at scales 0.6, 0.8 and 1.0.
 """
 
 from ml_collections import ConfigDict
@@ -14,12 +14,12 @@ EPOCHS = 80
 
 
 def recipe(variant: str, dataset: str, train_examples: int) -> ConfigDict:
-    """The recipe for a dataset.
+    """Returns the recipe for a dataset.
 
     Args:
-      variant: of the network.
-      dataset: as in `config.data.name`.
-      train_examples: of the training split; an epoch.
+      variant: name of the network.
+      dataset: name of the dataset, as in `config.data.name`.
+      train_examples: number of examples in the training split.
     """
     config = common.get_config()
     config.model.variant = variant
@@ -30,6 +30,6 @@ def recipe(variant: str, dataset: str, train_examples: int) -> ConfigDict:
     config.optimizer.factors.trunk = 0.1
     config.optimizer.factors.classifier = 10.0
     config.eval_every = 2 * train_examples
-    if dataset.partition("/")[0] in ("egohands", "eyth", "gtea", "hof"):  # which the paper's scripts count
+    if dataset.partition("/")[0] in ("egohands", "eyth", "gtea", "hof"):  # the datasets that the paper's scripts score
         config.evaluate.protocols = ("strict", "cvpr18", "seed")
     return config

@@ -1,7 +1,7 @@
-"""The network that comes with the package: hands in real pictures, from a trunk trained on Open Images.
+"""The packaged network: hands in real pictures, from a trunk trained on Open Images.
 
 Needs the 100 frames of EgoHands' training video CARDS_LIVINGROOM_B_T (or all of EgoHands), the folders of hand pictures that
-launch/pretrained_data.py names, and a MobileNet-v2 trunk (any file that `refinenet-jax convert` reports as one).
+launch/pretrained_data.py names, and a MobileNet-v2 trunk (any file that `refinenet-jax convert` identifies as one).
 
   tfds build tfds_builders/egohands --config=hands_available --file_format=array_record --manual_dir=EGOHANDS
   tfds build tfds_builders/synthetic_hands --config=tabletop --file_format=array_record
@@ -10,27 +10,27 @@ launch/pretrained_data.py names, and a MobileNet-v2 trunk (any file that `refine
 
 All choices were made on the video CHESS_COURTYARD_B_T, which launch/pretrained_data.py writes to data/pretrained/development.
 
-The packaged weights are the mean of the results of three stages. The config is that of stage 6; differences from it:
-  1. 501 steps from the trunk (cosine of 2,900 steps), 6 crops of 224x224, learning_rate=1e-3, warmup_steps=100, with less of
-     tabletop (0.8) and gtea_pseudo (0.7), pastes of 20 to 190 pixels, legs of ccp_skin void;
-  2. 451 steps from the averaged weights of that, with the present mix and sizes (warmup_steps=50, cosine of 2,100 steps);
+The packaged weights are the mean of the results of stages 4 to 6. The config is that of stage 6, which differs from the others:
+  1. 501 steps from the trunk (cosine of 2,900 steps), 6 crops of 224x224, learning_rate=1e-3, warmup_steps=100, with smaller
+     weights of tabletop (0.8) and gtea_pseudo (0.7), pastes of 20 to 190 pixels, legs of ccp_skin void;
+  2. 451 steps from the averaged weights of stage 1, with the present mix and sizes (warmup_steps=50, cosine of 2,100 steps);
   3. the same run resumed up to step 1,501, with the scale of 1.0 and class weights (1.0, 0.7);
   4. resumed to its end (cosine of 2,800 steps), with uneven light, class weights (1.0, 0.55), objects that reach into the crop
      from outside, and the pictures of UNCERTAIN void;
-  5. 560 steps from the averaged weights of that (warmup_steps=30, learning_rate=5e-4), with more of the pictures with forearms
-     (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9 instead of 0.8,
-     more bare forearms, and hair on them;
+  5. 560 steps from the averaged weights of stage 4 (warmup_steps=30, learning_rate=5e-4), with larger weights of the pictures
+     with forearms (before: hgr_piv 1.0, gtea_pseudo 0.9, tshirt_pseudo 0.4, minghuam79 0.4, wong_coco_hands 0.3), arm=0.9
+     instead of 0.8, more bare forearms, and hair on them;
   6. 1,500 steps from stage 5 with this config.
-`python -m launch.average_weights` averaged stages 4, 5 and 6 and lowered the classifier bias for hands by 0.405,
-so that a pixel is a hand from a probability of 0.6 on: crops contain more hand pixels than pictures do. Hand IoU on every 4th
-frame of the development video at that threshold: mean of the three 0.813 (every second frame: stage 5 0.790, stage 6 0.793).
+`python -m launch.average_weights` averaged stages 4, 5 and 6 and lowered the classifier bias for hands by 0.405, so that a
+pixel is a hand from a probability of 0.6: crops contain more hand pixels than pictures do. Hand IoU on every 4th frame of the
+development video at that threshold: mean of the three 0.813 (on every second frame: stage 5 0.790, stage 6 0.793).
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 
-_FOLDER = "./data/pretrained"  # that launch/pretrained_data.py wrote
+_FOLDER = "./data/pretrained"  # written by launch/pretrained_data.py
 
 
 def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
@@ -64,8 +64,8 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.paste.light = 0.4
     config.paste.arm = 0.9
 
-    # Tested at a longest side of 448, which is 0.35 here.
-    with config.augment.ignore_type():  # common.py has a square
+    # Tested at a longest side of 448, which is the scale 0.35 here.
+    with config.augment.ignore_type():  # common.py has a single number
         config.augment.crop_size = (256, 448)
     config.augment.short_edge = ()
     config.augment.longest_side = 1280
@@ -78,7 +78,10 @@ def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
     config.augment.uneven_light = 0.8
     config.evaluate.longest_side = 448
     config.evaluate.scales = (1.0,)
-    config.loss.class_weights = (1.0, 0.65)  # crops are centered on hands, so they show more of them than pictures do
+    config.loss.class_weights = (
+        1.0,
+        0.65,
+    )  # crops are centered on hands, so they contain more of them than pictures do
     config.loss_resolution = "labels"
 
     config.batch_size = 3

@@ -17,7 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", help="file to write")
     parser.add_argument("checkpoints", nargs="+", help="weight files of the same network")
-    parser.add_argument("--hand-bias", type=float, default=0.0, help="added to the bias of the foreground classes")
+    parser.add_argument(
+        "--hand-bias", type=float, default=0.0, help="number to add to the bias of the foreground classes"
+    )
     args = parser.parse_args()
     variables = [weights.load(path)[1] for path in args.checkpoints]
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0, dtype=np.float32), *variables)

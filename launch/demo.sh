@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on pictures made here: builds synthetic_hands, trains, evaluates, predicts. Run again, it goes on.
-# Further arguments go to training and evaluation:
+# The complete workflow on synthetic pictures: builds synthetic_hands, trains, evaluates, predicts. Run it again to resume.
+# Further arguments are passed to training and evaluation:
 #   bash launch/demo.sh --workdir=runs/longer --config.num_steps=2000
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"

@@ -1,14 +1,14 @@
-"""Writes the folders that configs/pretrained.py trains on, from folders of hand pictures and masks.
+"""Writes the folders for configs/pretrained.py from folders of hand pictures and masks.
 
     python -m launch.pretrained_data HANDS OUTPUT [--egohands DATA_DIR] [--forearms=background|void|hand]
 
 HANDS has a folder for each source, with images/ID.jpg and masks/ID.png (0 background, 1 hand, 255 void). Pictures are linked or
-cropped, masks are written again:
+cropped, and new masks are written:
 
-- forearms: masks that include the forearm become hand, void around the wrist, and background from there on (`cut_at_wrist`);
-  --forearms=void makes all of the forearm void, --forearms=hand leaves the masks, to compare
-- street: skin of unknown parts stays void, but faces, which a rule finds, become background (`faces_and_legs_to_background`)
-- cut-outs: cropped so that the wrist lies at the edge of the picture, where pasting continues it by an arm
+- forearms: masks that include the forearm become hand, void around the wrist, and background beyond it (`cut_at_wrist`);
+  for comparison, --forearms=void makes the whole forearm void, and --forearms=hand keeps the masks
+- street: skin of unknown body parts stays void, but faces, found by a rule, become background (`faces_and_legs_to_background`)
+- cut-outs: cropped so that the wrist lies at the edge of the picture, where pasting extends it by an arm
 
 With --egohands, the development video of EgoHands is written from the dataset `egohands/hands_available` built in DATA_DIR.
 """
@@ -23,27 +23,27 @@ import numpy as np
 HAND, VOID = 1, 255
 FOREARMS = ("gtea_pseudo", "tshirt_pseudo", "hgr_piv", "minghuam79", "wong_coco_hands")
 PLAIN = ("senz3d_reg", "ut_hrc10", "ksu_arsl30", "hands11k_cut")
-DEVELOPMENT = "CHESS_COURTYARD_B_T"  # the video that all choices are made on
-# Where the rule fails, seen by eye: their skin is void.
+DEVELOPMENT = "CHESS_COURTYARD_B_T"  # the video on which all choices are made
+# Pictures for which the rule fails, found by inspection; their skin becomes void.
 UNCERTAIN = {
     "gtea_pseudo": tuple(f"0000000{frame}" for frame in (161, 181, 391, 401, 411, 431, 441, 701)),
     "hgr_piv": ("hgr1_id05_1", "hgr1_id05_2", "hgr1_id06_3"),  # both arms in view
 }
 
-_WORKING_SIDE = 320  # pixels of the longest side at which wrists are searched
+_WORKING_SIDE = 320  # longest side in pixels at which wrists are searched
 _SETTINGS = "classes: [background, hand]\nsplit: {{validation: {validation}, test: 0}}\n"
 
 
 def cut_at_wrist(mask: np.ndarray, forearm: int = 0) -> np.ndarray:
-    """Takes forearms out of a mask of hands with forearms.
+    """Removes forearms from a mask of hands with forearms.
 
-    For each arm: r is the radius of the largest circle in the palm, which is the first widest place from the fingertips on.
-    Hand is what lies less than 1.1 r behind the palm's center, measured along the arm; from 2.2 r on it is forearm, if the
-    arm is narrower in between, as wrists are. An arm without such a palm near its tip is void.
+    For each arm, the palm is the first local maximum of the width from the fingertips, and r is the radius of the largest
+    circle in it. Pixels less than 1.1 r beyond the palm's center, measured along the arm, are hand; from 2.2 r they are
+    forearm, if the arm is narrower in between, as wrists are. An arm without such a palm near its tip becomes void.
 
     Args:
-      mask: uint8 [h, w]; 0, HAND with the forearm, VOID.
-      forearm: what forearms become.
+      mask: uint8 [h, w]; 0, HAND including the forearm, VOID.
+      forearm: value that forearms get.
 
     Returns:
       uint8 [h, w]; 0, HAND, VOID.
@@ -63,9 +63,9 @@ def cut_at_wrist(mask: np.ndarray, forearm: int = 0) -> np.ndarray:
 
 
 def _parts(arm: np.ndarray, forearm: int) -> np.ndarray:
-    """HAND, VOID or `forearm` for each pixel of one arm, bool [h, w]."""
+    """Returns HAND, VOID or `forearm` for each pixel of one arm, bool [h, w]."""
     margin = max(arm.shape)
-    around = cv2.copyMakeBorder(arm.astype(np.uint8), *[margin] * 4, cv2.BORDER_REPLICATE)  # arms go on outside
+    around = cv2.copyMakeBorder(arm.astype(np.uint8), *[margin] * 4, cv2.BORDER_REPLICATE)  # arms continue outside
     radius = cv2.distanceTransform(around, cv2.DIST_L2, 5)[margin:-margin, margin:-margin]
     along = _distance_along(arm, _root(arm))
     tip = along.max()
@@ -76,16 +76,16 @@ def _parts(arm: np.ndarray, forearm: int) -> np.ndarray:
             if tip - palm > 3.6 * r:
                 break
             wrist = widest[max(round(palm - 2.2 * r), 0) : palm + 1].min()
-            behind = (palm - along) / r
+            distance = (palm - along) / r
             beyond = forearm if wrist < 0.85 * r else VOID
-            return np.where(behind < 1.1, HAND, np.where(behind < 2.2, VOID, beyond)).astype(np.uint8)
+            return np.where(distance < 1.1, HAND, np.where(distance < 2.2, VOID, beyond)).astype(np.uint8)
     return np.full(arm.shape, VOID, np.uint8)
 
 
 def _root(arm: np.ndarray) -> np.ndarray:
-    """Where the arm, or two that touch, begin, bool [h, w]: on the picture's edge, or else the lower of its two ends.
+    """Returns where an arm, or two arms that touch, begins, bool [h, w]: at the picture's edge, or else at its lower end.
 
-    Of several pieces on the edge, those at the upper edge are fingertips.
+    Among several regions on the edge, those at the upper edge are fingertips.
     """
     edge = np.zeros_like(arm)
     edge[[0, -1]] = edge[:, [0, -1]] = True
@@ -96,7 +96,7 @@ def _root(arm: np.ndarray) -> np.ndarray:
         lower = {label for label in pieces if stats[label, cv2.CC_STAT_TOP] + stats[label, cv2.CC_STAT_HEIGHT] > 2}
         return np.isin(labels, list(lower or pieces))
     ends = [np.argwhere(arm)[0]]
-    for _ in range(3):  # the two ends are the farthest from each other
+    for _ in range(3):  # the two ends have the largest distance from each other
         start = np.zeros_like(arm)
         start[tuple(ends[-1])] = True
         distance = _distance_along(arm, start)
@@ -107,13 +107,13 @@ def _root(arm: np.ndarray) -> np.ndarray:
 
 
 def _distance_along(arm: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Steps int [h, w] from `start` to each pixel within the arm; -1 outside."""
+    """Returns the number of steps from `start` to each pixel within the arm, int [h, w]; -1 outside."""
     distance = np.where(start, 0, -1)
     cross, square = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.ones((3, 3), np.uint8)
     front, inside, step = start.astype(np.uint8), arm.astype(np.uint8), 0
     while True:
         step += 1
-        grown = cv2.dilate(front, square if step % 2 else cross) & inside  # an octagon: close to a circle
+        grown = cv2.dilate(front, square if step % 2 else cross) & inside  # octagons approximate circles
         new = (grown == 1) & (distance < 0)
         if not new.any():
             return distance
@@ -121,10 +121,10 @@ def _distance_along(arm: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 
 def faces_and_legs_to_background(mask: np.ndarray) -> np.ndarray:
-    """Makes the face and the legs of a standing person background, in a mask where all skin is void.
+    """Sets the face and the legs of a standing person to background, in a mask in which all skin is void.
 
-    The face is the upper 0.12 of the picture's height of the highest skin near the middle; legs are the skin below 0.66 of it,
-    where no hands hang.
+    The face is the part of the highest skin region near the middle within 0.12 of the picture's height from its top; legs are
+    the skin below 0.66 of the height, where no hands are.
     """
     height, width = mask.shape
     mask = mask.copy()
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("hands", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--forearms", default="background", choices=("background", "void", "hand"))
-    parser.add_argument("--egohands", type=Path, help="where the dataset egohands/hands_available is built")
+    parser.add_argument("--egohands", type=Path, help="folder in which the dataset egohands/hands_available is built")
     args = parser.parse_args()
     for source in (*FOREARMS, *PLAIN, "ccp_skin", "massey_cut"):
         pairs = [(path, args.hands / source / "masks" / f"{path.stem}.png") for path in _images(args.hands / source)]
@@ -170,7 +170,7 @@ def main() -> None:
             linked = folder / "images" / picture.name
             if source == "massey_cut":
                 sign = picture.stem.split("_")[1]
-                if sign == "q":  # fingers downwards, the wrist at a corner
+                if sign == "q":  # fingers point down, and the wrist is at a corner
                     continue
                 image, mask = crop_to_wrist(cv2.imread(str(picture)), mask, "right" if sign in "ghp" else "bottom")
                 cv2.imwrite(str(linked), image, [cv2.IMWRITE_JPEG_QUALITY, 95])

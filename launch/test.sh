@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv and runs the tests, in two processes; further arguments go to pytest.
+# Sets up .venv and runs the tests in two processes; further arguments are passed to pytest.
 #   bash launch/test.sh -k metrics
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"

@@ -1,11 +1,11 @@
-"""Checkpoints: the only file that knows Orbax.
+"""Checkpoints; the only module that uses Orbax.
 
-A training folder holds
+A training folder contains
 
-    model.json           what the network is: all that predict and export need to know besides the weights
+    model.json           description of the network: everything that predict and export need besides the weights
     checkpoints/STEP/    model (params, batch_stats), optimizer (opt_state, step), data (position), metrics
 
-written un-replicated, so that any number of devices restores them.
+Checkpoints are written un-replicated, so that any number of devices can restore them.
 """
 
 import json
@@ -33,11 +33,11 @@ BEST = "mean_iou"
 
 
 class CheckpointError(UsageError):
-    """A folder that cannot be used; the message says why and what to do."""
+    """Error about a folder that cannot be used; the message says why and what to do."""
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the latest few and the best."""
+    """The checkpoints of a training run: the latest ones and the best one."""
 
     def __init__(self, workdir: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
         self._workdir = workdir
@@ -50,8 +50,8 @@ class Checkpoints:
             _folder(workdir),
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
-                cleanup_tmp_directories=True,  # what a killed process, or a full disk, left half written
-                todelete_subdir="removed",  # renamed at once, then deleted: a kill leaves no half under the old name
+                cleanup_tmp_directories=True,  # left incomplete by a killed process or a full disk
+                todelete_subdir="removed",  # rename before deleting: a killed process leaves no partial checkpoint
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [
                         checkpoint_managers.LatestN(keep_latest),
@@ -68,14 +68,14 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, model: Any, optimizer: Any, data: dict, metrics: Mapping[str, Any] | None = None) -> None:
-        """Starts writing in the background. A checkpoint appears under its name only once it is whole.
+        """Starts writing a checkpoint in the background. It gets its name only when it is complete.
 
         Args:
-          step: steps taken.
+          step: number of steps.
           model: pytree of the variables.
-          optimizer: pytree of all else that training carries.
-          data: JSON, the position in the data.
-          metrics: of an evaluation of just this model; its `mean_iou` decides which checkpoint is best.
+          optimizer: pytree of the remaining training state.
+          data: JSON with the position in the data.
+          metrics: metrics of this model, if it was evaluated; `mean_iou` decides which checkpoint is best.
         """
         if step == self.latest_step:
             return
@@ -87,7 +87,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     model=ocp.args.StandardSave(model),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    data=ocp.args.JsonSave(json.loads(json.dumps(data))),  # it is written later, from this copy
+                    data=ocp.args.JsonSave(json.loads(json.dumps(data))),  # copied, because it is written later
                 ),
                 metrics=dict(metrics) if metrics is not None else None,
             )
@@ -95,11 +95,11 @@ class Checkpoints:
             self._proof = self._prover.submit(self._prove)
 
     def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Adds the metrics of an evaluation to a checkpoint that was written without them, as a whole or not at all."""
+        """Adds the metrics of an evaluation to a checkpoint that was written without them, atomically."""
         with self._explained():
             if parallel.is_main_process():
-                integrity.remove_manifest(self._workdir, step)  # the files change; the manifest is written again
-                path = _folder(self._workdir) / str(step) / "metrics" / "metrics"  # where Orbax keeps them, as JSON
+                integrity.remove_manifest(self._workdir, step)  # the files change; a new manifest is written below
+                path = _folder(self._workdir) / str(step) / "metrics" / "metrics"  # the JSON file of Orbax
                 path.parent.mkdir(exist_ok=True)
                 partial = path.with_name("metrics.partial")
                 partial.write_text(json.dumps(dict(metrics)))
@@ -109,20 +109,20 @@ class Checkpoints:
         self._manager.reload()
 
     def metrics(self, step: int) -> dict | None:
-        """The metrics in a checkpoint, None where it was not evaluated."""
+        """Returns the metrics of a checkpoint, None if it was not evaluated."""
         return self._manager.metrics(step)
 
     def optimizer_entries(self) -> set[str]:
-        """Names at the top of the latest checkpoint's optimizer tree."""
+        """Returns the names of the top-level entries of the latest checkpoint's optimizer tree."""
         folder = epath.Path(_folder(self._workdir)) / str(self.latest_step) / "optimizer"
         return set(ocp.StandardCheckpointHandler().metadata(folder).keys())
 
     def restore_data(self) -> dict:
-        """The latest checkpoint's data, JSON."""
+        """Returns the data (JSON) of the latest checkpoint."""
         return self._manager.restore(self.latest_step, args=ocp.args.Composite(data=ocp.args.JsonRestore())).data
 
     def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
-        """The latest checkpoint's model and optimizer, in the structure, dtypes and sharding of the arguments."""
+        """Restores model and optimizer of the latest checkpoint, in the structure, dtypes and sharding of the arguments."""
         restored = self._manager.restore(
             self.latest_step,
             args=ocp.args.Composite(
@@ -132,7 +132,7 @@ class Checkpoints:
         return restored.model, restored.optimizer
 
     def close(self) -> None:
-        """Waits until all is written."""
+        """Waits until everything is written."""
         with self._explained():
             try:
                 self._manager.wait_until_finished()
@@ -159,24 +159,24 @@ class Checkpoints:
 
 
 def recover(workdir: str | os.PathLike) -> int | None:
-    """Sets damaged checkpoints aside, so that training resumes from the newest whole one; to be called before `Checkpoints`.
+    """Sets damaged checkpoints aside, so that training resumes from the newest intact one; call it before `Checkpoints`.
 
     Returns:
-      Step of the newest whole checkpoint, None if there is none at all.
+      Step of the newest intact checkpoint, None if there is no checkpoint.
 
     Raises:
-      UsageError: on all processes: all checkpoints are damaged, or the processes find different ones.
+      UsageError: on all processes, if all checkpoints are damaged, or the processes find different ones.
     """
     with parallel.raise_on_all_processes():
         whole, faults = integrity.latest_whole_step(workdir)
         if faults and whole is None:
             raise CheckpointError(
-                f"No checkpoint in {workdir} is whole; `refinenet-jax verify {workdir}` lists the damage. Restore one from a "
-                "copy, or give another --workdir."
+                f"All checkpoints in {workdir} are damaged; `refinenet-jax verify {workdir}` lists the damage. Restore one "
+                "from a copy, or choose another --workdir."
             )
     parallel.require_same_on_all_processes(
-        {"the newest whole checkpoint": whole, "the damaged checkpoints": sorted(faults)},
-        f"Give a --workdir that all machines share; {workdir} is not the same folder, or not up to date, on all of them.",
+        {"the newest intact checkpoint": whole, "the damaged checkpoints": sorted(faults)},
+        f"Choose a --workdir that all machines share; {workdir} is not the same folder, or not up to date, on all of them.",
     )
     if parallel.is_main_process():
         for step, reasons in faults.items():
@@ -188,18 +188,18 @@ def recover(workdir: str | os.PathLike) -> int | None:
 
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
-    """Step of the latest whole checkpoint in a training folder, None if there is none; creates nothing."""
+    """Returns the step of the latest complete checkpoint in a training folder, None if there is none; creates nothing."""
     return max((int(path.name) for path in _folder(workdir).glob("*") if path.name.isdigit()), default=None)
 
 
 def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict]:
-    """The description and the variables in a training folder: those of `step`, by default of the best checkpoint.
+    """Loads the description and the variables of a training folder: those of `step`, by default of the best checkpoint.
 
     Returns:
-      Contents of model.json with 'step' added; {'params': ..., 'batch_stats': ...}, float32.
+      Contents of model.json with 'step' added; variables {'params': ..., 'batch_stats': ...}, float32.
 
     Raises:
-      CheckpointError: nothing there, or not that step.
+      CheckpointError: there is no checkpoint, or none of that step.
     """
     description = require_description(workdir)
     with ocp.CheckpointManager(
@@ -209,7 +209,7 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
     ) as manager:
         steps = list(manager.all_steps())
         if not steps:
-            raise CheckpointError(f"{workdir} holds no checkpoint yet; train longer, or give another folder.")
+            raise CheckpointError(f"{workdir} has no checkpoint yet. Train longer, or choose another folder.")
         if step is None:
             step = manager.best_step() if any(manager.metrics(s) for s in steps) else manager.latest_step()
         elif step not in steps:
@@ -223,9 +223,9 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
 
 
 def write_model(workdir: str | os.PathLike, description: Mapping[str, Any], variables: Any) -> None:
-    """Writes a model that was not trained here: a folder that `load_model` reads, of step 0, with nothing to train on from.
+    """Writes a model that was not trained here into a folder that `load_model` reads, as step 0 without training state.
 
-    It appears under its name only once it is whole.
+    The folder gets its name only when it is complete.
     """
     workdir = Path(workdir)
     partial = workdir.with_name(f".{workdir.name}.partial")
@@ -239,19 +239,19 @@ def write_model(workdir: str | os.PathLike, description: Mapping[str, Any], vari
 
 
 def check_description(workdir: str | os.PathLike, description: Mapping[str, Any], identity: Sequence[str]) -> None:
-    """Raises CheckpointError where the folder already holds another model than the one described.
+    """Raises CheckpointError if the folder already contains a different model than the described one.
 
     Args:
-      workdir: the folder.
-      description: of the model.
-      identity: its entries that decide what the parameters mean; where model.json lacks one, it is older than that entry.
+      workdir: folder of the run.
+      description: description of the model.
+      identity: entries that define what the parameters mean; entries missing in an older model.json are not compared.
     """
     existing = read_description(workdir)
     if existing is None:
         return
     if "converted_from" in existing:
         raise CheckpointError(
-            f"{workdir} holds weights converted from {existing['converted_from']}, no training run. Start from them in "
+            f"{workdir} contains weights converted from {existing['converted_from']}, not a training run. Start from them in "
             f"another folder: --config.init_from={workdir} --workdir=..."
         )
     description = json.loads(json.dumps(description))
@@ -259,37 +259,37 @@ def check_description(workdir: str | os.PathLike, description: Mapping[str, Any]
     if wrong:
         differences = "\n  ".join(f"{key}: before {existing.get(key)}, now {description.get(key)}" for key in wrong)
         raise CheckpointError(
-            f"{workdir} belongs to another model:\n  {differences}\nGive another --workdir, or the config of that run."
+            f"{workdir} belongs to another model:\n  {differences}\nChoose another --workdir, or the config of that run."
         )
 
 
 def write_description(workdir: str | os.PathLike, description: Mapping[str, Any]) -> None:
-    """Writes model.json, with the versions of what computes the model."""
+    """Writes model.json, with the versions of the packages that compute the model."""
     versions = {name: version(name) for name in ("refinenet-jax", "jax", "flax", "optax", "orbax-checkpoint")}
     path = Path(workdir) / DESCRIPTION
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps({**description, "versions": versions}, indent=2) + "\n")
-    partial.replace(path)  # whole or not at all
+    partial.replace(path)  # atomic
 
 
 def require_description(workdir: str | os.PathLike) -> dict:
-    """Contents of model.json.
+    """Returns the contents of model.json.
 
     Raises:
-      CheckpointError: there is none, or it is damaged.
+      CheckpointError: the file is missing or damaged.
     """
     description = read_description(workdir)
     if description is None:
         raise CheckpointError(
-            f"{workdir} has no {DESCRIPTION}, so it is no folder of a training run. Give the --workdir of "
-            "`python -m refinenet_jax.main --config=...`, or what `refinenet-jax convert` made."
+            f"{workdir} has no {DESCRIPTION}, so it is not the folder of a training run. Choose the --workdir of "
+            "`python -m refinenet_jax.main --config=...`, or the output of `refinenet-jax convert`."
         )
     return description
 
 
 def read_description(workdir: str | os.PathLike) -> dict | None:
-    """Contents of model.json, None where there is none.
+    """Returns the contents of model.json, None if it does not exist.
 
     Raises:
       CheckpointError: the file is damaged.
@@ -308,4 +308,4 @@ def _folder(workdir: str | os.PathLike) -> Path:
 
 
 def _score(metrics: Mapping[str, Any]) -> float:
-    return -1.0 if metrics[BEST] is None else metrics[BEST]  # None where all of the split is void
+    return -1.0 if metrics[BEST] is None else metrics[BEST]  # None if all of the split is void

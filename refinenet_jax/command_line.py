@@ -1,4 +1,4 @@
-"""What every command line of the package does: `~` in paths, errors of one line with the nearest right word, and devices."""
+"""Parts of all command lines of the package: `~` in paths, one-line errors with suggestions, and the choice of devices."""
 
 import argparse
 import difflib
@@ -13,21 +13,21 @@ from refinenet_jax.errors import UsageError
 
 
 def expand_home(arguments: Iterable[str]) -> list[str]:
-    """Arguments with `~` and `~user` expanded also after `=`, `,` and `@`, where shells leave it: --output=~/x."""
+    """Expands `~` and `~user` in arguments also after `=`, `,` and `@`, where shells do not: --output=~/x."""
     return [
         re.sub(r"(?<![^=,@])~[^/,]*(?=/|,|$)", lambda home: os.path.expanduser(home[0]), text) for text in arguments
     ]
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, with the nearest valid word in the place of a wrong one."""
+    """An ArgumentParser whose errors are one line and suggest the most similar valid word."""
 
     def error(self, message: str) -> NoReturn:
         end = "" if message.endswith((".", "?")) else "."
         self.exit(2, f"error: {message}{end} See: {self.prog} --help\n")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Ends the program with status 2 where `parse_known_args` left arguments over."""
+        """Exits with status 2 if `parse_known_args` returned unknown arguments."""
         if arguments:
             name = arguments[0].partition("=")[0]
             what = "Unknown option" if name.startswith("-") else "Unexpected argument"
@@ -41,33 +41,33 @@ class Parser(argparse.ArgumentParser):
 
 
 def use_device(name: str | None) -> None:
-    """Chooses where networks run, before anything else asks JAX for devices.
+    """Chooses the devices that networks run on; call it before anything uses JAX devices.
 
     Args:
-      name: cpu; gpu or cuda, for all GPUs; gpu:1 or gpu:0,2, for those; tpu; None for the best there is.
+      name: cpu; gpu or cuda for all GPUs; gpu:1 or gpu:0,2 for these; tpu; None for the best available.
 
     Raises:
-      UsageError: another name, or no such device that JAX can use.
+      UsageError: the name is invalid, or JAX cannot use such a device.
     """
     if name is None:
         return
     platform, _, numbers = name.replace("cuda", "gpu", 1).partition(":")
     if platform not in ("cpu", "gpu", "tpu") or (numbers and not re.fullmatch(r"\d+(,\d+)*", numbers)):
-        raise UsageError(f"--device={name} is unknown; give cpu, gpu, gpu:0, gpu:0,1 or tpu.")
+        raise UsageError(f"--device={name} is unknown. Choose cpu, gpu, gpu:0, gpu:0,1 or tpu.")
     if numbers and platform != "gpu":
-        raise UsageError(f"--device={name}: only GPUs can be chosen by number; give --device={platform}.")
+        raise UsageError(f"--device={name}: only GPUs can be chosen by number. Use --device={platform}.")
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if numbers:
         jax.config.update("jax_cuda_visible_devices", numbers)
     try:
-        found = jax.default_backend()
+        backend = jax.default_backend()
     except RuntimeError as error:
-        raise UsageError(f"--device={name} cannot be used: {error}. Leave --device out to use the CPU.") from error
-    if found != platform:
+        raise UsageError(f"--device={name} cannot be used: {error}. Omit --device to use the CPU.") from error
+    if backend != platform:
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
-        install = f" Install 'refinenet-jax[{extra}]', or leave" if extra else " Leave"
-        raise UsageError(f"--device={name} cannot be used: JAX runs on {found} here.{install} --device out.")
+        install = f" Install 'refinenet-jax[{extra}]', or omit" if extra else " Omit"
+        raise UsageError(f"--device={name} cannot be used: JAX runs on {backend} here.{install} --device.")
 
 
 def _nearest(word: str, valid: Iterable[str]) -> str:

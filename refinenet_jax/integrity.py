@@ -1,13 +1,13 @@
-"""What a training folder survives: damaged checkpoints are found, a second process is refused, a full disk is explained.
+"""Protects training folders: finds damaged checkpoints, refuses a second process, and explains a full disk.
 
-Beside model.json and checkpoints/STEP/ a folder then holds
+In addition to model.json and checkpoints/STEP/ a folder then contains
 
     manifests/STEP.json   size and SHA-256 of every file below checkpoints/STEP/
     damaged/STEP.N/       checkpoints that did not match their manifest, set aside
-    .lock                 held by the process that trains here
+    .lock                 locked by the process that trains here
 
-Manifests lie beside the checkpoints and not in them: Orbax removes an old checkpoint file by file, and a process killed
-meanwhile leaves a rest under the old name. Were the manifest among the first to go, that rest would look whole.
+Manifests are stored next to the checkpoints, not in them: Orbax deletes an old checkpoint file by file, and a process killed
+meanwhile leaves a partial one under the old name. If its manifest were deleted first, it would look intact.
 """
 
 import errno
@@ -30,46 +30,46 @@ from refinenet_jax.progress import say
 
 try:
     import fcntl
-except ImportError:  # Windows has none
+except ImportError:  # on Windows
     fcntl = None
 
 _CHECKPOINTS, _MANIFESTS, _DAMAGED, _LOCK = "checkpoints", "manifests", "damaged", ".lock"
 _STEP = re.compile(r"0|[1-9][0-9]*")
 _MANIFEST = re.compile(r"([0-9]+)\.json(\.partial)?")
-_MANIFEST_LIMIT = 64 * 2**20  # bytes; the largest network takes some 10 KB
+_MANIFEST_LIMIT = 64 * 2**20  # bytes; that of the largest network has some 10 KB
 
 
 def steps(workdir: str | os.PathLike) -> list[int]:
-    """Steps of the finished checkpoints in a folder, ascending; creates nothing."""
+    """Returns the steps of the complete checkpoints in a folder, ascending; creates nothing."""
     folders = (Path(workdir) / _CHECKPOINTS).glob("*")
     return sorted(int(path.name) for path in folders if _STEP.fullmatch(path.name) and path.is_dir())
 
 
 def files(workdir: str | os.PathLike, step: int) -> dict[str, int]:
-    """Bytes of every file of a checkpoint by its relative name, sorted; -1 for links, pipes and the like, never to be opened.
+    """Returns the size in bytes of each file of a checkpoint by relative name; -1 for links, pipes and other special files.
 
     Raises:
-      FileNotFoundError: the checkpoint is being removed.
+      FileNotFoundError: the checkpoint is being deleted.
     """
     folder = _folder(workdir, step)
-    found = {}
+    sizes = {}
     for root, folders, names in os.walk(folder):
         for name in (*names, *folders):
             status = os.lstat(os.path.join(root, name))
             if not stat.S_ISDIR(status.st_mode):
                 relative = Path(root, name).relative_to(folder).as_posix()
-                found[relative] = status.st_size if stat.S_ISREG(status.st_mode) else -1
-    return dict(sorted(found.items()))
+                sizes[relative] = status.st_size if stat.S_ISREG(status.st_mode) else -1
+    return dict(sorted(sizes.items()))
 
 
 def complete_manifests(workdir: str | os.PathLike) -> None:
-    """Writes the manifests that finished checkpoints still lack, and removes those of removed checkpoints; main process only.
+    """Writes missing manifests of complete checkpoints, and deletes those of deleted checkpoints; in the main process only.
 
-    It reads about 1 GB/s on a processor with SHA instructions, and lets other threads run. It may run beside a save.
+    It reads about 1 GB/s on a processor with SHA instructions, and other threads can run. It may run during a save.
 
-    A manifest proves that the files are those it was made from. It is made when Orbax has given a checkpoint its name, which
-    is when all of it was written; what became wrong before, in memory or while writing, it cannot tell. Where a process was
-    killed in between, call this once that checkpoint has been restored.
+    A manifest proves that the files have not changed since it was made. It is made after Orbax has renamed a checkpoint, which
+    is when it is complete; earlier errors, in memory or while writing, are not detected. If a process was killed in between,
+    call this after that checkpoint has been restored.
 
     Raises:
       OSError: a file cannot be read, or a manifest cannot be written.
@@ -86,15 +86,15 @@ def complete_manifests(workdir: str | os.PathLike) -> None:
 
 
 def remove_manifest(workdir: str | os.PathLike, step: int) -> None:
-    """Removes the manifest of a checkpoint whose files are about to change; `complete_manifests` writes a new one."""
+    """Deletes the manifest of a checkpoint whose files are about to change; `complete_manifests` writes a new one."""
     _manifest(workdir, step).unlink(missing_ok=True)
 
 
 def read_manifest(workdir: str | os.PathLike, step: int) -> dict[str, tuple[int, str]] | None:
-    """(bytes, SHA-256 in hexadecimal) of every file of a checkpoint by its relative name; None where there is no manifest.
+    """Returns (bytes, hexadecimal SHA-256) of each file of a checkpoint by relative name; None if it has no manifest.
 
     Raises:
-      UsageError: the manifest itself is damaged.
+      UsageError: the manifest is damaged.
     """
     path = _manifest(workdir, step)
     try:
@@ -103,19 +103,19 @@ def read_manifest(workdir: str | os.PathLike, step: int) -> dict[str, tuple[int,
         return None
     try:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MANIFEST_LIMIT:
-            raise ValueError("no file that was written here")
+            raise ValueError("not a manifest")
         listed = json.loads(path.read_bytes())["files"]
         return {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in listed.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"{_MANIFESTS}/{path.name} is damaged ({error}); if you trust the checkpoint, delete that file."
+            f"{_MANIFESTS}/{path.name} is damaged ({error}). If you trust the checkpoint, delete that file."
         ) from error
 
 
 def check(workdir: str | os.PathLike, step: int) -> list[str]:
-    """What is wrong with a checkpoint, a line for every file that is missing, extra, of another size or of other content.
+    """Lists the faults of a checkpoint: a line for each file that is missing, unexpected, or differs in size or content.
 
-    Without a manifest only an empty folder is wrong: Orbax names a checkpoint once it is whole.
+    Without a manifest only an empty folder is a fault, because Orbax renames a checkpoint when it is complete.
     """
     try:
         expected = read_manifest(workdir, step)
@@ -123,7 +123,7 @@ def check(workdir: str | os.PathLike, step: int) -> list[str]:
     except (UsageError, OSError) as error:
         return [str(error)]
     if not actual:
-        return ["it holds no files"]
+        return ["it has no files"]
     if expected is None:
         return []
     faults = []
@@ -135,9 +135,9 @@ def check(workdir: str | os.PathLike, step: int) -> list[str]:
 
 
 def latest_whole_step(workdir: str | os.PathLike) -> tuple[int | None, dict[int, list[str]]]:
-    """The newest checkpoint without faults, None if there is none, and the faults (`check`) of all that have some.
+    """Returns the newest checkpoint without faults, None if there is none, and the faults (`check`) of all damaged ones.
 
-    All are read, not only the newest: Orbax opens no folder where as much as the metrics of an old checkpoint are damaged.
+    All are read, not only the newest, because Orbax cannot open a folder if even the metrics of an old checkpoint are damaged.
     """
     finished = steps(workdir)
     faults = {step: reasons for step in finished if (reasons := check(workdir, step))}
@@ -145,10 +145,10 @@ def latest_whole_step(workdir: str | os.PathLike) -> tuple[int | None, dict[int,
 
 
 def set_aside(workdir: str | os.PathLike, step: int) -> Path:
-    """Moves a damaged checkpoint and its manifest to damaged/STEP.N, which is returned.
+    """Moves a damaged checkpoint and its manifest to damaged/STEP.N, and returns that path.
 
-    For the main process, before the folder is opened for training: Orbax silently skips the saving of steps up to the
-    newest one that it finds.
+    Call it in the main process, before the folder is opened for training: Orbax silently skips saving steps up to the newest
+    checkpoint in the folder.
     """
     folder = Path(workdir) / _DAMAGED
     folder.mkdir(exist_ok=True)
@@ -161,34 +161,34 @@ def set_aside(workdir: str | os.PathLike, step: int) -> Path:
 
 @contextmanager
 def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
-    """Keeps other processes from training in a folder, which it creates, for as long as the context lasts; main process only.
+    """Locks a folder, which it creates, against training by other processes; in the main process only.
 
-    The kernel releases the lock (flock) with the process, whatever ends it; the file stays and means nothing by itself. Over
-    NFS it holds between machines if the mount passes locks on (not `nolock` or `local_lock`). Where a file system has no
-    locks, as Lustre without the mount option `flock`, that is said and nothing is held.
+    The kernel releases the lock (flock) when the process ends; the file remains and has no meaning by itself. Over NFS the lock
+    works between machines if the mount forwards locks (not `nolock` or `local_lock`). On a file system without locks, such as
+    Lustre without the mount option `flock`, a warning is printed and nothing is locked.
 
     Raises:
-      UsageError: another process holds the folder.
+      UsageError: another process has locked the folder.
     """
     if not parallel.is_main_process():
         yield
         return
     path = Path(workdir) / _LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", errors="replace") as file:  # what the holder wrote must outlast our opening
+    with path.open("a+", errors="replace") as file:  # opening must not delete what the owner of the lock wrote
         try:
             if fcntl is None:
                 raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.readline(200).strip()
+            owner = file.readline(200).strip()
             raise UsageError(
-                f"{workdir} is in use by {holder if holder.isprintable() and holder else 'another process'}. "
-                "Wait for it, stop it, or give another --workdir."
+                f"{workdir} is in use by {owner if owner.isprintable() and owner else 'another process'}. "
+                "Wait for it, stop it, or choose another --workdir."
             ) from error
         except OSError as error:
-            say(f"{path} cannot be locked ({error.strerror}); see to it that nothing else trains in {workdir}.")
+            say(f"{path} cannot be locked ({error.strerror}). Make sure that no other process trains in {workdir}.")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
         file.flush()
@@ -196,10 +196,10 @@ def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def disk_full_message(error: BaseException, workdir: str | os.PathLike) -> str | None:
-    """Returns a message for the user where `error` comes from a full disk or quota; None where it does not.
+    """Returns a message for the user if `error` comes from a full disk or quota; None otherwise.
 
-    Orbax writes in the background, so the error appears with the next save or on closing: as OSError, or as a ValueError
-    of TensorStore that has the number in its text. Earlier checkpoints are not touched by it.
+    Orbax writes in the background, so the error appears at the next save or on closing: as an OSError, or as a ValueError of
+    TensorStore with the error number in its text. Earlier checkpoints are not affected.
     """
     in_text = re.search(r"os_error_code='([0-9]+)'", str(error))
     number = int(in_text[1]) if in_text else getattr(error, "errno", None)
@@ -209,11 +209,11 @@ def disk_full_message(error: BaseException, workdir: str | os.PathLike) -> str |
     free = shutil.disk_usage(workdir).free
     message = f"No room in {workdir} ({os.strerror(number).lower()}): {free / 1e6:.0f} MB are free"
     if finished:
-        message += f", a checkpoint takes about {sum(files(workdir, finished[-1]).values()) / 1e6:.0f} MB"
+        message += f", and a checkpoint needs about {sum(files(workdir, finished[-1]).values()) / 1e6:.0f} MB"
     further = (
-        f"resumes from step {finished[-1]}" if finished else "starts from scratch, as no checkpoint is written yet"
+        f"resumes from step {finished[-1]}" if finished else "starts from scratch, because there is no checkpoint yet"
     )
-    return f"{message}. Make room and start again with the same command: training {further}."
+    return f"{message}. Free some space and run the same command again: training {further}."
 
 
 def _folder(workdir: str | os.PathLike, step: int) -> Path:
@@ -225,7 +225,7 @@ def _manifest(workdir: str | os.PathLike, step: int) -> Path:
 
 
 def _write_manifest(workdir: str | os.PathLike, step: int) -> None:
-    """Whole or not at all; none for a checkpoint that is being removed, or holds nothing."""
+    """Writes a manifest atomically; none for a checkpoint that is being deleted or is empty."""
     try:
         before = files(workdir, step)
         listed = {
@@ -243,22 +243,22 @@ def _write_manifest(workdir: str | os.PathLike, step: int) -> None:
     with partial.open("w") as file:
         json.dump({"files": listed}, file, indent=1)
         file.flush()
-        os.fsync(file.fileno())  # or a power failure could leave the name and no content
+        os.fsync(file.fileno())  # otherwise a power failure could leave an empty file
     partial.replace(path)
 
 
 def _fault(path: Path, size: int | None, expected: tuple[int, str] | None) -> str:
-    """What is wrong with one file, '' if nothing."""
+    """Returns the fault of one file, '' if there is none."""
     if size is None:
         return "is missing"
     if size < 0:
-        return "is no ordinary file"
+        return "is not a regular file"
     if expected is None:
-        return "does not belong here"
+        return "is unexpected"
     if size != expected[0]:
         return f"has {size:,} bytes instead of {expected[0]:,}"
     try:
-        return "" if _sha256(path) == expected[1] else "has other content"
+        return "" if _sha256(path) == expected[1] else "has changed"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

@@ -1,6 +1,6 @@
-"""Devices and processes: the one file that knows pmap, shard_map, meshes and jax.distributed.
+"""Devices and processes; the only module that uses pmap, shard_map, meshes and jax.distributed.
 
-State goes in and out replicated (never stacked); batches are split along their first axis.
+State is passed and returned replicated (never stacked); batches are split along their first axis.
 """
 
 import importlib.util
@@ -27,26 +27,26 @@ from refinenet_jax.errors import UsageError, require
 AXIS = "batch"
 KINDS = ("pmap", "shard_map")
 
-CONNECT_SECONDS = 300  # for the processes of a run to find each other
+CONNECT_SECONDS = 300  # timeout for connecting the processes of a run
 
 Step = Callable[[Any, dict], tuple[Any, Any]]
 
 
 def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
-    """Connects the processes of a run, where there are several; to be called before anything asks for devices.
+    """Connects the processes of a run, if there are several; call it before anything uses devices.
 
     Without arguments, processes started by Slurm (srun with more than one task), Open MPI 4, an indexed Kubernetes job or on a
-    TPU are connected as JAX finds them there; in all other cases a process is alone. On CPUs the collectives are Gloo's.
+    TPU are connected automatically by JAX; any other process runs alone. On CPUs the collectives use Gloo.
 
     Args:
-      coordinator: HOST:PORT of process 0, which listens there; the same for all.
-      num_processes: how many they are; 1, by itself, keeps a process alone whatever started it.
-      process_id: from 0 to num_processes - 1.
+      coordinator: HOST:PORT at which process 0 listens; the same for all processes.
+      num_processes: number of processes; 1 without other arguments makes this process run alone, whatever started it.
+      process_id: index of this process, from 0 to num_processes - 1.
 
     Raises:
-      UsageError: only some of the arguments, wrong ones, the port is in use, process 0 does not answer within
-        CONNECT_SECONDS, or the hosts of a TPU cannot be found. Where another process is missing, JAX ends this one (SIGABRT)
-        after as long again.
+      UsageError: arguments are missing or invalid, the port is in use, process 0 does not answer within CONNECT_SECONDS, or
+        the hosts of a TPU cannot be found. If another process is missing, JAX aborts this one (SIGABRT) after the same time
+        again.
     """
     if num_processes == 1:
         return
@@ -62,49 +62,50 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
                 LookupError,
                 OSError,
                 RuntimeError,
-            ) as error:  # alone, each host would train as process 0
+            ) as error:  # otherwise each host would train alone, as process 0
                 raise UsageError(
-                    f"This machine has TPUs, but JAX cannot connect the hosts that share them ({error}). Give --coordinator, "
-                    "--num_processes and --process_id; on a TPU of a single host --num_processes=1."
+                    f"This machine has TPUs, but JAX cannot connect the hosts that share them ({error}). Set --coordinator, "
+                    "--num_processes and --process_id, or --num_processes=1 for a TPU with a single host."
                 ) from error
         return
     if None in given:
         raise UsageError(
-            "Several processes need all three: --coordinator=HOST:PORT of process 0, --num_processes=N, and --process_id=I "
-            "from 0 to N-1; alone, give none of them."
+            "Several processes need all of --coordinator=HOST:PORT of process 0, --num_processes=N, and --process_id=I "
+            "from 0 to N-1. Omit all of them to run alone."
         )
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 2**16 and 0 <= process_id < num_processes):
         raise UsageError(
             f"--coordinator={coordinator} must be HOST:PORT of process 0, as 10.0.0.1:9876, and --process_id={process_id} "
-            f"from 0 to {num_processes - 1}, as --num_processes says."
+            f"must be from 0 to {num_processes - 1}, because of --num_processes."
         )
-    # JAX kills the process, with nothing but a stack of C++, where one of these fails.
+    # If one of these fails, JAX kills the process with nothing but a C++ stack trace.
     if process_id == 0:
         try:
             socket.create_server(("", int(port))).close()
         except OSError as error:
-            raise UsageError(f"--coordinator={coordinator}: {error.strerror}; give another port.") from error
-        print(f"Waiting for all {num_processes} processes, up to {CONNECT_SECONDS} s", file=sys.stderr, flush=True)
+            raise UsageError(f"--coordinator={coordinator}: {error.strerror}. Choose another port.") from error
+        print(f"Waiting up to {CONNECT_SECONDS} s for all {num_processes} processes", file=sys.stderr, flush=True)
     else:
         _await_answer(host.strip("[]"), int(port), coordinator)
     jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=CONNECT_SECONDS)
 
 
 class StopSignal:
-    """A context in which SIGTERM and Ctrl-C ask a training to stop after the current step, on all processes after the same one.
+    """Context in which SIGTERM and Ctrl-C stop a training after the current step, the same step on all processes.
 
-    The first signal is noted; a second one has its usual effect: it ends the process at once. In a run of several processes JAX
-    catches SIGTERM, on any of them, and finds in about two seconds a step that all can reach; further ones are lost until then.
+    The first signal is recorded; a second one has its usual effect and ends the process at once. In a run of several processes
+    JAX catches SIGTERM on any of them and chooses, within about two seconds, a step that all can reach; further signals are
+    lost until then.
 
     Attributes:
-      is_interrupt: whether it was Ctrl-C, in this process.
+      is_interrupt: whether the signal was Ctrl-C, in this process.
     """
 
     def __enter__(self) -> "StopSignal":
         self._asked = self.is_interrupt = False
         self._before = {}
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+        if threading.current_thread() is threading.main_thread():  # only this thread may handle signals
             caught = [signal.SIGINT] if jax.distributed.is_initialized() else [signal.SIGINT, signal.SIGTERM]
             self._before = {number: signal.signal(number, self._note) for number in caught}
         return self
@@ -114,12 +115,12 @@ class StopSignal:
             signal.signal(number, handler)
 
     def requested(self, step: int) -> bool:
-        """Whether to stop after `step`: the same on all processes, each of which must ask after every step."""
+        """Returns whether to stop after `step`, the same on all processes; each must call it after every step."""
         if not jax.distributed.is_initialized():
             return self._asked
         stop = multihost_utils.reached_preemption_sync_point(step)
         if stop and self._before:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would swallow a second one
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # otherwise JAX would ignore a second one
         return stop
 
     def _note(self, number: int, frame: object) -> None:
@@ -127,17 +128,17 @@ class StopSignal:
         self._asked, self.is_interrupt = True, number == signal.SIGINT
         signal.signal(number, self._before[number])
         if jax.distributed.is_initialized():
-            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells the other processes
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX notifies the other processes
 
 
 def check_batch_size(batch_size: int, name: str) -> None:
-    """Raises UsageError unless every device of every process gets the same number of examples."""
+    """Raises UsageError unless all devices of all processes get the same number of examples."""
     devices = jax.device_count()
     if batch_size < 1 or batch_size % devices:
         near = max(batch_size // devices, 1) * devices
         raise UsageError(
-            f"{name} is {batch_size}, which the {devices} devices do not divide; set --{name}={near}, "
-            "or show fewer devices (CUDA_VISIBLE_DEVICES)."
+            f"{name} is {batch_size}, which the {devices} devices do not divide. Set --{name}={near}, "
+            "or use fewer devices (CUDA_VISIBLE_DEVICES)."
         )
 
 
@@ -145,20 +146,20 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
     """Runs a training step on all devices.
 
     Args:
-      step: (state, batch) -> (state, metrics) on one device's share of the batch, under a mapped axis called 'batch'; both
-        results must come out the same on every device.
+      step: function (state, batch) -> (state, metrics) for one device's share of the batch, under a mapped axis called
+        'batch'; both results must be equal on all devices.
       kind: one of KINDS.
 
     Returns:
-      (state, batch) -> (state, metrics) on this process's share of the batch: NumPy arrays [b, ...], of which entries that
-      are not numbers, such as ids, are left out, or what `prefetch` made of them. The state is donated.
+      Function (state, batch) -> (state, metrics) for this process's share of the batch: either NumPy arrays [b, ...], of
+      which entries that are not numbers, such as ids, are ignored, or a result of `prefetch`. The state is donated.
     """
     require(kind, KINDS, "config.parallel")
     if kind == "pmap":
         mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
     else:
         share, whole = PartitionSpec(AXIS), PartitionSpec()
-        # check_vma would sum the gradient of the replicated parameters over the devices before the step's own sum does.
+        # check_vma would sum the gradient of the replicated parameters over devices before the step does.
         mapped = jax.shard_map(step, mesh=_mesh(), in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
         mapped = jax.jit(mapped, donate_argnums=0)
 
@@ -170,7 +171,7 @@ def parallel_step(step: Step, kind: str = "pmap") -> Step:
 
 
 def compile_for_one(step: Step, state: Any, batch: dict) -> jax.stages.Compiled:
-    """Compiles a training step for one device and its share of the batch, to see what it takes; shapes are enough."""
+    """Compiles a training step for one device and its share of the batch, from shapes, to analyze memory and compute."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), (AXIS,))
     share, whole = PartitionSpec(AXIS), PartitionSpec()
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
@@ -178,14 +179,14 @@ def compile_for_one(step: Step, state: Any, batch: dict) -> jax.stages.Compiled:
 
 
 def prefetch(batches: Iterator[dict], kind: str = "pmap") -> Iterator[tuple[dict, dict]]:
-    """Puts each batch on its devices while the step before it runs.
+    """Transfers each batch to its devices while the previous step runs.
 
     Args:
       batches: dicts of NumPy arrays [b, ...]; closing the result closes them.
-      kind: of the `parallel_step` that takes them.
+      kind: kind of the `parallel_step` that uses them.
 
     Yields:
-      The numbers of a batch, on the devices, and its other entries as they were: ids, for instance.
+      The numeric entries of a batch, on the devices, and its other entries unchanged, such as ids.
     """
 
     def run() -> Iterator[tuple[dict, dict] | None]:
@@ -199,14 +200,14 @@ def prefetch(batches: Iterator[dict], kind: str = "pmap") -> Iterator[tuple[dict
             yield from ready
 
     iterator = run()
-    next(iterator)  # a generator that never started would not close anything
+    next(iterator)  # start it, because closing a generator that was never started has no effect
     return iterator
 
 
 def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs function(variables, *arrays) on this process's devices, the arrays [b, ...] and the results split among them.
+    """Runs function(variables, *arrays) on this process's devices, with the arrays [b, ...] and results split among them.
 
-    A batch that the devices do not divide is filled up with copies of its last example, and the results are cut back.
+    A batch that the devices do not divide is padded with copies of its last example, and the results are cut to size.
     """
     devices = jax.local_devices()
     mapped = jax.pmap(function, AXIS, in_axes=(None, 0), devices=devices)
@@ -222,19 +223,19 @@ def parallel_map(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def on_local_devices(tree: Any) -> Any:
-    """Puts arrays whole on every device of this process, where `parallel_map` takes them without a copy."""
+    """Replicates arrays on all devices of this process, so that `parallel_map` uses them without a copy."""
     return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
 
 
 def share(total: int) -> range:
-    """Which of `total` things are this process's; `gather_rows` brings the results together."""
+    """Returns which of `total` items belong to this process; `gather_rows` combines the results."""
     return range(jax.process_index(), total, jax.process_count())
 
 
 def gather_rows(indices: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
-    """Rows [n, ...] that belong at `indices` [n] of the whole, from all processes -> [total, ...] on each of them."""
+    """Combines rows [n, ...] at `indices` [n] from all processes into an array [total, ...] on each of them."""
     whole = np.zeros((total, *rows.shape[1:]), rows.dtype)
-    fill = -(-total // jax.process_count()) - len(rows)  # every process must bring equally many
+    fill = -(-total // jax.process_count()) - len(rows)  # all processes must contribute equally many
     indices = np.pad(indices, (0, fill), constant_values=-1)
     rows = np.pad(rows, ((0, fill), *[(0, 0)] * (rows.ndim - 1)))
     if jax.process_count() > 1:
@@ -244,17 +245,17 @@ def gather_rows(indices: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray
 
 
 def replicate(tree: Any) -> Any:
-    """Puts arrays whole on every device, where the steps expect and leave the state: one compilation serves all."""
+    """Replicates arrays on all devices with the sharding that the steps use and return, so that they compile only once."""
     return jax.device_put(tree, replicated())
 
 
 def replicated() -> NamedSharding:
-    """Sharding of an array that every device of every process holds whole."""
+    """Returns the sharding of an array that is replicated on all devices of all processes."""
     return NamedSharding(_mesh(), PartitionSpec())
 
 
 def gather_json(value: Any) -> list[Any]:
-    """What every process has, on all of them: JSON of any length. All must call it."""
+    """Returns the values (JSON of any length) of all processes, on all of them. All processes must call it."""
     if jax.process_count() == 1:
         return [value]
     mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -265,9 +266,9 @@ def gather_json(value: Any) -> list[Any]:
 
 @contextmanager
 def raise_on_all_processes() -> Iterator[None]:
-    """A context whose UsageError on one process is raised on all, so that none waits for it.
+    """Raises a UsageError that one process raises within the context on all processes, so that none waits for it.
 
-    All processes must enter it, and what runs inside must not communicate: the others would wait there for one that failed.
+    All processes must enter it, and its body must not communicate: the others would wait there for a process that failed.
     """
     error = None
     try:
@@ -282,11 +283,11 @@ def raise_on_all_processes() -> Iterator[None]:
 
 
 def require_same_on_all_processes(values: dict[str, Any], fix: str) -> None:
-    """Raises UsageError on all processes unless all have the same values. All must call it.
+    """Raises UsageError on all processes unless all have the same values. All processes must call it.
 
     Args:
-      values: JSON, by the names that a message gives them.
-      fix: sentence that ends the message.
+      values: JSON values, by their names in messages.
+      fix: sentence at the end of the message.
     """
     first, *others = gather_json(values)
     for index, other in enumerate(others, 1):
@@ -297,13 +298,13 @@ def require_same_on_all_processes(values: dict[str, Any], fix: str) -> None:
 
 
 def wait_for_all(what: str) -> None:
-    """Goes on once every process of the run is here; `what` names the place, the same on all."""
+    """Waits until all processes of the run have called it; `what` names the position, the same on all."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def is_main_process() -> bool:
-    """Whether this process writes what only one should write."""
+    """Returns whether this is the process that writes files and messages."""
     return jax.process_index() == 0
 
 
@@ -316,13 +317,13 @@ def _local_mesh() -> jax.sharding.Mesh:
 
 
 def _stack_by_device(tree: Any) -> Any:
-    """[b, ...] -> [local devices, b / local devices, ...]."""
+    """Reshapes [b, ...] to [local devices, b / local devices, ...]."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), tree)
 
 
 def _to_devices(batch: dict, kind: str) -> dict[str, jax.Array]:
-    """The numbers of a batch where a step of this kind wants them; those that are on devices already stay as they are."""
+    """Transfers the numeric entries of a batch for a step of this kind; those already on devices are kept."""
     numbers = {key: array for key, array in batch.items() if _is_number(array)}
     if all(isinstance(array, jax.Array) for array in numbers.values()):
         return numbers
@@ -333,7 +334,7 @@ def _to_devices(batch: dict, kind: str) -> dict[str, jax.Array]:
 
 
 def _across_processes(tree: Any) -> Any:
-    """What pmap leaves as an array of each process, whole on its devices -> one whole on the devices of all; copies nothing."""
+    """Joins the replicated arrays of all processes that pmap returns into global replicated arrays, without a copy."""
     if jax.process_count() == 1:
         return tree
     sharding = replicated()
@@ -350,15 +351,15 @@ def _is_number(array: Any) -> bool:
 
 
 def _has_tpu() -> bool:
-    """Whether this machine has TPU chips, as the files of their drivers show."""
+    """Returns whether this machine has TPU chips, by the files of their drivers."""
     return any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
 
 
 def _launched_as_one_of_several() -> bool:
-    """Whether a launcher that JAX knows started this process together with others."""
+    """Returns whether a launcher that JAX supports started this process together with others."""
     slurm = "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
     mpi = "OMPI_MCA_orte_hnp_uri" in os.environ and int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-    # Every pod has the first; only those of an indexed job have the second, without which JAX cannot connect them.
+    # Every pod has the first variable; only those of an indexed job have the second, which JAX needs.
     return slurm or mpi or {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys()
 
 
@@ -369,6 +370,8 @@ def _await_answer(host: str, port: int, coordinator: str) -> None:
             return socket.create_connection((host, port), timeout=5).close()
         except OSError as error:
             if time.monotonic() > deadline:
-                told = f"Process 0 did not answer at --coordinator={coordinator} within {CONNECT_SECONDS} s ({error})."
-                raise UsageError(f"{told} Does it run, is that its address, is the port open?") from error
+                message = (
+                    f"Process 0 did not answer at --coordinator={coordinator} within {CONNECT_SECONDS} s ({error})."
+                )
+                raise UsageError(f"{message} Check that it runs, its address, and that the port is open.") from error
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Lines and bars on standard error, from the main process only."""
+"""Messages and progress bars on standard error, from the main process only."""
 
 import functools
 import sys
@@ -9,7 +9,7 @@ from refinenet_jax import parallel
 
 
 def say(text: str) -> None:
-    """Prints a line, above a progress bar if there is one."""
+    """Prints a line, above the progress bar if there is one."""
     if parallel.is_main_process():
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
@@ -17,12 +17,12 @@ def say(text: str) -> None:
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Prints a line that was not printed before: files are read again in every epoch."""
+    """Prints a line unless it was printed before; files are read again in every epoch."""
     say(text)
 
 
 def progress_bar(what: str, total: int, done: int = 0) -> tqdm:
-    """A bar with the time left; silent where standard error is neither a terminal nor a notebook."""
+    """Returns a bar with the remaining time; silent if standard error is neither a terminal nor a notebook."""
     shown = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
         desc=what,

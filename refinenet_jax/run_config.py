@@ -1,6 +1,6 @@
-"""config.json: the whole config that a run in this folder was trained with.
+"""config.json: the complete config of the run in a folder.
 
-This file is a config itself, which stands for that of a run: --config=refinenet_jax/run_config.py:runs/egohands
+This module is a config file itself and loads that of a run: --config=refinenet_jax/run_config.py:runs/egohands
 """
 
 import json
@@ -17,19 +17,19 @@ NAME = "config.json"
 
 
 def get_config(workdir: str) -> ConfigDict:
-    """The config of the run in a folder.
+    """Returns the config of the run in a folder.
 
     Raises:
-      UsageError: there is none, or it is damaged.
+      UsageError: config.json is missing or damaged.
     """
     saved = read(workdir)
     if saved is None:
-        raise UsageError(f"{workdir} has no {NAME}. Give the config of that run: --config=configs/...py")
+        raise UsageError(f"{workdir} has no {NAME}. Pass the config of that run: --config=configs/...py")
     return ConfigDict(_with_tuples(saved))
 
 
 def read(workdir: str | os.PathLike) -> dict | None:
-    """Contents of config.json, None where there is none.
+    """Returns the contents of config.json, None if it does not exist.
 
     Raises:
       UsageError: the file is damaged.
@@ -40,11 +40,11 @@ def read(workdir: str | os.PathLike) -> dict | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}). Delete it, and give --config=configs/...py") from error
+        raise UsageError(f"{path} is damaged ({error}). Delete it, and pass --config=configs/...py") from error
 
 
 def write(workdir: str | os.PathLike, config: ConfigDict) -> None:
-    """Writes config.json, as a whole or not at all."""
+    """Writes config.json atomically."""
     path = Path(workdir) / NAME
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
@@ -52,7 +52,7 @@ def write(workdir: str | os.PathLike, config: ConfigDict) -> None:
 
 
 def flatten(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
-    """The fields of a config by their dotted names, such as 'schedule.learning_rate', as JSON."""
+    """Returns the fields of a config by dotted name, such as 'schedule.learning_rate', as JSON."""
     fields = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
@@ -63,13 +63,13 @@ def flatten(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: ConfigDict) -> dict[str, list]:
-    """[value before, value now] of every field that differs, by its dotted name; None stands for a missing field."""
+    """Returns [value before, value now] of every field that differs, by dotted name; None for a missing field."""
     old, new = flatten(before), flatten(now)
     return {name: [old.get(name), new.get(name)] for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
 def _with_tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they are in a config."""
+    """Converts JSON lists to tuples, as in configs."""
     if isinstance(value, Mapping):
         return {name: _with_tuples(field) for name, field in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

@@ -134,7 +134,7 @@ def test_model_saved_from_eight_devices_is_read_on_one(tmp_path):
 
 
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(CheckpointError, match=r"has no model.json.*Give the --workdir"):
+    with pytest.raises(CheckpointError, match=r"has no model.json.*--workdir"):
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match=r"nowhere has no model.json"):
         checkpoint.load_model(tmp_path / "nowhere")
@@ -142,7 +142,7 @@ def test_folder_that_is_no_run(tmp_path):
 
 def test_run_without_checkpoints(tmp_path):
     checkpoint.write_description(tmp_path, DESCRIPTION)
-    with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
         checkpoint.load_model(tmp_path)
 
 

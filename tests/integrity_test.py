@@ -75,7 +75,7 @@ def test_wrong_numbers_that_orbax_restores_without_a_word_are_found(workdir):
     checkpoints.close()
     assert not np.array_equal(restored["params"]["w"], MODEL["params"]["w"])
     name = weights.relative_to(workdir / "checkpoints" / "2")
-    assert integrity.check(workdir, 2) == [f"{name} has other content"]
+    assert integrity.check(workdir, 2) == [f"{name} has changed"]
 
 
 def _replace(path, make):
@@ -86,12 +86,12 @@ def _replace(path, make):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda path: _flip(path, 0), "has other content"),
+        (lambda path: _flip(path, 0), "has changed"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 10 bytes instead of 11"),
         (lambda path: path.write_bytes(b""), "has 0 bytes instead of 11"),
         (Path.unlink, "is missing"),
-        (lambda path: _replace(path, os.mkfifo), "is no ordinary file"),  # reading would wait for ever
-        (lambda path: _replace(path, lambda p: p.symlink_to("/dev/zero")), "is no ordinary file"),
+        (lambda path: _replace(path, os.mkfifo), "is not a regular file"),  # reading would wait for ever
+        (lambda path: _replace(path, lambda p: p.symlink_to("/dev/zero")), "is not a regular file"),
     ],
 )
 def test_every_damage_is_named_with_its_file(workdir, damage, says):
@@ -104,8 +104,8 @@ def test_files_that_do_not_belong_are_named_and_terminals_left_in_peace(workdir)
     (workdir / "checkpoints/1/data/x\x1b[2J").write_bytes(b"")
     (workdir / "checkpoints/1/model/elsewhere").symlink_to("/")
     assert integrity.check(workdir, 1) == [
-        r"'data/x\x1b[2J' does not belong here",
-        "model/elsewhere is no ordinary file",
+        r"'data/x\x1b[2J' is unexpected",
+        "model/elsewhere is not a regular file",
     ]
 
 
@@ -155,7 +155,7 @@ def test_without_a_manifest_all_but_an_empty_folder_is_taken_for_whole(workdir):
     integrity.complete_manifests(workdir)
     assert integrity.read_manifest(workdir, 3) is None
     (workdir / "manifests" / "1.json").unlink()
-    assert integrity.latest_whole_step(workdir) == (2, {3: ["it holds no files"]})
+    assert integrity.latest_whole_step(workdir) == (2, {3: ["it has no files"]})
     assert integrity.check(workdir, 1) == []
 
 
@@ -223,7 +223,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(integrity.fcntl, "flock", flock)
     with integrity.lock_workdir(tmp_path):
-        assert "cannot be locked (Function not implemented); see to it" in capsys.readouterr().err
+        assert "cannot be locked (Function not implemented)" in capsys.readouterr().err
 
 
 FILL_A_DISK = """
@@ -265,8 +265,8 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
     assert done.returncode == 0, done.stderr
     message, whole = done.stdout.splitlines()
     assert re.fullmatch(
-        rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, a checkpoint takes about 1 MB\. "
-        r"Make room and start again with the same command: training resumes from step 2\.",
+        rf"3 No room in {tmp_path}/run \(no space left on device\): \d MB are free, and a checkpoint needs about 1 MB\. "
+        r"Free some space and run the same command again: training resumes from step 2\.",
         message,
     )
     assert whole == "(2, {})"
@@ -275,6 +275,6 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_is_explained(tmp_path):
 def test_only_a_full_disk_or_quota_is_called_so(tmp_path):
     quota = integrity.disk_full_message(OSError(errno.EDQUOT, "quota"), tmp_path)
     assert quota.startswith(f"No room in {tmp_path} (disk quota exceeded): ")
-    assert quota.endswith("training starts from scratch, as no checkpoint is written yet.")
+    assert "training starts from scratch" in quota
     for other in (OSError(errno.EIO, "disk"), ValueError("RESOURCE_EXHAUSTED: Out of memory"), ValueError("28")):
         assert integrity.disk_full_message(other, tmp_path) is None

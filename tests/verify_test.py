@@ -59,7 +59,7 @@ def test_damage_is_named_in_80_columns_with_a_cure_and_status_1(workdir, capsys,
     status, output = _verify(Path("."), capsys)
     assert status == 1
     assert max(map(len, output.splitlines())) <= 80
-    assert f"    {weights.relative_to(workdir / 'checkpoints/20')} has other content\n" in output
+    assert f"    {weights.relative_to(workdir / 'checkpoints/20')} has changed\n" in output
     assert all(fact in output for fact in ("1 of 3 checkpoints", "checkpoints/20", "step 10"))
 
 

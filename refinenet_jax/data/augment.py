@@ -1,4 +1,4 @@
-"""Training augmentation: NumPy (image, mask, random generator) -> (image, mask)."""
+"""Training augmentation in NumPy: (image, mask, random generator) -> (image, mask)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,30 +9,31 @@ import numpy as np
 from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
-MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB: after normalisation the padding is zero
+MEAN_COLOUR = (124, 116, 104)  # ImageNet mean, RGB: padding is zero after normalization
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB, ITU-R BT.601
+_LUMA = np.array([0.299, 0.587, 0.114])  # RGB weights, ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random scale, flip and crop, optionally colour and blur; the defaults are the RefineNet authors' training.
+    """Random scale, flip and crop, optionally color and blur. The defaults follow the RefineNet authors' training.
 
     Attributes:
-      crop_size: pixels of a square crop, or (height, width). Every output has exactly this size.
-      short_edge: the shorter edge is first brought into these bounds; None or () leaves it.
-      longest_side: pictures are brought to this longest side, in pixels, before the random scale, so that the objects of
-        several datasets have comparable sizes; 0 leaves them. Not together with `short_edge`.
-      scales: one of these is drawn and multiplies the size.
-      flip: mirror left and right with probability 1/2; class ids that name a side are exchanged.
-      crop: 'class_centred', centred on a random pixel of a random class that the picture has, or 'random'.
-      colour_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this; 0 is off.
-      blur: probability of a Gaussian blur with a standard deviation of 0.5 to 2 pixels; 0 is off.
-      color_cast: each of red, green and blue is multiplied by up to 1 +- this; 0 is off.
-      motion_blur: probability of a blur along a line of 3 to 15 pixels in a random direction; 0 is off.
-      jpeg: probability of compression as JPEG with a quality of 15 to 75; 0 is off.
-      uneven_light: brightness is multiplied by a smooth random field between 2^-this and 2^this, so that parts lie in shadow
-        and parts are overexposed; 0 is off.
+      crop_size: size of the output in pixels, for a square crop, or (height, width).
+      short_edge: (minimum, maximum) length of the shorter edge, in pixels, to which pictures are first resized; None or ()
+        keeps the size.
+      longest_side: length of the longest side, in pixels, to which pictures are resized before the random scale, so that
+        objects of several datasets have comparable sizes; 0 keeps the size. Cannot be combined with `short_edge`.
+      scales: scale factors, one of which is drawn for each example.
+      flip: whether to mirror left and right with probability 1/2; class ids that name a side are exchanged.
+      crop: 'class_centred' centers the crop on a random pixel of a random class in the picture; 'random' is uniform.
+      colour_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this value; 0 disables it.
+      blur: probability of a Gaussian blur with a standard deviation of 0.5 to 2 pixels.
+      color_cast: red, green and blue are each multiplied by up to 1 +- this value; 0 disables it.
+      motion_blur: probability of a blur along a line of 3 to 15 pixels in a random direction.
+      jpeg: probability of JPEG compression with a quality of 15 to 75.
+      uneven_light: brightness is multiplied by a smooth random field between 2^-this and 2^this, which adds shadows and
+        overexposed areas; 0 disables it.
     """
 
     crop_size: int | tuple[int, int] = 400
@@ -52,14 +53,14 @@ class Augmentation:
         if min(self.shape) < 1:
             raise UsageError(f"crop_size={self.crop_size} must be at least 1 pixel")
         if not self.scales or min(self.scales) <= 0:
-            raise UsageError(f"scales={self.scales} must hold at least one number, all above 0")
+            raise UsageError(f"scales={self.scales} must contain at least one number, all above 0")
         if self.short_edge and (None in self.short_edge or not 1 <= self.short_edge[0] <= self.short_edge[-1]):
             raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or () for no bounds")
         if self.crop not in ("class_centred", "random"):
             raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
         if self.longest_side < 0 or (self.longest_side and self.short_edge):
             raise UsageError(
-                f"longest_side={self.longest_side} must be at least 1 pixel with short_edge=(), or 0; not both"
+                f"longest_side={self.longest_side} must be 0, or at least 1 pixel together with short_edge=()"
             )
         for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg", "uneven_light"):
             if not 0 <= getattr(self, name) <= 1:
@@ -81,24 +82,25 @@ class Augmentation:
         """Augments one example.
 
         Args:
-          image: uint8 [h, w, 3] RGB, any size from 1 x 1 on.
-          mask: uint8 [h, w] class ids, 255 = void.
-          rng: the only source of randomness; the same number of draws is made whatever the settings, so that two settings
+          image: uint8 [h, w, 3] RGB, of any size from 1 x 1.
+          mask: uint8 [h, w], class ids; 255 is void.
+          rng: the only source of randomness. The number of draws does not depend on the settings, so that different settings
             are compared on the same crops.
-          flip_pairs: class ids that a flip exchanges.
-          paste: (image, mask, rng, flip_pairs) -> (image, mask) on the scaled crop, before color and blur: a `CopyPaste`.
+          flip_pairs: pairs of class ids that a flip exchanges.
+          paste: function (image, mask, rng, flip_pairs) -> (image, mask) applied to the scaled crop before color and blur,
+            such as `CopyPaste`.
 
         Returns:
-          Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Where the picture does not reach, the image has
-          MEAN_COLOUR and the mask 255.
+          Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Outside the picture the image is MEAN_COLOUR and the
+          mask is 255.
         """
         draws = rng.random(27)
         scaled = self._scaled_size(mask.shape, draws[0])
         if self.crop == "class_centred":
-            centre = _class_centre(mask, *draws[1:3])
+            center = _class_center(mask, *draws[1:3])
             top, left = (
                 _clamp(round((c + 0.5) * new / old - size / 2), new, size)
-                for c, new, old, size in zip(centre, scaled, mask.shape, self.shape, strict=True)
+                for c, new, old, size in zip(center, scaled, mask.shape, self.shape, strict=True)
             )
         else:
             top, left = (
@@ -125,7 +127,7 @@ class Augmentation:
         return _flip(out_image, out_mask, flip_pairs) if flip else (out_image, out_mask)
 
     def _photographed(self, image: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """The picture as another camera might have taken it: color, blur and compression."""
+        """Applies color, blur and compression, as another camera might."""
         if self.colour_jitter:
             image = _jitter(image, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
         if self.color_cast:
@@ -143,7 +145,7 @@ class Augmentation:
         return image
 
     def _scaled_size(self, size: tuple[int, int], draw: float) -> tuple[int, int]:
-        """The size of the whole picture after the bounds on its edges and the random scale."""
+        """Returns the size of the whole picture after the bounds on its edges and the random scale."""
         short = min(size)
         bounded = min(max(short, self.short_edge[0]), self.short_edge[1]) if self.short_edge else short
         common = self.longest_side / max(size) if self.longest_side else bounded / short
@@ -151,8 +153,8 @@ class Augmentation:
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _class_centre(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tuple[int, int]:
-    """Row and column of a random pixel of a random class among those in the mask; of any pixel if all are void."""
+def _class_center(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tuple[int, int]:
+    """Returns row and column of a random pixel of a random class in the mask, or of any pixel if all are void."""
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
     present = np.flatnonzero(counts[:VOID])
     class_id = present[int(class_draw * len(present))] if len(present) else VOID
@@ -162,16 +164,16 @@ def _class_centre(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tup
 
 
 def _clamp(start: int, new: int, size: int) -> int:
-    """Moves a window of `size` so that it lies inside `new` pixels, or around them where they are fewer."""
+    """Moves a window of `size` so that it lies inside `new` pixels, or contains them if it is larger."""
     low, high = sorted((0, new - size))
     return min(max(start, low), high)
 
 
 def _window(start: int, new: int, old: int, size: int) -> tuple[slice, slice]:
-    """Along one axis: where a window of the scaled picture lies in the picture, and where that goes in the output.
+    """Returns, along one axis, the slice of the picture that a window of the scaled picture shows and its slice of the output.
 
-    Only this part is then resized, not the whole picture. Its ends are moved outwards to whole pixels, for image and mask
-    alike: they stay aligned, and the scale is off by less than two source pixels over the window.
+    Only this slice is then resized, not the whole picture. Its ends are rounded outwards to whole pixels, equally for image
+    and mask: they stay aligned, and the scale is off by less than two source pixels over the window.
     """
     first, last = max(start, 0), min(start + size, new)
     return slice(first * old // new, -(-last * old // new)), slice(first - start, last - start)
@@ -183,7 +185,7 @@ def _resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest neighbour between pixel centres, as the image is resized; plain INTER_NEAREST is off by half a pixel."""
+    """Resizes by nearest neighbor between pixel centers, like the image; INTER_NEAREST is off by half a pixel."""
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
@@ -195,7 +197,7 @@ def _flip(image: np.ndarray, mask: np.ndarray, flip_pairs: Sequence[tuple[int, i
 
 
 def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Multiplies the three, of an RGB image: one affine map of the colours, rounded and clipped once."""
+    """Scales brightness, contrast and saturation by one affine map of the RGB colors, rounded and clipped once."""
     mean = float(_LUMA @ cv2.mean(image)[:3])
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA))
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
@@ -203,14 +205,14 @@ def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: f
 
 
 def _uneven_light(image: np.ndarray, exposures: np.ndarray) -> np.ndarray:
-    """Multiplies by 2 to the power of nine exposures, on a grid over the picture and smooth in between."""
+    """Multiplies by a smooth field, interpolated from a 3 x 3 grid of exposures (powers of two)."""
     height, width = image.shape[:2]
     field = cv2.resize(exposures.reshape(3, 3).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(image * np.exp2(field)[..., None], 0, 255).astype(np.uint8)
 
 
 def _motion_blur(image: np.ndarray, length: float, angle: float) -> np.ndarray:
-    """Averages along a line of `length` pixels, at `angle` radians."""
+    """Averages along a line of `length` pixels at `angle` radians."""
     size = 2 * int(np.ceil(length / 2)) + 1
     offset = np.array([np.cos(angle), np.sin(angle)]) * length / 2 * 16  # in sixteenths of a pixel
     first, last = (np.round(16 * (size // 2) + sign * offset).astype(int).tolist() for sign in (-1, 1))

@@ -1,4 +1,4 @@
-"""What a dataset, a source of examples and a fault in them are; every source and every reader stands on this."""
+"""Datasets, example sources and data errors: the definitions that all sources and readers share."""
 
 import contextlib
 import dataclasses
@@ -10,20 +10,20 @@ from refinenet_jax.errors import UsageError
 
 VOID = 255
 
-# What a DataError can be about: the data doctor counts by these words.
+# Kinds of DataError; the data doctor counts errors by kind.
 FAULTS = (
     "undecodable",  # an image or mask that cannot be decoded
-    "size mismatch",  # a mask of another size than its image
+    "size mismatch",  # a mask whose size differs from that of its image
     "mask value",  # values that are neither class ids nor void
-    "mask format",  # a mask that holds no class ids by its format: colors, 16 bits, JPEG
-    "missing",  # an image without mask or annotation, or the reverse; a list that names a file which is not there
-    "annotation",  # a faulty polygon, an unknown label, an unreadable annotation file
-    "unusable",  # all else: the dataset as a whole
+    "mask format",  # a mask whose format cannot store class ids: colors, 16 bits, JPEG
+    "missing",  # an image without mask or annotation, or the reverse; a listed file that does not exist
+    "annotation",  # an invalid polygon, an unknown label, an unreadable annotation file
+    "unusable",  # everything else: the dataset as a whole
 )
 
 
 class DataError(UsageError):
-    """A dataset that cannot be used; the message says what is wrong, where, and what to do about it.
+    """Error about a dataset that cannot be used; the message says what is wrong, where, and how to fix it.
 
     Attributes:
       fault: one of FAULTS.
@@ -38,13 +38,13 @@ class DataError(UsageError):
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What a dataset says about itself.
+    """Name and classes of a dataset.
 
     Attributes:
-      name: as in `egohands/hands`; of a folder, the name in its dataset.yaml or its own.
-      class_names: the name of class id i at position i; void (255) is not a class.
+      name: name as in `egohands/hands`; for a folder, the name in its dataset.yaml or that of the folder.
+      class_names: names of the classes, by class id; void (255) is not a class.
       flip_pairs: pairs of class ids that a left-right flip exchanges, such as left and right hand.
-      unpaired: classes of which it is not known whether they have sides: a flip leaves them as they are.
+      unpaired: classes that may name a side, but have no known counterpart; a flip leaves them unchanged.
     """
 
     name: str
@@ -58,23 +58,23 @@ class DatasetInfo:
 
 
 class Source(Protocol):
-    """Random access to examples. Must survive pickling, which is how it reaches worker processes."""
+    """Random access to examples. Sources must be picklable, to be sent to worker processes."""
 
     info: DatasetInfo
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids with 255 = void, `id` str, and for frames
-        of a video also `video` and `frame`."""
+        """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (255 = void), `id` str, and for video frames
+        also `video` and `frame`."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """Returns the image file of an example as it is stored, and its name; a dataset that keeps none gives the id."""
+        """Returns the stored image file of an example and its file name, or the id if no file name is stored."""
 
 
 @contextlib.contextmanager
 def naming_unreadable_files() -> Iterator[None]:
-    """Turns the error of a file or folder that vanished or cannot be read into a DataError ("missing") that names it."""
+    """Raises a DataError ("missing") that names the file if a file or folder cannot be read."""
     try:
         yield
     except OSError as error:
@@ -83,16 +83,16 @@ def naming_unreadable_files() -> Iterator[None]:
 
 
 def first_few(names: Sequence[object], limit: int = 5, separator: str = ", ") -> str:
-    """The first of many, and how many more there are."""
+    """Joins the first `limit` names and the number of remaining ones."""
     more = f"{separator}and {len(names) - limit} more" if len(names) > limit else ""
     return separator.join(map(str, names[:limit])) + more
 
 
 def raise_together(faults: Sequence[DataError]) -> None:
-    """Raises one error for all faults, if there are any, with the first few messages and the most frequent word.
+    """Raises one error for all faults, if there are any, with the first few messages and the most frequent kind.
 
     Raises:
-      DataError: there are faults.
+      DataError: there is at least one fault.
     """
     if faults:
         word = Counter(error.fault for error in faults).most_common(1)[0][0]

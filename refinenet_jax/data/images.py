@@ -1,4 +1,4 @@
-"""Image files -> pixels: the format by content, a limit on the size, and no half-decoded pictures."""
+"""Decodes image files: detects the format by content, limits the size, and refuses incomplete pictures."""
 
 import io
 import re
@@ -12,14 +12,14 @@ from PIL import Image, TiffImagePlugin
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.progress import say_once
 
-# Where PIL begins to warn of decompression bombs; a photograph of 9,400 x 9,400 pixels.
+# The size at which PIL warns of decompression bombs, about 9,400 x 9,400 pixels.
 MAX_PIXELS = 89_478_485
 _MAX_BYTES = 1 << 30
 
-# How names of pictures end, in small letters.
+# File name suffixes of pictures, in lower case.
 ENDINGS = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
-# Formats that change values: of no use for class ids.
+# Lossy formats change values, so they cannot store class ids.
 LOSSY = ("JPEG", "WEBP")
 
 _SIGNATURES = {
@@ -31,7 +31,7 @@ _SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-# Formats that are not read, but called by their names.
+# Formats that are not supported, but named in messages.
 _UNREAD = {
     rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000",
     rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL",
@@ -41,25 +41,25 @@ _UNREAD = {
     rb"#\?RADIANCE": "Radiance HDR",
 }
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
-_GRAY_8 = b"\x08\x00"  # of a PNG's header: bits of a value, kind of colors
+_GRAY_8 = b"\x08\x00"  # bit depth and color type in a PNG header
 _PALETTE = 3
 _TIFF_NUMBERS, _TIFF_FLOAT = 339, 3
 
-_REPLACE = "It is damaged or no image: replace it."
+_REPLACE = "It is damaged or not an image: replace it."
 
 
 def sniff(encoded: bytes) -> str | None:
-    """The format by the content: PNG, JPEG, GIF, BMP, WEBP or TIFF; None for anything else."""
+    """Returns the format by content: PNG, JPEG, GIF, BMP, WEBP or TIFF; None for anything else."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WEBP"
     return next((name for signature, name in _SIGNATURES.items() if encoded.startswith(signature)), None)
 
 
 def read(path: Path) -> bytes:
-    """The bytes of an image file.
+    """Returns the bytes of an image file.
 
     Raises:
-      DataError: the file is not there ("missing"), or larger than an image can be ("undecodable").
+      DataError: the file cannot be read ("missing"), or is larger than any image ("undecodable").
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -71,23 +71,23 @@ def read(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}).", "missing") from error
 
 
-def decode_rgb(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
-    """Decodes a picture as it is stored: not turned by EXIF.
+def decode_rgb(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
+    """Decodes a picture as it is stored, without applying its EXIF orientation.
 
     Args:
-      encoded: the file: of PNG, JPEG, GIF (the first frame), BMP, WebP or TIFF.
-      what: names the picture in messages.
-      cure: ends the message about a picture that cannot be decoded.
+      encoded: content of a PNG, JPEG, GIF (first frame), BMP, WebP or TIFF file.
+      what: name of the picture in messages.
+      fix: advice at the end of the message if the picture cannot be decoded.
 
     Returns:
-      uint8 [h, w, 3] RGB, also of gray, CMYK and 16-bit pictures; alpha is dropped. Of 10, 12 or 14 bits that are stored in
-      16, as the largest value shows, the highest 8 are taken.
+      uint8 [h, w, 3] RGB, converted from gray, CMYK and 16-bit pictures; alpha is dropped. If the largest value shows that
+      only 10, 12 or 14 of 16 bits are used, the highest 8 of those are returned.
 
     Raises:
-      DataError: "undecodable": the file is of another format, too large, damaged or cut short, or holds floating-point
-        numbers.
+      DataError: "undecodable": the format is not supported, or the file is too large, damaged, cut short, or contains
+        floating-point numbers.
     """
-    found = _open(encoded, what, cure).format
+    found = _open(encoded, what, fix).format
     # cv2 releases the GIL and is twice as fast; PIL reads what cv2 cannot.
     if found != "GIF":
         pixels = _decode_by_opencv(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
@@ -96,25 +96,25 @@ def decode_rgb(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
             pixels = (pixels >> (depth - 8)).astype(np.uint8)
         if pixels is not None and pixels.dtype == np.uint8:
             return pixels
-    return np.array(_load(encoded, what, cure).convert("RGB"))
+    return np.array(_load(encoded, what, fix).convert("RGB"))
 
 
-def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
+def decode_mask(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
     """Decodes a mask without changing its values.
 
     Returns:
-      uint8 [h, w]: the indices of a palette, 0 and 1 of a 1-bit file, the values of a gray one, also of an RGB file with
-      three equal channels; or uint8 [h, w, 3] RGB of a file in colors. Alpha is dropped.
+      uint8 [h, w]: palette indices, 0 and 1 for a 1-bit file, or gray values (also of an RGB file with three equal channels);
+      or uint8 [h, w, 3] RGB for a file in colors. Alpha is dropped.
 
     Raises:
-      DataError: as in decode_rgb; or "mask format" for 16 bits and more, and for colors that are not RGB.
+      DataError: as in decode_rgb; or "mask format" for 16 bits or more, and for colors that are not RGB.
     """
     if sniff(encoded) == "PNG" and encoded[24:26] == _GRAY_8:  # a third faster than PIL
-        _open(encoded, what, cure)
+        _open(encoded, what, fix)
         pixels = _decode_by_opencv(encoded, cv2.IMREAD_GRAYSCALE)
         if pixels is not None:
             return pixels
-    image = _load(encoded, what, cure)
+    image = _load(encoded, what, fix)
     depth = encoded[24] if sniff(encoded) == "PNG" else 8
     if depth == 16 or image.mode.startswith(("I", "F")):
         raise DataError(f"{what} has 16 bits or more per value; save it as an 8-bit PNG of class ids.", "mask format")
@@ -135,7 +135,7 @@ def decode_mask(encoded: bytes, what: str, cure: str = _REPLACE) -> np.ndarray:
 
 
 def palette(encoded: bytes) -> np.ndarray | None:
-    """The colors that the values of a decodable image are indices of, uint8 [256, 3] RGB; None without a palette."""
+    """Returns the palette of a decodable image, uint8 [256, 3] RGB; None if it has none."""
     if sniff(encoded) == "PNG" and encoded[25] != _PALETTE:
         return None
     with Image.open(io.BytesIO(encoded)) as image:
@@ -146,24 +146,24 @@ def palette(encoded: bytes) -> np.ndarray | None:
 
 
 def has_palette(encoded: bytes) -> bool:
-    """Whether the values of a decodable image are indices of a palette."""
+    """Returns whether the values of a decodable image are palette indices."""
     return palette(encoded) is not None
 
 
 def orientation(encoded: bytes) -> int:
-    """The EXIF orientation of a picture, 1 to 8; 1 where there is none that can be read."""
+    """Returns the EXIF orientation of a picture, 1 to 8; 1 if it has none or it cannot be read."""
     try:
         with Image.open(io.BytesIO(encoded), formats=[sniff(encoded) or ""]) as image:
             exif = Image.Exif()
             exif.load(image.info.get("exif"))  # getexif() would decode the whole of a PNG
             value = exif.get(0x0112, 1)
-    except Exception:  # on damaged EXIF data PIL raises nearly everything; the pixels are none the worse for it
+    except Exception:  # PIL raises many kinds of errors on damaged EXIF data, which does not affect the pixels
         return 1
     return value if value in range(1, 9) else 1
 
 
 def turn_upright(image: np.ndarray, exif_orientation: int) -> np.ndarray:
-    """Turns and mirrors [h, w, ...] from an EXIF orientation to what a viewer shows."""
+    """Rotates and mirrors an array [h, w, ...] with the given EXIF orientation to the way viewers show it."""
     if exif_orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if exif_orientation in (3, 4, 7, 8):
@@ -174,48 +174,48 @@ def turn_upright(image: np.ndarray, exif_orientation: int) -> np.ndarray:
 
 
 def _decode_by_opencv(encoded: bytes, flags: int) -> np.ndarray | None:
-    """The pixels as they are stored; None where it cannot."""
+    """Returns the pixels as they are stored; None if OpenCV cannot decode them."""
     return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def _open(encoded: bytes, what: str, cure: str) -> Image.Image:
-    """Reads the header only."""
+def _open(encoded: bytes, what: str, fix: str) -> Image.Image:
+    """Opens the image, reading only its header."""
     start = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}"
     found = sniff(encoded)
     if found is None:
         name = next((name for pattern, name in _UNREAD.items() if re.match(pattern, encoded)), None)
         if name:
-            raise DataError(f"{what} is a {name} file, which is not read. Convert it to PNG.", "undecodable")
-        raise DataError(f"{start}). {cure}", "undecodable")
+            raise DataError(f"{what} is a {name} file, which is not supported. Convert it to PNG.", "undecodable")
+        raise DataError(f"{start}). {fix}", "undecodable")
     if found == "TIFF" and _holds_floats(encoded):
-        message = f"{what} is a TIFF of floating-point numbers, whose range is not known. Convert it to 8-bit PNG."
+        message = f"{what} is a TIFF of floating-point numbers, whose range is unknown. Convert it to 8-bit PNG."
         raise DataError(message, "undecodable")
     try:
         image = Image.open(io.BytesIO(encoded), formats=[found])
     except Image.DecompressionBombError as error:
         raise _too_large(what, str(error)) from error
-    except Exception as error:  # which one depends on where the file is damaged
-        raise DataError(f"{start}: {error}). {cure}", "undecodable") from error
+    except Exception as error:  # the type depends on where the file is damaged
+        raise DataError(f"{start}: {error}). {fix}", "undecodable") from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(what, f"{image.width} x {image.height}")
     if found == "JPEG" and not _jpeg_is_whole(encoded):
-        # Decoders fill what is missing of a JPEG with gray, some without a message.
+        # Decoders fill the missing part of a JPEG with gray, some without an error.
         if not _only_end_is_missing(encoded):
-            raise DataError(f"{start}: it is cut short). {cure}", "undecodable")
-        say_once(f"{what} lacks the end marker of a JPEG; its pixels are all there and were read.")
+            raise DataError(f"{start}: it is cut short). {fix}", "undecodable")
+        say_once(f"{what} lacks the end marker of a JPEG. All of its pixels are present and were read.")
         image = Image.open(io.BytesIO(encoded + _JPEG_END), formats=[found])
-    # Of a damaged PNG, PIL returns other pixels, without a word.
+    # PIL decodes a damaged PNG to wrong pixels without an error.
     if found == "PNG" and not _png_is_sound(encoded):
-        raise DataError(f"{start}: a checksum in it is wrong). {cure}", "undecodable")
+        raise DataError(f"{start}: a checksum in it is wrong). {fix}", "undecodable")
     return image
 
 
-def _load(encoded: bytes, what: str, cure: str) -> Image.Image:
-    image = _open(encoded, what, cure)
+def _load(encoded: bytes, what: str, fix: str) -> Image.Image:
+    image = _open(encoded, what, fix)
     try:
         image.load()
     except Exception as error:
-        message = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}: {error}). {cure}"
+        message = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}: {error}). {fix}"
         raise DataError(message, "undecodable") from error
     return image
 
@@ -225,28 +225,28 @@ def _too_large(what: str, size: str) -> DataError:
 
 
 def _jpeg_is_whole(encoded: bytes) -> bool:
-    """Whether the end marker follows the pixels; a thumbnail in the header has one of its own."""
+    """Returns whether an end marker follows the pixels; a thumbnail in the header has its own."""
     position = 2
     while encoded[position : position + 1] == b"\xff":  # a segment: marker, length, content
         marker = encoded[position + 1 : position + 2]
         if marker == _JPEG_PIXELS:
             break
-        # Any number of 0xff may stand in front of a marker.
+        # Any number of 0xff bytes may precede a marker.
         position += 1 if marker == b"\xff" else 2 + int.from_bytes(encoded[position + 2 : position + 4])
     return encoded.find(_JPEG_END, position) >= 0
 
 
 def _only_end_is_missing(encoded: bytes) -> bool:
-    """Whether the pixels of a JPEG without an end marker do not depend on what would follow."""
+    """Returns whether the pixels of a JPEG without an end marker do not depend on the bytes that would follow."""
     body = encoded.removesuffix(b"\xff")
-    if body.endswith(bytes(3)):  # what interrupted downloads leave
+    if body.endswith(bytes(3)):  # zeros left by interrupted downloads
         body = body.rstrip(b"\0")
     try:
         zeros, ones = (
             np.array(Image.open(io.BytesIO(body + filler + _JPEG_END), formats=["JPEG"]))
             for filler in (b"\0" * 64, b"\xff\0" * 64)
         )
-    except Exception:  # which one depends on where the file ends
+    except Exception:  # the type depends on where the file ends
         return False
     return np.array_equal(zeros, ones)
 
@@ -258,12 +258,12 @@ def _holds_floats(encoded: bytes) -> bool:
         file.seek(tags.next)
         tags.load(file)
         return _TIFF_FLOAT in np.atleast_1d(tags.get(_TIFF_NUMBERS, 1))
-    except Exception:  # on damaged tags PIL raises nearly everything, and opening the picture says what is wrong
+    except Exception:  # PIL raises many kinds of errors on damaged tags; opening the picture reports them
         return False
 
 
 def _png_is_sound(encoded: bytes) -> bool:
-    """Whether the checksums of all chunks that pixels depend on are right. Decoders report where a chunk is missing."""
+    """Returns whether the checksums of all critical chunks are correct. Decoders report missing chunks themselves."""
     position, view = 8, memoryview(encoded)
     while position + 8 < len(encoded):  # a chunk: length, kind, content, checksum of kind and content
         end = position + 8 + int.from_bytes(view[position : position + 4])

@@ -1,4 +1,4 @@
-"""Masks of class ids: made from image files of several kinds, and checked."""
+"""Reads masks of class ids from several kinds of image files, and checks them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,14 +13,14 @@ from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
 
 
 def read_mask(path: Path, settings: Settings) -> np.ndarray:
-    """Reads a mask file; by the user's settings from brightness (`binary`) or colors, else its values as they are.
+    """Reads a mask file. The settings select brightness (`binary`) or colors; otherwise the values are class ids.
 
     Returns:
       uint8 [h, w], not yet checked against the number of classes.
 
     Raises:
-      DataError: "undecodable"; "mask format": of JPEG, which changes values, with 16 bits, in colors that settings does not
-        name, or with a palette that contradicts its values; "mask value": a color is not among those.
+      DataError: "undecodable"; "mask format": the file is a JPEG, which changes values, has 16 bits, is in colors that
+        the settings do not name, or has a palette that contradicts its values; "mask value": a color is not in the settings.
     """
     what = f"The mask {path}"
     if path.suffix.lower() == ".npy":
@@ -33,15 +33,15 @@ def read_mask(path: Path, settings: Settings) -> np.ndarray:
         return _bright(pixels, lossy, palette, what)
     if lossy:
         raise DataError(
-            f"{what} is a {images.sniff(encoded)} file, which changes the values: they are no class ids. Save it as PNG from"
-            f" where it was drawn; or, if it is only black and white, write `binary: true` into {FILE}.",
+            f"{what} is a {images.sniff(encoded)} file, which changes the values, so they are not class ids. Export it again as"
+            f" PNG; or, if it is only black and white, write `binary: true` into {FILE}.",
             "mask format",
         )
     if settings.colors:
         return _ids_of_colors(pixels if palette is None else palette[pixels], settings, what)
     if pixels.ndim == 3:
         raise DataError(
-            f"{what} is in colors. Save class ids in one channel; or write the colors into {FILE}, for instance\n"
+            f"{what} is in colors. Save class ids in one channel, or write the colors into {FILE}, for instance\n"
             f"{colors_line(_colors_in(pixels), settings.classes)}",
             "mask format",
         )
@@ -51,16 +51,16 @@ def read_mask(path: Path, settings: Settings) -> np.ndarray:
 
 
 def contents(path: Path, binary: bool | None = None) -> Counter[tuple[int | None, tuple[int, int, int] | None]]:
-    """What a mask file holds, read without settings: number of pixels by class id and color.
+    """Counts the pixels of a mask file by class id and color, without settings.
 
-    The color is None for plain ids, the id is None for masks in colors; with a palette there are both. `binary` is as in
-    Settings, and errors are those of read_mask.
+    The color is None for plain ids, and the id is None for masks in colors; palette images have both. `binary` is as in
+    Settings. Raises the errors of read_mask.
     """
     if path.suffix.lower() != ".npy":
         encoded = images.read(path)
         pixels = images.decode_mask(encoded, f"The mask {path}")
         if pixels.ndim == 3 and images.sniff(encoded) not in images.LOSSY:
-            colors = Counter(_colors_in(pixels)).most_common(256)  # of a photograph there are many more
+            colors = Counter(_colors_in(pixels)).most_common(256)  # a photograph has many more
             return Counter({(None, color): number for color, number in colors})
     mask = read_mask(path, Settings(binary=binary))
     palette = None if path.suffix.lower() == ".npy" else images.palette(encoded)
@@ -74,11 +74,11 @@ def contents(path: Path, binary: bool | None = None) -> Counter[tuple[int | None
 
 
 def colors_line(counts: Mapping[tuple[int, int, int], int], names: Iterable[str] = ()) -> str:
-    """The line of dataset.yaml that names these colors: black or the commonest is the background.
+    """Returns the line of dataset.yaml that names these colors; the background is black, or else the most frequent color.
 
     Args:
-      counts: how often each color occurs.
-      names: of the classes, if they are known.
+      counts: number of pixels of each color.
+      names: names of the classes, if they are known.
     """
     ordered = sorted(counts, key=lambda color: (color != (0, 0, 0), -counts[color]))
     names = list(names) or ["background", "hand", *(f"class {i}" for i in range(2, len(ordered)))]
@@ -86,16 +86,16 @@ def colors_line(counts: Mapping[tuple[int, int, int], int], names: Iterable[str]
 
 
 def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo, where: str) -> None:
-    """Makes sure that a mask fits its image and holds class ids only.
+    """Checks that a mask has the size of its image and contains only class ids and void.
 
     Args:
-      mask: the mask.
-      image_size: height and width of the image.
-      info: of the dataset.
-      where: names the example, after "The mask of ...".
+      mask: the mask, any array.
+      image_size: (height, width) of the image.
+      info: description of the dataset.
+      where: name of the example in messages, after "The mask of ...".
 
     Raises:
-      DataError: "mask format": it is not uint8 [h, w]; "size mismatch"; "mask value": neither class ids nor void.
+      DataError: "mask format": it is not uint8 [h, w]; "size mismatch"; "mask value": neither a class id nor void.
     """
     if mask.dtype != np.uint8 or mask.shape != image_size:
         raise DataError(
@@ -103,45 +103,45 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo,
             " class id per pixel.",
             "size mismatch" if mask.dtype == np.uint8 and mask.ndim == 2 else "mask format",
         )
-    # Adding 1 in uint8 takes void (255) to 0, so one maximum finds every value outside the classes.
+    # Adding 1 in uint8 wraps void (255) to 0, so one maximum finds every value outside the classes.
     if (mask + np.uint8(1)).max() > info.num_classes:
         values = np.unique(mask)
         wrong = values[(values >= info.num_classes) & (values != VOID)].tolist()
         raise DataError(
             f"The mask of {where} has the values {first_few(wrong, 8)}, which are neither class ids"
-            f" (0..{info.num_classes - 1}: {', '.join(info.class_names)}) nor void (255). Many odd values come"
-            " from masks saved as JPEG or resized smoothly: use PNG and nearest-neighbor.",
+            f" (0..{info.num_classes - 1}: {', '.join(info.class_names)}) nor void (255). Masks saved as JPEG or resized"
+            " smoothly get many such values: use PNG and nearest-neighbor interpolation.",
             "mask value",
         )
 
 
 def _bright(pixels: np.ndarray, lossy: bool, palette: np.ndarray | None, what: str) -> np.ndarray:
-    """1 where a black and white mask is white."""
+    """Converts a black and white mask to ids: white is 1."""
     if palette is not None:
         used = np.unique(pixels)
         if _is_gray(palette[used]):
             pixels = _luma(palette)[pixels]
-        elif used.max() > 1 or np.diff(_luma(palette[:2])) <= 0:  # else ids, as VOC's black and red
+        elif used.max() > 1 or np.diff(_luma(palette[:2])) <= 0:  # otherwise ids, as in VOC's black and red
             raise DataError(
-                f"{what} has a palette of colors; with `binary: true` in {FILE} masks are gray. Write instead\n"
+                f"{what} has a palette of colors, but with `binary: true` in {FILE} masks must be gray. Write instead\n"
                 f"{colors_line(_colors_in(palette[pixels]))}",
                 "mask format",
             )
     if pixels.ndim == 3:
         if not lossy:
             raise DataError(
-                f"{what} is in colors; with `binary: true` in {FILE} masks are gray. Write instead\n"
+                f"{what} is in colors, but with `binary: true` in {FILE} masks must be gray. Write instead\n"
                 f"{colors_line(_colors_in(pixels))}",
                 "mask format",
             )
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if not lossy and pixels.max() <= 1:
-        return pixels  # ids already: of 1-bit files, and as some programs write them
+        return pixels  # already ids, as in 1-bit files
     return (pixels >= 128).astype(np.uint8)
 
 
 def _refuse_bright_background(pixels: np.ndarray, palette: np.ndarray, what: str) -> None:
-    """Programs that choose a palette by themselves often put the bright color first, which would make it background."""
+    """Refuses palettes whose first color is bright: some programs sort palettes, so that hands would become background."""
     used = np.flatnonzero(np.bincount(pixels.ravel()))
     luma = _luma(palette[used])
     if used[0] or luma[0] < 16:
@@ -151,7 +151,7 @@ def _refuse_bright_background(pixels: np.ndarray, palette: np.ndarray, what: str
         line = "binary: true" if gray else colors_line(_colors_in(palette[pixels])).strip()
         raise DataError(
             f"{what} has a palette in which the value 0, the background, is the color {palette[0].tolist()}. Write into"
-            f" {FILE} `{line}` if the colors are what counts, or `binary: false` if the values are class ids.",
+            f" {FILE} `{line}` if the colors are correct, or `binary: false` if the values are class ids.",
             "mask format",
         )
 
@@ -161,12 +161,12 @@ def _is_gray(colors: np.ndarray) -> bool:
 
 
 def _luma(colors: np.ndarray) -> np.ndarray:
-    """Uint8 [n, 3] -> brightness, uint8 [n]."""
+    """Returns the brightness, uint8 [n], of colors uint8 [n, 3]."""
     return cv2.cvtColor(colors[None], cv2.COLOR_RGB2GRAY)[0]
 
 
 def _read_array(path: Path, what: str) -> np.ndarray:
-    """Class ids of a NumPy file, as labelme2voc writes them; -1 is void."""
+    """Reads class ids from a NumPy file as labelme2voc writes it; -1 is void."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -195,19 +195,19 @@ def _ids_of_colors(pixels: np.ndarray, settings: Settings, what: str) -> np.ndar
         unknown = _colors_in(pixels[~known])
         raise DataError(
             f"{what} has {np.count_nonzero(~known)} pixels of colors that neither `colors` in {FILE} nor labelmap.txt names:"
-            f" {first_few(list(map(list, unknown)))}. Name them; many odd ones come from masks resized smoothly: use"
-            " nearest-neighbor.",
+            f" {first_few(list(map(list, unknown)))}. Name them; or, if the masks were resized smoothly, use nearest-neighbor"
+            " interpolation.",
             "mask value",
         )
     return mask
 
 
 def _codes(colors: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> one number for each color."""
+    """Returns one number for each color, int32 [...], of colors uint8 [..., 3]."""
     return colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
 
 
 def _colors_in(pixels: np.ndarray) -> dict[tuple[int, int, int], int]:
-    """How often each color occurs in uint8 [..., 3]."""
+    """Counts each color in uint8 [..., 3]."""
     codes, counts = np.unique(_codes(pixels), return_counts=True)
     return {(c >> 16, c >> 8 & 255, c & 255): n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)}

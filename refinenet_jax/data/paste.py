@@ -1,4 +1,4 @@
-"""Copy-paste augmentation (Ghiasi et al., CVPR 2021): objects cut out of other examples by their masks."""
+"""Copy-paste augmentation (Ghiasi et al., CVPR 2021): pastes objects cut out of other examples."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from refinenet_jax.data.mix import Mix
 from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
-_MAX_ENLARGEMENT = 1.5  # of a cut-out, beyond which it would look blurred
-_BEYOND = 0.2  # of the crop's size: how far outside of it the center of an object may lie
+_MAX_ENLARGEMENT = 1.5  # larger factors would make a cut-out look blurred
+_BEYOND = 0.2  # how far outside the crop the center of an object may lie, as a share of the crop size
 _MIN_AREA = 64  # pixels of a cut-out
 
 
 @dataclasses.dataclass(frozen=True)
 class CopyPaste:
-    """Pastes random objects of other examples on a training crop, their labels with them.
+    """Pastes random objects of other examples and their labels onto a training crop.
 
-    An object is a connected component of the classes above 0 in a source's mask. Void at its rim stays void, and nothing of
-    its own background is copied.
+    An object is a connected component of the classes above 0 in a source's mask. Void at its rim stays void; its background
+    is not copied.
 
     Attributes:
-      sources: (source, weight) pairs that objects are cut from; none turns pasting off.
+      sources: (source, weight) pairs that objects are cut from; an empty sequence disables pasting.
       probability: share of the crops that get objects.
-      count: each of these crops gets 1 to `count` objects.
-      size: bounds of an object's longest side, in pixels of the crop; drawn evenly on a logarithmic scale.
-      rotation: objects are rotated by up to this many degrees either way.
-      light: brightness and each color channel of an object are multiplied by up to 1 +- this and 1 +- half of this.
-      arm: probability that an object which the edge of its own picture cuts off is continued there by a forearm or a
-        sleeve, labeled background. For hands only.
+      count: largest number of objects per crop; the number is drawn from 1 to `count`.
+      size: (smallest, largest) length of an object's longest side, in crop pixels, drawn log-uniformly.
+      rotation: largest rotation of an object, in degrees, in both directions.
+      light: brightness of an object is multiplied by up to 1 +- this value, and each color channel by up to 1 +- half of it.
+      arm: probability that an object cut off by the edge of its picture is extended by a forearm or a sleeve, labeled
+        background. For hands only.
     """
 
     sources: Mix
@@ -50,18 +50,18 @@ class CopyPaste:
         if self.count < 1:
             raise UsageError(f"paste: count={self.count} must be at least 1")
         if len(self.size) != 2 or not 1 <= self.size[0] <= self.size[1]:
-            raise UsageError(f"paste: size={self.size} must be (smallest, largest) in pixels, from 1 on")
+            raise UsageError(f"paste: size={self.size} must be (smallest, largest) in pixels, at least 1")
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, flip_pairs: Sequence[tuple[int, int]] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a copy of the crop with objects pasted on it, or the crop itself.
+        """Returns a copy of the crop with objects pasted onto it, or the crop itself.
 
         Args:
           image: uint8 [h, w, 3] RGB.
-          mask: uint8 [h, w] class ids, 255 = void.
+          mask: uint8 [h, w], class ids; 255 is void.
           rng: the only source of randomness.
-          flip_pairs: class ids that mirroring an object exchanges.
+          flip_pairs: pairs of class ids that are exchanged when an object is mirrored.
 
         Raises:
           DataError: an example of a source cannot be read.
@@ -83,10 +83,10 @@ class CopyPaste:
     def _vary(
         self, pixels: np.ndarray, ids: np.ndarray, rng: np.random.Generator, flip_pairs: Sequence[tuple[int, int]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Resizes a cut-out, mirrors it, relights it and adds an arm.
+        """Resizes a cut-out, mirrors it, changes its light and adds an arm, each at random.
 
         Returns:
-          Colors float32 [h, w, 3], opacity float32 [h, w] from 0 to 1, and ids uint8 [h, w].
+          Colors float32 [h, w, 3], opacity float32 [h, w] in [0, 1], and ids uint8 [h, w].
         """
         longest = max(ids.shape)
         wanted = np.exp(rng.uniform(*np.log(self.size)))
@@ -94,7 +94,7 @@ class CopyPaste:
         width, height = (max(1, round(factor * n)) for n in ids.shape[::-1])
         opacity = ((ids != 0) & (ids != VOID)).astype(np.float32)
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        # Colors of the object alone: each pixel is the mean of what is opaque in it.
+        # Weighted by opacity, so that no background color enters.
         pixels = cv2.resize(pixels * opacity[..., None], (width, height), interpolation=how)
         opacity = cv2.resize(opacity, (width, height), interpolation=how)
         pixels /= np.maximum(opacity, 1e-3)[..., None]
@@ -115,13 +115,13 @@ def cut_out(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tu
 
     Args:
       image: uint8 [h, w, 3].
-      mask: uint8 [h, w] class ids, 255 = void.
-      rng: chooses among the objects; much smaller ones than the largest are left out.
+      mask: uint8 [h, w], class ids; 255 is void.
+      rng: random generator; chooses among the objects with at least a quarter of the largest one's area.
 
     Returns:
-      Pixels float32 [a, b, 3] of its bounding box and a rim around, and ids uint8 [a, b]: its class ids, 255 where void
-      touches it, and 0 elsewhere: its class ids reach the edge only where that of the picture cuts it off. None if the
-      example has no object.
+      Pixels float32 [a, b, 3] of its bounding box with a margin, and ids uint8 [a, b]: class ids of the object, 255 where
+      void touches it, and 0 elsewhere. The object reaches the edge only where the edge of the picture cuts it off. None if
+      the example has no object.
     """
     is_object = ((mask != 0) & (mask != VOID)).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(is_object)
@@ -149,7 +149,7 @@ def _put(
     center: np.ndarray,
     softness: float,
 ) -> None:
-    """Writes a cut-out into image and mask: its center at `center` (x, y), rotated, with an edge blurred by `softness`."""
+    """Writes a cut-out into image and mask in place, rotated, centered at `center` (x, y), its edge blurred by `softness`."""
     height, width = mask.shape
     rows, columns = np.nonzero(ids)
     own_center = (float(columns.mean()), float(rows.mean())) if len(rows) else (0.0, 0.0)

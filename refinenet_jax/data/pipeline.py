@@ -1,4 +1,4 @@
-"""Training batches with Grain: seeded order, augmentation, a share for each host, and resuming at any step."""
+"""Training batches with Grain: seeded order, augmentation, sharding by process, and resuming at any step."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.data.sources import VOID, DataError, Source
 from refinenet_jax.progress import say_once
 
-# Beyond any run; an endless repeat() overflows in Grain at one example per batch.
+# More than any run needs; an endless repeat() overflows in Grain with one example per batch.
 _MAX_EPOCHS = 10**9
 
 
@@ -35,33 +35,33 @@ def train_batches(
     overfit_batches: int = 0,
     paste: CopyPaste | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields batches without end; batch i is a function of (mix, augmentation, paste, batch_size, seed, i) and nothing else.
+    """Yields endless batches; batch i depends only on (mix, augmentation, paste, batch_size, seed, i).
 
-    Each epoch of a dataset shows every example once, in its own order and with its own augmentation; a batch may span two
-    epochs. Several datasets take turns as their weights say, each at its own pace.
+    Each epoch of a dataset shows every example once, in a new order and with new augmentation; a batch may span two epochs.
+    Several datasets are interleaved by their weights, each with its own epochs.
 
     Args:
-      mix: the examples: (source, weight) for each dataset.
-      augmentation: what is done to each.
+      mix: (source, weight) of each dataset.
+      augmentation: augmentation of the examples.
       batch_size: examples per step, over all processes.
-      seed: from 0 to 2**32 - 1.
-      start_step: the first batch to yield; those before it are not read.
-      process_index: which of the hosts this is. Their batches of one step, in this order, make up the global batch.
-      process_count: the number of hosts.
-      num_workers: worker processes; with 0, threads of this process do the work. Decoding and resizing release the GIL,
-        so threads suffice on a few cores; the rest of the work holds it, so many cores want processes, and those want
-        the caller's `if __name__ == '__main__'` guard.
-      overfit_batches: not 0: only the first so many batches, again and again.
-      paste: objects that are pasted on the crops.
+      seed: random seed, from 0 to 2**32 - 1.
+      start_step: first batch to yield; earlier ones are not read.
+      process_index: index of this process. The batches of one step, in this order, make up the global batch.
+      process_count: number of processes.
+      num_workers: number of worker processes; with 0, threads of this process do the work. Decoding and resizing release the
+        GIL, so threads suffice on a few cores; many cores need processes, which require an `if __name__ == '__main__'` guard
+        in the caller.
+      overfit_batches: if not 0, only this many first batches are repeated.
+      paste: augmentation that pastes objects onto the crops.
 
     Returns:
       An iterator of dicts with b = batch_size // process_count: `image` uint8 [b, height, width, 3], `mask` uint8
-      [b, height, width], `weight` float32 [b], `id` str [b] (after the name of its dataset if there are several) and `fault`
-      str [b]: why an example could not be read; its weight is then 0 and its mask void. Otherwise `fault` is empty and the
-      weight 1. Its `close()` ends threads and processes.
+      [b, height, width], `weight` float32 [b], `id` str [b] (prefixed by the dataset name if there are several) and `fault`
+      str [b]: the reason why an example could not be read, with weight 0 and a void mask; otherwise empty, with weight 1.
+      Its `close()` stops threads and processes.
 
     Raises:
-      ValueError: batch_size is no multiple of process_count, or process_index is not below it.
+      ValueError: batch_size is not a multiple of process_count, or process_index is not below process_count.
     """
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(f"batch_size={batch_size} must be a positive multiple of the {process_count} processes")
@@ -70,7 +70,7 @@ def train_batches(
     for info in (source.info for source, _ in mix):
         if augmentation.flip and info.unpaired:
             say_once(
-                f"{info.name}: pictures are mirrored, but nothing says which of the classes {', '.join(info.unpaired)} are"
+                f"{info.name}: pictures are mirrored, but it is unknown which of the classes {', '.join(info.unpaired)} are"
                 f" left and right. Name the pairs in its dataset.yaml, as in\n  {flip_pairs_line(info.unpaired)}\n"
                 "or, if there are none,\n  flip_pairs: []\nor set --config.augment.flip=False"
             )
@@ -87,15 +87,15 @@ def train_batches(
     batches = examples.batch(batch_size // process_count, batch_fn=_stack)
     if overfit_batches:
         batches = batches[: overfit_batches * process_count].repeat(_MAX_EPOCHS, reseed_each_epoch=False)
-    # Consecutive batches are the shares of consecutive processes.
+    # Consecutive batches belong to consecutive processes.
     share = batches[start_step * process_count + process_index :: process_count]
-    # Grain counts its buffer in elements, here batches; its default of 500 would fill the memory.
+    # Grain counts its buffer in elements, which are batches here; its default of 500 would fill the memory.
     threads = 1 if num_workers else os.cpu_count() or 1
     cv2.setNumThreads(0)  # Grain's threads, or the workers, already use all cores
     batches = share.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
     if num_workers:
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain reads its own flags here, which otherwise exist only under absl.app.run
+            flags.FLAGS.mark_as_parsed()  # Grain reads its own flags, which otherwise require absl.app.run
         batches = batches.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2), worker_init_fn=_init_worker
         )
@@ -103,13 +103,13 @@ def train_batches(
 
 
 def _examples(source: Source, augment: Callable, seed: int, prefix: str) -> grain.MapDataset:
-    """The augmented examples of one dataset, without end."""
+    """Returns the augmented examples of one dataset, repeated endlessly."""
     augment = functools.partial(_augment, augment, prefix)
     return grain.MapDataset.source(_Tolerant(source)).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
 
 
 class _Tolerant:
-    """A source whose faulty examples are pictures of one void pixel, with the reason."""
+    """Wraps a source: replaces unreadable examples by one void pixel and the reason."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -125,20 +125,20 @@ class _Tolerant:
 
 
 def _faulty(name: str, error: DataError) -> dict[str, Any]:
-    """An example of one void pixel, with the reason."""
+    """Returns an example of one void pixel and the reason."""
     image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
     return {"image": image, "mask": mask, "id": name, "fault": str(error)}
 
 
 def _other_seed(seed: int, number: int) -> int:
-    """A seed of its own for another dataset of a mix, or two equally long ones would come in one order."""
+    """Returns a different seed for each dataset of a mix; otherwise two datasets of one length would share their order."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _augment(augment: Callable, prefix: str, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     try:
         image, mask = augment(example["image"], example["mask"], rng)
-    except DataError as error:  # an example that a paste was to be cut out of
+    except DataError as error:  # raised by the example that an object is cut from
         example = _faulty(example["id"], error)
         image, mask = augment(example["image"], example["mask"], rng, paste=None)
     return {"image": image, "mask": mask, "id": prefix + example["id"], "fault": example["fault"]}
@@ -153,4 +153,4 @@ def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _init_worker(index: int, count: int) -> None:
     del index, count
     cv2.setNumThreads(0)  # the workers already use all cores
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C asks the run to stop, not them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the main process, which stops the workers

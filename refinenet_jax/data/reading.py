@@ -1,4 +1,4 @@
-"""Files read by threads, ahead of whoever works on them."""
+"""Reads files ahead in threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int = 2, window: int = 8) -> Iterator[Any]:
-    """Yields read(item) for every item, in order; up to `window` are read before they are asked for."""
+    """Yields read(item) for every item, in order; up to `window` items are read in advance."""
     with ThreadPoolExecutor(threads) as pool:
         waiting = iter(items)
         pending = deque(pool.submit(read, item) for item in islice(waiting, window))

@@ -1,6 +1,6 @@
-"""Random-access examples: a folder of pictures, or a TFDS dataset built before.
+"""Random access to the examples of a folder of pictures or of a built TFDS dataset.
 
-Datasets are read without TensorFlow and without their builders' code.
+Datasets are read without TensorFlow and without the code of their builders.
 """
 
 import difflib
@@ -26,17 +26,17 @@ _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.]+
 
 
 def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None) -> "FolderSource | TfdsSource":
-    """Opens one split of a dataset that was built in ArrayRecord format, or of a folder of pictures.
+    """Opens one split of a folder of pictures, or of a dataset built in ArrayRecord format.
 
     Args:
-      name: `dataset[/config][:version]`. Without a config, `hands` if there is one, else the only one; without a version,
-        the newest on disk. Or the path of a folder: `./x`, `/x`, `~/x`, or any path of one that holds a dataset.
-      split: a split, sliced if need be: `train`, `train[:10%]`, `train+validation`.
-      data_dir: where datasets are built; by default TFDS's own place, TFDS_DATA_DIR or ~/tensorflow_datasets.
+      name: `dataset[/config][:version]`. Without a config, `hands` or the only config is opened; without a version, the newest
+        on disk. Or the path of a folder: `./x`, `/x`, `~/x`, or any path of an existing dataset folder.
+      split: name of a split, optionally sliced or combined: `train`, `train[:10%]`, `train+validation`.
+      data_dir: directory of built datasets; by default TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
-      DataError: the dataset, config, version or split is not there, or is of another file format; the folder cannot be
-        used (see refinenet_jax.data.folders.folder); the name could mean both.
+      DataError: the dataset, config, version or split does not exist, or has another file format; the folder cannot be
+        used (see refinenet_jax.data.folders.folder); the name is ambiguous.
     """
     if _is_folder(name, data_dir):
         return FolderSource(name, split)
@@ -44,7 +44,7 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None
 
 
 def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, int]:
-    """The splits of a dataset or folder and the number of examples in each; arguments and errors as of open_source."""
+    """Returns the number of examples in each split of a dataset or folder; arguments and errors as in open_source."""
     if _is_folder(name, data_dir):
         return {split: len(items) for split, items in read_folder(name).splits.items()}
     info = tfds.builder_from_directory(_find(name, _data_dir(data_dir))).info
@@ -52,15 +52,15 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
 
 
 def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negatives: bool = True) -> None:
-    """Reads `limit` examples, spread evenly over the split, and stops if there is nothing in them to learn from.
+    """Reads `limit` examples, spread evenly over the split, and raises an error if there is nothing to learn from them.
 
-    Masks saved as 0 and 255 decode without complaint, but 255 is void: the network would learn that all is background.
-    Where those examples have no foreground the others are read too, up to the first that has. If `tolerant`, those that cannot
-    be read are passed over: training counts and names them. If `negatives`, a folder whose dataset.yaml says
-    `negatives: true` may hold nothing but background and void.
+    Masks saved as 0 and 255 decode without an error, but 255 is void: the network would learn that everything is background.
+    If these examples have no foreground, the others are read too, up to the first that has. If `tolerant`, unreadable
+    examples are skipped, because training counts and names them. If `negatives`, a folder whose dataset.yaml has
+    `negatives: true` may contain only background and void.
 
     Raises:
-      DataError: 255 occurs and no class but 0 does; or 0 alone does, in all examples; or one cannot be read at all.
+      DataError: 255 occurs but no class other than 0; or only 0 occurs in all examples; or an example cannot be read.
     """
     indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
     present = {value for index in indices for value in _values(source, index, tolerant)}
@@ -75,15 +75,15 @@ def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negativ
                 " instance with mask = (mask == 255).astype('uint8'), and build the dataset again."
             )
         raise DataError(
-            f"{source.info.name}: the masks of {len(indices)} examples hold only the values {sorted(present)}. They look"
-            f" like binary masks with 255 for the foreground, but here 255 means void, which is ignored. {fix}",
+            f"{source.info.name}: the masks of {len(indices)} examples contain only the values {sorted(present)}. They look"
+            f" like binary masks with 255 for the foreground, but 255 means void, which is ignored. {fix}",
             "mask value",
         )
     others = (index for index in range(len(source)) if index not in indices)
     if present == {0} and not any(set(_values(source, index, tolerant)) - {0, VOID} for index in others):
         raise DataError(
-            f"{source.info.name}: the masks of all {len(source)} examples hold nothing but background (0), so there is nothing"
-            " to learn or to score. `refinenet-jax check` lists them; look at how the masks were made."
+            f"{source.info.name}: the masks of all {len(source)} examples contain only background (0), so there is nothing"
+            " to learn or to score. List them with `refinenet-jax check` and check how the masks were made."
         )
 
 
@@ -103,10 +103,10 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Path:
 
 @naming_unreadable_files()
 def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
-    """Whether a name means a folder of pictures; it does not if there is neither.
+    """Returns whether a name refers to a folder of pictures; False if neither exists.
 
     Raises:
-      DataError: it is empty, or a folder and a built dataset have it.
+      DataError: the name is empty, or both a folder and a built dataset have it.
     """
     if not name:
         raise DataError(
@@ -121,7 +121,7 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
     try:
         built = _find(name, _data_dir(data_dir))
     except DataError:
-        return True  # reading the folder says what it lacks
+        return True  # reading the folder reports what is missing
     if not is_dataset(path):
         return False
     raise DataError(
@@ -130,20 +130,20 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
     )
 
 
-_BUILD_AGAIN = "The file it was built from is damaged or no image: replace it and build the dataset again."
+_BUILD_AGAIN = "The file it was built from is damaged or not an image: replace it and build the dataset again."
 
 
 class TfdsSource:
     """One split of a built TFDS dataset.
 
-    The files are opened on the first read, so that a copy sent to another process opens its own.
+    Files are opened on the first read, so that a copy sent to another process opens its own.
     """
 
     def __init__(self, directory: str | os.PathLike, split: str):
-        """Opens the dataset at `directory` (`<data_dir>/<dataset>[/<config>]/<version>`); reads its JSON files only.
+        """Opens the dataset at `directory` (`<data_dir>/<dataset>[/<config>]/<version>`); only its JSON files are read.
 
         Raises:
-          DataError: see open_source.
+          DataError: see `open_source`.
         """
         self._directory = Path(directory)
         self._split = split
@@ -176,7 +176,7 @@ class TfdsSource:
 
     @property
     def directory(self) -> Path:
-        """Below which all lies that is read."""
+        """Directory that contains all files of the dataset."""
         return self._directory
 
     def __len__(self) -> int:
@@ -188,14 +188,14 @@ class TfdsSource:
         record = self._records[index]
         example = {key: _text(record[key]) for key in ("id", "video", "frame") if key in record}
         where = f"example {index} (id {example['id']!r}) of {self.info.name} [{self._split}] at {self._directory}"
-        # The pixels as they are stored, where the mask was drawn: no rotation by EXIF.
+        # Not rotated by EXIF, because masks are drawn on the stored pixels.
         image = images.decode_rgb(record["image"], f"The image of {where}", _BUILD_AGAIN)
         mask = images.decode_mask(record["mask"], f"The mask of {where}", _BUILD_AGAIN)
         check_mask(mask, image.shape[:2], self.info, where)
         return {"image": image, "mask": mask, **example}
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The image as it is stored, and the id of the example, for file names are not kept.
+        """Returns the stored image file and the id of an example, since file names are not stored.
 
         Raises:
           IndexError: index is not below the number of examples.
@@ -217,7 +217,7 @@ class TfdsSource:
         )
 
     def _count(self, splits: Mapping[str, Any]) -> int:
-        """The number of examples in the split."""
+        """Returns the number of examples in the split."""
         where = f"{self.info.name} at {self._directory}"
         sizes = ", ".join(f"{key} ({value.num_examples})" for key, value in splits.items())
         try:
@@ -225,12 +225,12 @@ class TfdsSource:
         except (KeyError, ValueError, AssertionError) as error:
             raise DataError(f"{where} has no split {self._split!r}; it has {sizes}. {error}") from error
         if not length:
-            raise DataError(f"The split {self._split!r} of {where} is empty; its splits hold {sizes}.")
+            raise DataError(f"The split {self._split!r} of {where} is empty. Choose another one: {sizes}.")
         return length
 
 
 def _find(name: str, data_dir: Path) -> Path:
-    """The directory of the newest version of a built dataset."""
+    """Returns the directory of the requested or newest version of a built dataset."""
     parsed = _NAME.fullmatch(name)
     if not parsed:
         raise DataError(
@@ -260,7 +260,7 @@ def _find(name: str, data_dir: Path) -> Path:
 
 
 def _configs(directory: Path) -> dict[str, list[str]]:
-    """What is built of a dataset: config ('' for none) -> versions, oldest first."""
+    """Returns the built configs ('' for none) of a dataset with their versions, oldest first."""
     built: dict[str, list[str]] = {}
     for info in [*directory.glob("*/dataset_info.json"), *directory.glob("*/*/dataset_info.json")]:
         if tfds.core.Version.is_valid(info.parent.name):
@@ -270,12 +270,12 @@ def _configs(directory: Path) -> dict[str, list[str]]:
 
 
 def _datasets(data_dir: Path) -> list[str]:
-    """The datasets that are built in a directory."""
+    """Returns the names of the built datasets in a directory."""
     return sorted(path.name for path in data_dir.glob("*") if path.is_dir() and _configs(path))
 
 
 def _nearest(name: str, built: Sequence[str]) -> str:
-    """A hint at the names that are there."""
+    """Suggests the most similar built name, or lists all."""
     if not built:
         return " Nothing is built there."
     alike = difflib.get_close_matches(name, built, n=1)

@@ -1,1 +1,1 @@
-"""Batches -> a checkpoint."""
+"""Training: from batches to a checkpoint."""

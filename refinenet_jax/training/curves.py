@@ -1,4 +1,4 @@
-"""Curves of a run by step, as SVG to be put into a page."""
+"""Draws curves of a run by step, as SVG for a page."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,27 +9,27 @@ import numpy as np
 from refinenet_jax import plots
 from refinenet_jax.plots import COLORS
 
-Curve = Mapping[float, float]  # value by step, NaN where there is none
+Curve = Mapping[float, float]  # value by step, NaN if missing
 
 RESUMED, LEFT_OUT = "#9aa3af", "#c0392b"
-_MAX_POINTS = 600  # of a curve; more could not be told apart
-_LOG_FROM = 50  # largest over smallest value from which a logarithmic axis shows more
+_MAX_POINTS = 600  # per curve; more could not be distinguished
+_LOG_FROM = 50  # ratio of largest to smallest value from which a logarithmic axis is used
 
 
 def number(value: Any) -> float:
-    """A figure of a log as float; NaN for what is none, or is too large to draw."""
+    """Returns a figure of a log as float; NaN if it is not a number or too large to draw."""
     is_number = isinstance(value, int | float) and abs(value) < 1e30
     return float(value) if is_number else math.nan
 
 
 def curve(entries: Iterable[Mapping[str, Any]], key: str) -> dict[float, float]:
-    """The figure `key` by step."""
+    """Returns the figure `key` of each entry, by step."""
     points = ((number(entry["step"]), number(entry.get(key))) for entry in entries)
     return {step: value for step, value in points if math.isfinite(step)}
 
 
 def is_drawable(points: Curve) -> bool:
-    """Whether there is a number to see."""
+    """Returns whether the curve has at least one finite value."""
     return any(map(math.isfinite, points.values()))
 
 
@@ -45,15 +45,15 @@ def draw(
     """Draws curves over the same steps; the same arguments give the same text.
 
     Args:
-      name: of the picture, another one for each picture on a page.
-      curves: drawable ones, in the order of `COLORS`.
-      axis: the y axis begins at 'zero'; or fits the 'values'; or is 'log', where the values spread widely.
-      span: the first and the last step to show.
-      resumed: steps to mark with a dotted line.
-      left_out: steps to mark on the axis.
+      name: name of the picture, unique on its page.
+      curves: drawable curves, in the order of `COLORS`.
+      axis: the y axis starts at 'zero', fits the 'values', or is 'log' if the values vary widely.
+      span: first and last step to show.
+      resumed: steps that are marked by a dotted line.
+      left_out: steps that are marked on the axis.
 
     Returns:
-      An svg element; more than 600 points of a curve are means of neighbours.
+      An svg element; a curve of more than 600 points is averaged over neighboring points.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -62,10 +62,10 @@ def draw(
         figure = Figure(figsize=(4.6, 2.5), layout="constrained")
         axes = figure.add_subplot(xlabel="step")
         values = []
-        for points, colour in zip(curves, COLORS, strict=False):
+        for points, color in zip(curves, COLORS, strict=False):
             x, y = _thin(points)
             values.append(y[np.isfinite(y)])
-            axes.plot(x, y, color=colour, marker="o" if len(x) <= 30 else "", markersize=2.5)
+            axes.plot(x, y, color=color, marker="o" if len(x) <= 30 else "", markersize=2.5)
         values = np.concatenate(values)
         if axis == "log" and values.min() > 0 and values.max() > _LOG_FROM * values.min():
             axes.set_yscale("log")
@@ -87,7 +87,7 @@ def draw(
 
 
 def _thin(points: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values, at most `_MAX_POINTS`: means of neighbours."""
+    """Returns steps and values, averaged over neighbors to at most `_MAX_POINTS` points."""
     pairs = np.array(sorted(points.items()))
     if len(pairs) > _MAX_POINTS:
         parts = np.array_split(pairs, _MAX_POINTS)

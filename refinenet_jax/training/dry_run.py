@@ -1,4 +1,4 @@
-"""A run that compiles its step, reports memory and work, and writes nothing."""
+"""Compiles the training step and reports its memory and compute, without writing anything."""
 
 import os
 from collections import Counter
@@ -13,13 +13,13 @@ from refinenet_jax.training.setup import Setup, prepare
 
 
 def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
-    """Checks everything that `train` checks, compiles the step for one device's share, and describes it.
+    """Makes all checks of `train`, compiles the step for one device, and describes it.
 
     Returns:
-      Text of at most 80 columns: the parameters by module, memory and work of a step on each device.
+      Text of at most 80 columns: the parameters by module, and memory and compute of a step on each device.
 
     Raises:
-      UsageError: as `train`.
+      UsageError: as in `train`.
     """
     setup = prepare(config, workdir)
     share = config.batch_size // jax.device_count()
@@ -35,7 +35,7 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
 
 
 def parameter_table(params: dict) -> list[str]:
-    """Lines with the number of parameters of each module: two levels of the tree, blocks of a stage together."""
+    """Returns lines with the parameter count of each module, for two levels of the tree; blocks of a stage are summed."""
     counts: Counter[str] = Counter()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         module, *inner = [key.key for key in path][:-1]
@@ -59,9 +59,9 @@ def _step_lines(config: ConfigDict, setup: Setup, state: object, compiled: jax.s
     if memory is not None:  # not every backend reports it
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
         peak -= memory.alias_size_in_bytes
-        rows.append(("memory of a step", f"{peak / 2**20:,.0f} MiB on each device, as XLA plans it"))
+        rows.append(("memory of a step", f"{peak / 2**20:,.0f} MiB on each device, planned by XLA"))
     work = 3 * share * models.forward_flops(setup.model, (height, width))
-    rows.append(("work of a step", f"{work / 1e9:,.0f} GFLOP on each device, three times the forward pass"))
+    rows.append(("compute of a step", f"{work / 1e9:,.0f} GFLOP on each device, three times the forward pass"))
     length = sum(len(source) for source, _ in setup.mix)
     rows.append(
         ("run", f"{config.num_steps:,} steps, {config.num_steps * config.batch_size / length:.3g} epochs of {length:,}")

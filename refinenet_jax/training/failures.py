@@ -1,4 +1,4 @@
-"""What must not pass silently in training: steps that are not finite, and examples that cannot be read."""
+"""Monitors failures in training: steps that are not finite, and examples that cannot be read."""
 
 import jax
 import numpy as np
@@ -10,10 +10,10 @@ from refinenet_jax.training.log import Log
 
 
 class FailureMonitor:
-    """Counts both, names them, and stops the run where they are too many."""
+    """Counts and reports skipped steps and unreadable examples, and stops the run if there are too many."""
 
     def __init__(self, max_skipped_steps: int, max_faults: int, history: dict, log: Log):
-        """Sets the limits, and where failures are kept: `history` is saved with every checkpoint."""
+        """Sets the limits and the dict in which failures are counted; `history` is saved with every checkpoint."""
         self._max_skipped, self._max_faults, self._history, self._log = max_skipped_steps, max_faults, history, log
         self._pending: list[tuple[int, list[str], jax.Array]] = []
         self._new_faults: dict[str, tuple[int, str]] = {}
@@ -22,9 +22,9 @@ class FailureMonitor:
         """Records the examples of a step (this process's share), without waiting for the device.
 
         Args:
-          step: its number.
-          names: `id` str [b] and `fault` str [b], empty where the example could be read.
-          skipped: 1 if the step was skipped.
+          step: number of the step.
+          names: `id` str [b] and `fault` str [b], empty for readable examples.
+          skipped: 1 if the step was skipped, on the device.
         """
         ids = names["id"].tolist()
         self._pending.append((step, ids, skipped))
@@ -33,11 +33,11 @@ class FailureMonitor:
                 self._new_faults.setdefault(name, (step, fault))
 
     def report(self) -> None:
-        """Prints and logs the failures since the last call, on all processes together; all must call it.
+        """Prints and logs the failures since the last call, over all processes; all processes must call it.
 
         Raises:
-          UsageError: on all processes: more steps or examples than allowed have failed. Examples beyond the limit are not
-            added to the history, so that a run whose files were repaired can resume.
+          UsageError: on all processes, if more steps or examples have failed than allowed. Examples beyond the limit are not
+            added to the history, so that a run can resume after its files were repaired.
         """
         pending, self._pending = self._pending, []
         new, self._new_faults = self._new_faults, {}
@@ -47,7 +47,7 @@ class FailureMonitor:
         for number, (step, _) in enumerate(lost):
             ids = [name for share in shares for name in share["lost"][number][1]]
             say(f"step {step} skipped: loss or gradient not finite; its examples: {', '.join(ids)}")
-            self._log.event(step, "step left out", ids=ids)
+            self._log.event(step, "step skipped", ids=ids)
         self._history["skipped_steps"] += len(lost)
         new = {name: fault for share in shares for name, fault in share["faults"].items()}
         for name, (step, fault) in new.items():
@@ -58,7 +58,7 @@ class FailureMonitor:
             listed = "\n  ".join(list(faults.values())[-5:])
             raise UsageError(
                 f"{len(faults)} examples could not be read, more than config.data.max_faults={self._max_faults}:\n  {listed}\n"
-                "Repair them (`refinenet-jax check` finds all), or raise --config.data.max_faults to train without them."
+                "Repair them (`refinenet-jax check` lists all), or raise --config.data.max_faults to train without them."
             )
         self._history["faults"] = faults
         if lost and self._history["skipped_steps"] > self._max_skipped:

@@ -1,4 +1,4 @@
-"""What a run starts from: nothing, another run, or published weights."""
+"""Initial weights of a run: random, from another run, or from published weights."""
 
 import os
 from pathlib import Path
@@ -13,14 +13,14 @@ from refinenet_jax.progress import say
 
 
 def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> dict[str, Any]:
-    """How the network of a run computes, as options of `create_model`; input_scale and precision are the config's.
+    """Returns the options of `create_model` for a run, except input_scale and precision, which the config sets.
 
-    They are those of the run in `workdir`, else those of what it starts from: published networks differ in them.
+    They are taken from the run in `workdir`, or else from the weights it starts from, because published networks differ.
 
     Raises:
-      UsageError: nothing to start from there.
+      UsageError: `init_from` has no weights.
     """
-    # A folder that was left before its first checkpoint starts from scratch.
+    # A folder without a checkpoint starts from scratch.
     description = checkpoint.read_description(workdir) if checkpoint.latest_step(workdir) is not None else None
     if description is None and init_from:
         if Path(init_from).is_file():
@@ -32,34 +32,34 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
 
 
 def check_batch_norm(batch_norm: str, workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> None:
-    """Raises UsageError where the start of a run has no batch-norm moments that go with `config.model.batch_norm`."""
+    """Raises UsageError if the initial weights have no batch-norm moments that fit `config.model.batch_norm`."""
     if checkpoint.latest_step(workdir) is not None:
         return
     if batch_norm == "frozen" and not init_from:
         raise UsageError(
-            "config.model.batch_norm is frozen, but the trunk starts from random weights, which have no moments to freeze: it "
-            "would hardly learn. Start from trained weights, --config.init_from=FILE_OR_RUN, or train the moments, "
+            "config.model.batch_norm is frozen, but the trunk starts from random weights, which have no moments to freeze. "
+            "Start from trained weights, --config.init_from=FILE_OR_RUN, or train the moments, "
             "--config.model.batch_norm=local"
         )
     if batch_norm != "frozen" and Path(init_from).is_file() and weights.files.read(init_from).format == "TFLite":
         raise UsageError(
-            f"config.model.batch_norm is {batch_norm}, but batch norm is folded into the kernels of {init_from} (TFLite): "
-            "its moments are no longer those of the features. Set --config.model.batch_norm=frozen, or start from another file."
+            f"config.model.batch_norm is {batch_norm}, but batch norm is folded into the kernels of {init_from} (TFLite), so "
+            "its moments do not describe the features. Set --config.model.batch_norm=frozen, or start from another file."
         )
 
 
 def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.PathLike = "") -> dict:
-    """Variables of a new run.
+    """Returns the initial variables of a new run.
 
     Args:
       model: the network.
       seed: seed of the random weights.
-      init_from: folder of a training run (its best checkpoint is taken), or a file of published weights, of the whole
-        network or its trunk; empty for random weights. What is not in it, and a classifier for other classes, starts from
-        random weights; what was taken is printed.
+      init_from: folder of a training run, whose best checkpoint is used, or a file of published weights of the whole network
+        or its trunk; empty for random weights. Modules that are missing there, and a classifier for other classes, start from
+        random weights. The loaded modules are printed.
 
     Raises:
-      UsageError: nothing to take there, or weights of another network.
+      UsageError: there are no weights, or they belong to another network.
     """
     fresh = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 64, 64, 3)))
     if not init_from:
@@ -78,27 +78,27 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
         differing = _differing(fresh, trained)
         if wrong := sorted(name for name in differing if not name.startswith("params/classifier/")):
             raise checkpoint.CheckpointError(
-                f"{init_from} holds a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
+                f"{init_from} contains a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
                 f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} differ. Choose that variant, or another folder."
             )
-        # A channel for void, which converted networks may have after their classes, is no class.
+        # Converted networks may have a channel for void after their classes, which is not a class.
         new = {"classifier"} if differing or len(description["class_names"]) != model.num_classes else set()
         names = ", ".join(description["class_names"])
         source = f"{init_from}, step {description['step']}, a {description['variant']} for {names}"
     for part in new:
         trained["params"][part] = fresh["params"][part]
     taken = ", ".join(f"{name} ({_count(trained, name):,} numbers)" for name in sorted(trained["params"].keys() - new))
-    say(f"Starting from {source}. Taken: {taken}. New: {', '.join(sorted(new)) or 'nothing'}.")
+    say(f"Starting from {source}. Loaded: {taken}. New: {', '.join(sorted(new)) or 'nothing'}.")
     return trained
 
 
 def _count(variables: dict, name: str) -> int:
-    """How many parameters and moments a part of the network has."""
+    """Returns the number of parameters and moments of a module."""
     return sum(x.size for collection in variables.values() for x in jax.tree.leaves(collection.get(name, {})))
 
 
 def _differing(ours: dict, theirs: dict) -> set[str]:
-    """Names of the variables that are not in both with one shape."""
+    """Returns the names of the variables that are missing in one tree or differ in shape."""
 
     def shapes(tree: dict) -> set[tuple[str, tuple]]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)

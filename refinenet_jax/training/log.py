@@ -1,10 +1,10 @@
-"""log.jsonl: what happened in a run, one JSON object per line.
+"""log.jsonl: the log of a run, one JSON object per line.
 
     {"time": "2026-05-01T12:00:00Z", "step": 50, "kind": "train", "loss": 0.31, "learning_rate": 5e-05, ...}
     {"time": ..., "step": 1000, "kind": "evaluation", "mean_iou": 0.72, "iou": {"background": 0.97, "hand": 0.47}, ...}
     {"time": ..., "step": 1000, "kind": "event", "what": "resumed"}
 
-Figures are means over the steps since the line before; a number that is not finite is null.
+Figures are means over the steps since the previous line; numbers that are not finite are null.
 """
 
 import json
@@ -21,30 +21,30 @@ NAME = "log.jsonl"
 
 
 class Log:
-    """Writes the log of a run, in the main process only; other processes' calls do nothing."""
+    """Writes the log of a run, in the main process only; calls in other processes have no effect."""
 
     def __init__(self, workdir: str | os.PathLike, first_step: int):
-        """Opens the log, a new one or that of the run to resume.
+        """Opens a new log, or the log of the run to resume.
 
         Args:
           workdir: folder of the run.
-          first_step: step of the checkpoint that the run resumes from, 0 for none. Figures of later steps are removed, for
-            they will be measured again; events stay, for they happened.
+          first_step: step of the checkpoint that the run resumes from, 0 for none. Figures of later steps are removed, because
+            these steps are repeated; events are kept.
         """
         self._file = None
         if parallel.is_main_process():
             path = Path(workdir) / NAME
             _drop_figures_after(path, first_step)
-            # Unbuffered: a line is one call to the system, so that a killed process can cut the last one only.
+            # Unbuffered: each line is one system call, so that a killed process can truncate only the last one.
             self._file = path.open("ab", buffering=0)
 
     def write(self, step: int, kind: str, figures: Mapping[str, Any]) -> None:
         """Adds a line.
 
         Args:
-          step: steps taken.
+          step: number of steps taken.
           kind: 'train', 'evaluation' or 'event'.
-          figures: numbers, text, and lists and mappings of them; NumPy's are taken too.
+          figures: numbers, text, and lists and mappings of them, NumPy's included.
         """
         if self._file is None:
             return
@@ -53,7 +53,7 @@ class Log:
         self._file.write(json.dumps(_strict(entry), allow_nan=False).encode() + b"\n")
 
     def event(self, step: int, what: str, **details: Any) -> None:
-        """Adds a line about something that happened: 'resumed', 'step left out', ...; details as figures in `write`."""
+        """Adds a line about an event: 'resumed', 'step skipped', ...; details are figures as in `write`."""
         self.write(step, "event", {"what": what, **details})
 
     def close(self) -> None:
@@ -62,13 +62,13 @@ class Log:
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of a run's log in their order, [] where there is none; what was cut short or damaged is left out."""
+    """Returns the lines of a run's log in order, [] if there is none; truncated or damaged lines are skipped."""
     path = Path(workdir) / NAME
     return [entry for _, entry in _lines(path) if entry] if path.exists() else []
 
 
 def _drop_figures_after(path: Path, step: int) -> None:
-    """Rewrites the log without figures of later steps and without damaged lines, whole or not at all."""
+    """Rewrites the log without figures of later steps and without damaged lines, atomically."""
     if not path.exists():
         return
     partial = path.with_suffix(".jsonl.partial")
@@ -86,7 +86,7 @@ def _drop_figures_after(path: Path, step: int) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict | None]]:
-    """Every line and what it says, None where it is no entry of a log."""
+    """Yields every line and its entry, None if it is not a log entry."""
     with path.open("rb") as file:
         for line in file:
             try:
@@ -98,7 +98,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, dict | None]]:
 
 
 def _strict(value: Any) -> Any:
-    """The same for JSON, which has no NaN, no infinity and no NumPy."""
+    """Converts a value to strict JSON types, without NaN, infinity and NumPy arrays."""
     if isinstance(value, Mapping):
         return {str(key): _strict(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

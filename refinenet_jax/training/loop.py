@@ -1,4 +1,4 @@
-"""The training loop; everything numeric is elsewhere."""
+"""The training loop."""
 
 import os
 from contextlib import ExitStack, closing
@@ -22,26 +22,25 @@ from refinenet_jax.training.log import Log
 from refinenet_jax.training.setup import Setup, create_segmenter, prepare
 from refinenet_jax.training.step import TrainState
 
-PICTURES = 4  # on TensorBoard, at each evaluation
-EXIT_TERMINATED = 143  # 128 + SIGTERM: all is saved, the same command resumes
+PICTURES = 4  # number of pictures on TensorBoard at each evaluation
+EXIT_TERMINATED = 143  # 128 + SIGTERM: everything is saved, and the same command resumes
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
-    """Trains as `config` says, or resumes where the run in `workdir` stopped.
+    """Trains as configured, or resumes the run in `workdir`.
 
     Args:
-      config: see `configs/common.py`.
+      config: configuration, see `configs/common.py`.
       workdir: folder of the run: checkpoints, config.json, model.json, log.jsonl, TensorBoard events, report.html.
 
     Returns:
-      The summary of the last evaluation (`metrics.summarize`); empty if the run was complete already.
+      The summary of the last evaluation (`metrics.summarize`); empty if the run was already complete.
 
     Raises:
-      UsageError: anything wrong with the config, the data or the folder, before anything is compiled or written; later,
-        with the steps so far saved, where too many steps or examples are of no use. Where several processes train as one,
-        it is raised on all of them.
+      UsageError: the config, the data or the folder is invalid; raised before anything is compiled or written. Later, after
+        saving, if too many steps or examples have failed. With several processes it is raised on all of them.
       SystemExit: EXIT_TERMINATED, after a SIGTERM.
-      KeyboardInterrupt: after Ctrl-C. Both come after the step that was running, with all steps saved.
+      KeyboardInterrupt: after Ctrl-C. Both are raised after the current step, with all steps saved.
     """
     with parallel.raise_on_all_processes():
         setup = prepare(config, workdir)
@@ -78,7 +77,7 @@ def _run(
     checkpoints: checkpoint.Checkpoints,
     stack: ExitStack,
 ) -> dict:
-    """Takes the steps. `history` holds the evaluations and failures so far, as they are in the checkpoints."""
+    """Runs the steps. `history` holds the evaluations and failures so far, as in the checkpoints."""
     # ---- Logs and monitors.
     first_step = int(state.step)
     info = setup.eval_source.info
@@ -94,7 +93,7 @@ def _run(
     failures = FailureMonitor(config.max_skipped_steps, config.data.max_faults, history, log)
     segmenter = create_segmenter(config, setup)
 
-    # ---- Batch i is a function of the position and of i alone.
+    # ---- Batch i depends only on the position and i.
     batches = train_batches(
         setup.mix,
         setup.augmentation,
@@ -119,7 +118,7 @@ def _run(
         return replace(state, opt_state=optim.set_rate_factor(state.opt_state, factor))
 
     def score(state: TrainState, number: int) -> tuple[TrainState, dict]:
-        """Evaluates the state."""
+        """Evaluates the state; returns it with the new learning rate, and the scores."""
         with speed.paused():
             trained = segmenter.with_variables(state.variables)
             counts = evaluate.count(trained, setup.eval_source, config.evaluate.batch_size)
@@ -152,7 +151,7 @@ def _run(
     summary = None
     try:
         is_due = first_step and (first_step % config.eval_every == 0 or first_step >= config.num_steps)
-        if is_due and history["evaluated"] != first_step:  # the run stopped before the evaluation, or in it
+        if is_due and history["evaluated"] != first_step:  # the run stopped before or during the evaluation
             state, summary = score(state, first_step)
             checkpoints.add_metrics(first_step, summary)
             if should_stop(first_step):
@@ -174,10 +173,10 @@ def _run(
                 writer.write_scalars(number, scalars)
                 failures.report()
             elif is_saved:
-                failures.report()  # before the checkpoint, which keeps its counts
+                failures.report()  # before the checkpoint, which stores its counts
             if is_terminated:
                 save(state, number, None)
-                say(f"Asked to stop: step {number} is saved in {workdir}; the same command resumes.")
+                say(f"Stopped by request: step {number} is saved in {workdir}. Run the same command to resume.")
                 log.event(number, "terminated")
                 raise KeyboardInterrupt if stop.is_interrupt else SystemExit(EXIT_TERMINATED)
             if is_evaluated:
@@ -188,46 +187,47 @@ def _run(
                 break
     except checkpoint.CheckpointError:
         raise
-    except UsageError:  # on all processes; the steps so far are not lost
+    except UsageError:  # raised on all processes; save the steps so far
         save(state, int(state.step), None)
         raise
     return summary
 
 
 def _keep_config(config: ConfigDict, workdir: str | os.PathLike, step: int, log: Log) -> None:
-    """Prints and logs what differs from the config that the run had before, and writes config.json."""
+    """Prints and logs changes of the config since the previous start of the run, and writes config.json."""
     if not parallel.is_main_process():
         return
     before = run_config.read(workdir) if step else None
     changes = {} if before is None else run_config.differences(before, config)
     if changes:
         listed = "".join(f"\n  config.{name}: {old!r} -> {new!r}" for name, (old, new) in changes.items())
-        say(f"The config is not the one that this run had so far:{listed}")
+        say(f"The config of this run has changed:{listed}")
         log.event(step, "config changed", changes=changes)
     run_config.write(workdir, config)
 
 
 def _optimizer_tree(state: TrainState) -> dict:
-    """What a checkpoint holds besides the variables that are evaluated."""
+    """Returns the part of a checkpoint that is not evaluated."""
     tree = {"step": state.step, "opt_state": state.opt_state}
     return tree if state.ema is None else {**tree, **state.trained}
 
 
 def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: dict) -> tuple[TrainState, dict]:
-    """The state and the history in the latest checkpoint; if there is none, the given state and no history."""
+    """Returns state and history of the latest checkpoint, or the given state and an empty history if there is none."""
     if checkpoints.latest_step is None:
         return state, {"scores": [], "evaluated": 0, "skipped_steps": 0, "faults": {}}
     saved = checkpoints.restore_data()
     if "position" not in saved:
         raise checkpoint.CheckpointError(
-            "The run was made by an older version, which kept less; start from it in another folder: --config.init_from=..."
+            "The run was made by an older version, which saved less. Start from it in another folder: --config.init_from=..."
         )
     before = saved["position"]
     if before != position:
         keys = [key for key in {**before, **position} if before.get(key) != position.get(key)]
         changed = ", ".join(f"{key} was {before.get(key)}, is {position.get(key)}" for key in keys)
         raise checkpoint.CheckpointError(
-            f"The run cannot be resumed exactly: {changed}. Use the same, or another --workdir with --config.init_from."
+            f"The run cannot be resumed exactly: {changed}. Restore these values, or choose another --workdir with"
+            " --config.init_from."
         )
 
     def wanted(tree: dict) -> dict:
@@ -237,13 +237,13 @@ def _resume(state: TrainState, checkpoints: checkpoint.Checkpoints, position: di
     tree = {name: part for name, part in _optimizer_tree(state).items() if name in entries}
     variables, rest = checkpoints.restore(wanted(state.variables), wanted(tree))
     ema = None if state.ema is None else variables
-    if ema and "batch_stats" not in rest:  # an older run, which averaged the parameters only
+    if ema and "batch_stats" not in rest:  # a run of an older version, which averaged only the parameters
         rest["batch_stats"] = jax.tree.map(jnp.copy, variables["batch_stats"])  # both are donated to the step
     state = replace(state, **{**variables, **rest}, ema=ema)
     history, latest_metrics = saved["history"], checkpoints.metrics(checkpoints.latest_step)
     if (
         latest_metrics is not None and history["evaluated"] != checkpoints.latest_step
-    ):  # added after the checkpoint was written
+    ):  # the scores were added after the checkpoint was written
         history["scores"].append(latest_metrics["mean_iou"])
         history["evaluated"] = checkpoints.latest_step
     return state, history

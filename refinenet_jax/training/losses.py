@@ -1,4 +1,4 @@
-"""Losses over class ids with void. Each returns sums, so that devices and batches add up before the one division."""
+"""Losses over class ids with void. Each returns sums, which are added over devices and batches before the division."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -25,24 +25,24 @@ def loss_terms(
     hard_fraction: float = 1.0,
     focal_gamma: float = 2.0,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """The terms of a loss that is their weighted sum.
+    """Computes the terms of a loss that is their weighted sum.
 
     The loss is the sum over its terms of weights[term] * total / divisor, where totals and divisors are first summed over
-    everything that makes up a batch (devices, shares of an accumulated gradient). A divisor is a function of labels and
-    weight alone, never of the logits: it can be summed before there is any gradient, and has none itself.
+    the whole batch (devices, microbatches). A divisor depends only on labels and weight, never on the logits: it can be summed
+    before any gradient is computed, and has no gradient itself.
 
     Args:
       logits: float32 [b, h, w, c].
       labels: integer [b, h, w], class ids below c, or 255 for void.
-      weight: float32 [b], of each example; 0 leaves it out.
-      weights: of the terms, by name (see `TERMS`); those at 0 are not computed.
-      class_weights: c numbers, of 'cross_entropy' and 'focal'; none for 1 each.
-      label_smoothing: of 'cross_entropy', in [0, 1).
-      hard_fraction: of 'cross_entropy', in (0, 1].
-      focal_gamma: of 'focal', 0 or more.
+      weight: float32 [b], weight of each example; 0 excludes it.
+      weights: weight of each term, by name (see `TERMS`); terms with weight 0 are not computed.
+      class_weights: c weights for 'cross_entropy' and 'focal'; () for 1 each.
+      label_smoothing: label smoothing of 'cross_entropy', in [0, 1).
+      hard_fraction: share of the hardest pixels that 'cross_entropy' uses, in (0, 1].
+      focal_gamma: exponent of 'focal', 0 or more.
 
     Returns:
-      (total, divisor) by term, float32 scalars. Where all is void both are 0, and so are the gradients: divide by
+      (total, divisor) by term, float32 scalars. If everything is void both are 0, and so are the gradients: divide by
       `jnp.where(divisor > 0, divisor, 1)`.
 
     Raises:
@@ -76,15 +76,17 @@ def check_options(
     hard_fraction: float = 1.0,
     focal_gamma: float = 2.0,
 ) -> None:
-    """Looks at the options of `loss_terms` before anything is compiled.
+    """Checks the options of `loss_terms` before anything is compiled.
 
     Raises:
-      UsageError: an unknown term, no term at all, or a number that has no meaning.
+      UsageError: a term is unknown, no term has a weight, or a number is out of its range.
     """
     for term in weights:
         require(term, TERMS, "term of the loss")
     if not _are_weights(weights.values()):
-        raise UsageError(f"The loss has weights {dict(weights)}; give one term or more a weight above 0, none below 0.")
+        raise UsageError(
+            f"The loss has weights {dict(weights)}; give at least one term a weight above 0, none below 0."
+        )
     if class_weights and (len(class_weights) != num_classes or not _are_weights(class_weights)):
         raise UsageError(
             f"The loss has class_weights {tuple(class_weights)}; give {num_classes} numbers, one for each class, none below 0 "
@@ -96,7 +98,7 @@ def check_options(
         raise UsageError(f"The loss has hard_fraction {hard_fraction}; choose 1 for all pixels, or a number above 0.")
     if not 0 <= focal_gamma < math.inf:
         raise UsageError(
-            f"The loss has focal_gamma {focal_gamma}; choose 2 as the paper, or another number not below 0."
+            f"The loss has focal_gamma {focal_gamma}; choose 2 as in the paper, or another number not below 0."
         )
 
 
@@ -109,21 +111,21 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     hard_fraction: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Softmax cross-entropy, summed over the pixels that are not void.
+    """Computes the softmax cross-entropy, summed over the pixels that are not void.
 
     Args:
       logits: float32 [b, h, w, c].
       labels: integer [b, h, w], class ids below c, or 255 for void.
-      weight: float32 [b], of each example; 0 leaves it out. All 1 by default.
-      class_weights: c numbers that multiply the terms of the classes, as PyTorch's `weight`; none for 1 each.
-      label_smoothing: this share of each label is spread evenly over all c classes (Szegedy et al., CVPR 2016).
-      hard_fraction: only this share of each image's pixels is summed, those with the largest loss: ceil(fraction * pixels)
-        of those that are not void (online hard example mining, Shrivastava et al., CVPR 2016).
+      weight: float32 [b], weight of each example; 0 excludes it. All 1 by default.
+      class_weights: c weights that multiply the terms of the classes, as PyTorch's `weight`; () for 1 each.
+      label_smoothing: share of each label that is spread evenly over all c classes (Szegedy et al., CVPR 2016).
+      hard_fraction: share of each image's pixels that is summed, those with the largest loss: ceil(fraction * pixels) of
+        those that are not void (online hard example mining, Shrivastava et al., CVPR 2016).
 
     Returns:
-      Sum of the weighted losses and sum of the weights, two float32 scalars; gradients are finite where all is void. With
-      class weights each pixel has that of its label in the second sum too; with a hard fraction the second sum is that
-      over all pixels, times the share of them that the first has (of hard pixels alone it would depend on the logits).
+      Sum of the weighted losses and sum of the weights, two float32 scalars; gradients are finite if everything is void. With
+      class weights the second sum includes the class weight of each pixel's label. With a hard fraction the second sum is
+      that of all pixels, times the share of hard pixels: the sum over hard pixels alone would depend on the logits.
     """
     counted = (labels != VOID).astype(jnp.float32)
     per_pixel = _per_pixel(logits, labels, class_weights, label_smoothing)
@@ -141,34 +143,34 @@ def focal(
     class_weights: tuple[float, ...] = (),
     gamma: float = 2.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Focal loss, (1 - p)^gamma times the cross-entropy, with p the probability of the label in a softmax over classes.
+    """Computes the focal loss, (1 - p)^gamma times the cross-entropy, with p the softmax probability of the label.
 
-    Of Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, which has it for the sigmoid; `class_weights` are its
-    alpha. Arguments and results as those of `cross_entropy`, which it is at gamma 0.
+    From Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, who define it for the sigmoid; `class_weights` are
+    their alpha. Arguments and results are those of `cross_entropy`, which it equals at gamma 0.
     """
     counted = (labels != VOID).astype(jnp.float32)
     if weight is not None:
         counted = counted * weight[:, None, None]
     per_pixel = _per_pixel(logits, labels)
-    # 1 - p, without cancellation; above 0, where the gradient of a power below 1 is not finite.
+    # 1 - p without cancellation; kept above 0, where the gradient of a power below 1 is not finite.
     missing = jnp.maximum(-jnp.expm1(-per_pixel), jnp.finfo(per_pixel.dtype).tiny)
     counted = counted * _label_weights(labels, class_weights)
     return (missing**gamma * per_pixel * counted).sum(), counted.sum()
 
 
 def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Soft Dice loss of each image, 1 - 2 sum(p t) / (sum(p) + sum(t)): the mean over the classes in its truth.
+    """Computes the soft Dice loss of each image, 1 - 2 sum(p t) / (sum(p) + sum(t)), averaged over the classes in its truth.
 
-    Of Milletari et al., "V-Net", 3DV 2016, with their sum of squares in the denominator replaced by plain sums, as is usual.
-    optax.losses.dice_loss has no place for void: its sum(p) is over all pixels.
+    From Milletari et al., "V-Net", 3DV 2016, with the usual plain sums instead of sums of squares in the denominator.
+    optax.losses.dice_loss does not support void: its sum(p) is over all pixels.
 
     Args:
       logits: float32 [b, h, w, c].
       labels: integer [b, h, w], class ids below c, or 255 for void.
-      weight: float32 [b], of each image; 0 leaves it out. All 1 by default.
+      weight: float32 [b], weight of each image; 0 excludes it. All 1 by default.
 
     Returns:
-      Sum of the weighted losses, each in [0, 1], and sum of the weights of the images that are not all void; two float32
+      Sum of the weighted losses, each in [0, 1], and sum of the weights of the images that are not entirely void; two float32
       scalars.
     """
     truth, probabilities = _truth(logits, labels), _probabilities(logits, labels)
@@ -178,22 +180,22 @@ def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) 
 
 
 def lovasz(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Lovasz-softmax loss of each image: the mean over the classes in its truth of the Jaccard loss, 1 - IoU, extended
-    from sets to probabilities.
+    """Computes the Lovasz-softmax loss of each image, averaged over the classes in its truth: the Jaccard loss, 1 - IoU,
+    extended from sets to probabilities.
 
-    Of Berman et al., "The Lovasz-Softmax Loss", CVPR 2018, algorithm 1 per image. Arguments and results as those of `dice`.
+    From Berman et al., "The Lovasz-Softmax Loss", CVPR 2018, algorithm 1 per image. Arguments and results as in `dice`.
     """
     truth = _truth(logits, labels)
     errors = jnp.abs(truth - _probabilities(logits, labels))
-    # Void has an error of 0 and so comes last, where it changes no intersection and no union of others; pixels that are
-    # right beyond doubt may come behind it, and have no loss and no gradient either.
+    # Void has error 0 and so comes last, where it changes no intersection or union of others. Pixels predicted with
+    # certainty may follow it, and have neither loss nor gradient.
     order = jnp.argsort(-errors, axis=1)
     is_class = jnp.take_along_axis(truth, order, 1)
     sizes = truth.sum(1)
     intersection = sizes[:, None] - jnp.cumsum(is_class, 1)
     union = sizes[:, None] + jnp.cumsum(1 - is_class, 1)
-    # By how much each pixel raises the Jaccard loss of those before it: 1/u if it leaves the intersection, and
-    # i/(u - 1) - i/u if it joins the union. The paper subtracts neighbouring losses, which in float32 leaves few digits.
+    # How much each pixel increases the Jaccard loss of those before it: 1/u if it leaves the intersection, and
+    # i/(u - 1) - i/u if it joins the union. The paper subtracts neighboring losses, which loses precision in float32.
     rise = jnp.where(is_class > 0, 1 / jnp.maximum(union, 1), intersection / jnp.maximum(union * (union - 1), 1))
     rise = jnp.take_along_axis(rise, jnp.argsort(order, axis=1), 1)  # back in the order of the pixels
     return _over_images((errors * rise).sum(1), sizes, weight)
@@ -202,7 +204,7 @@ def lovasz(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None
 def _per_pixel(
     logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] = (), label_smoothing: float = 0.0
 ) -> jax.Array:
-    """Cross-entropy [b, h, w]; of no meaning where void."""
+    """Returns the cross-entropy [b, h, w]; meaningless for void."""
     if not label_smoothing:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, _ids(labels))
         return losses * _label_weights(labels, class_weights)
@@ -211,7 +213,7 @@ def _per_pixel(
 
 
 def _label_weights(labels: jax.Array, class_weights: tuple[float, ...]) -> jax.Array | float:
-    """Class weight of each pixel's label."""
+    """Returns the class weight of each pixel's label."""
     return jnp.asarray(class_weights)[_ids(labels)] if class_weights else 1.0
 
 
@@ -220,9 +222,9 @@ def _ids(labels: jax.Array) -> jax.Array:
 
 
 def _hardest(losses: jax.Array, counted: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
-    """Which of each image's counted pixels are its hardest, bool [b, h, w], and their share of them, [b, 1, 1].
+    """Returns which of each image's counted pixels are its hardest, bool [b, h, w], and their share, [b, 1, 1].
 
-    Of pixels with one and the same loss, the first are taken.
+    Among pixels of equal loss the first are chosen.
     """
     flat = jnp.where(counted > 0, -losses, 1).reshape(len(losses), -1)  # no loss is below 0, so void comes last
     rank = jnp.argsort(jnp.argsort(flat, axis=1), axis=1).reshape(losses.shape)
@@ -232,18 +234,18 @@ def _hardest(losses: jax.Array, counted: jax.Array, fraction: float) -> tuple[ja
 
 
 def _truth(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """One-hot labels [b, pixels, c], 0 where void."""
+    """Returns one-hot labels [b, pixels, c], 0 for void."""
     return jax.nn.one_hot(labels.reshape(len(labels), -1), logits.shape[-1], dtype=logits.dtype)
 
 
 def _probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Softmax [b, pixels, c], 0 where void."""
+    """Returns softmax probabilities [b, pixels, c], 0 for void."""
     probabilities = jnp.where((labels != VOID)[..., None], jax.nn.softmax(logits), 0)
     return probabilities.reshape(len(labels), -1, logits.shape[-1])
 
 
 def _over_images(losses: jax.Array, sizes: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Sums over images of the mean over the classes that are there, from losses and pixels [b, c]."""
+    """Sums over images the mean over present classes, from losses and pixel counts [b, c]."""
     classes = (sizes > 0).sum(1)
     per_image = jnp.where(sizes > 0, losses, 0).sum(1) / jnp.maximum(classes, 1)
     counted = (classes > 0).astype(losses.dtype)

@@ -1,4 +1,4 @@
-"""Figures of a training run: means since the last line, speed and time left, TensorBoard events, and profiles."""
+"""Metrics of a training run: means, speed and remaining time, TensorBoard events, and profiles."""
 
 import math
 import os
@@ -19,16 +19,16 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.progress import say
 
-_WAITING = 64  # steps whose figures may stay on the device, so that reading them never waits for it
+_WAITING = 64  # steps whose results may stay on the device, so that reading them does not wait for it
 
 
 class Meter:
-    """Adds up what the steps return."""
+    """Averages the results of the steps."""
 
     def __init__(
         self, step: int, batch_size: int, schedule: optax.Schedule, class_names: tuple[str, ...], skipped: int = 0
     ):
-        """Starts after `step`, of which `skipped` steps so far do not count in the optimizer's schedule."""
+        """Starts after `step`; `skipped` of the steps so far do not count in the optimizer's schedule."""
         self._step, self._batch_size, self._schedule, self._class_names = step, batch_size, schedule, class_names
         self._skipped = skipped
         self._rate_factor = 1.0
@@ -37,27 +37,27 @@ class Meter:
         self._clear()
 
     def add(self, figures: Mapping[str, Any]) -> None:
-        """Takes what one step returns, without waiting for the device.
+        """Adds the results of a step, without waiting for the device.
 
         Args:
-          figures: arrays on the device, over the whole batch: 'loss' and 'gradient_norm'; 'confusion' int [c, c]; 'terms' of
-            the loss by name; 'skipped', 1 for a step that was skipped because it was not finite.
+          figures: arrays on the device, over the whole batch: 'loss' and 'gradient_norm'; 'confusion' int [c, c]; 'terms',
+            the loss terms by name; 'skipped', 1 for a step that was skipped because it was not finite.
         """
         self._waiting.append(figures)
         if len(self._waiting) > 2 * _WAITING:
             self._take(_WAITING)
 
     def set_rate_factor(self, factor: float) -> None:
-        """From now on the learning rate is the schedule's times `factor`, as in `optim.set_rate_factor`."""
+        """Sets the factor on the schedule's learning rate, as in `optim.set_rate_factor`."""
         self._rate_factor = factor
 
     def scalars(self, step: int) -> dict[str, float]:
-        """The means since the last call.
+        """Returns the means since the last call.
 
         Returns:
-          loss, loss_TERM of every term, gradient_norm and mean_iou (of the training crops) over the steps that were not
-          skipped, NaN where there are none; skipped, the number of others; learning_rate of this step; and
-          images_per_second, which the first call does not have, for those steps compiled.
+          loss, loss_TERM of every term, gradient_norm and mean_iou (of the training crops), averaged over the steps that were
+          not skipped, NaN if there are none; skipped, the number of skipped steps; learning_rate of this step; and
+          images_per_second, except in the first call, whose steps include compilation.
         """
         self._take(len(self._waiting))
         now = time.perf_counter()
@@ -78,8 +78,8 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """A context for all but training, such as an evaluation: its time does not count in images per second."""
-        jax.block_until_ready(self._waiting)  # the steps so far are training
+        """Excludes the time spent within the context, such as in an evaluation, from images per second."""
+        jax.block_until_ready(self._waiting)  # the steps so far count as training
         began = time.perf_counter()
         yield
         if self._since is not None:
@@ -90,7 +90,7 @@ class Meter:
         self._confusion = np.zeros([len(self._class_names)] * 2, np.int64)
 
     def _take(self, count: int) -> None:
-        """Adds up the first `count` steps that wait."""
+        """Adds the first `count` waiting steps to the totals."""
         for figures in jax.device_get(self._waiting[:count]):
             if not figures["skipped"]:
                 terms = {f"loss_{term}": float(value) for term, value in figures["terms"].items()}
@@ -101,7 +101,7 @@ class Meter:
 
 
 def line(step: int, num_steps: int, batch_size: int, scalars: Mapping[str, float]) -> str:
-    """The scalars of `Meter` as a line of at most 80 columns, with the time left in the run."""
+    """Formats the scalars of `Meter` as a line of at most 80 columns, with the remaining time."""
     text = f"step {step}/{num_steps}  loss {scalars['loss']:.4g}  mIoU {scalars['mean_iou']:.3f}"
     text += f"  lr {scalars['learning_rate']:.2g}"
     if "images_per_second" in scalars:
@@ -112,32 +112,32 @@ def line(step: int, num_steps: int, batch_size: int, scalars: Mapping[str, float
 
 
 def create_writer(workdir: str | os.PathLike) -> Any:
-    """A `clu.metric_writers.MetricWriter` of TensorBoard events, which writes in a thread; only the main process's writes."""
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would print a line about it
-    import tensorflow as tf  # here, for it takes seconds
+    """Returns a `clu.metric_writers.MetricWriter` of TensorBoard events that writes in a thread, in the main process only."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # avoids a line printed by TensorFlow
+    import tensorflow as tf  # imported here because it takes seconds
     from clu import metric_writers
 
-    tf.config.set_visible_devices([], "GPU")  # JAX needs all of its memory
+    tf.config.set_visible_devices([], "GPU")  # leave the GPU memory to JAX
     writers = [metric_writers.SummaryWriter(str(workdir))] if parallel.is_main_process() else []
     return metric_writers.AsyncMultiWriter(writers)
 
 
 class Profile:
-    """Traces some steps with jax.profiler into WORKDIR/profile, for TensorBoard's profile plugin or ui.perfetto.dev.
+    """Traces a range of steps with jax.profiler into WORKDIR/profile, for TensorBoard's profile plugin or ui.perfetto.dev.
 
     Unlike `clu.periodic_actions.Profile` it waits for the device at both ends, starts within the range after a resume, and
-    keeps the trace of a run that ends before the range does.
+    keeps the trace of a run that ends within the range.
     """
 
     def __init__(self, workdir: str | os.PathLike, steps: tuple[int, int] | tuple[()]):
-        """Writes nothing yet.
+        """Stores the settings; nothing is written yet.
 
         Args:
           workdir: folder of the run.
-          steps: number of the first and the last step to trace, () for none. The first steps compile: choose later ones.
+          steps: number of the first and the last step to trace; () for none. The first steps compile, so choose later ones.
 
         Raises:
-          UsageError: `steps` is neither.
+          UsageError: `steps` has another form.
         """
         if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
             raise UsageError(
@@ -148,10 +148,10 @@ class Profile:
         self._is_running = False
 
     def tick(self, step: int, state: Any) -> None:
-        """To be called before every step with the state it starts from; waits for it only where a trace begins or ends."""
+        """Starts or stops the trace; call it before every step with the current state."""
         if (step in self._steps) == self._is_running:
             return
-        jax.block_until_ready(state)  # the steps before this one are only queued so far
+        jax.block_until_ready(state)  # the previous steps are only queued so far
         if self._is_running:
             self.close()
         else:
@@ -159,7 +159,7 @@ class Profile:
             self._is_running = True
 
     def close(self) -> None:
-        """Ends a trace that is running, and writes it."""
+        """Stops a running trace and writes it."""
         if self._is_running:
             jax.profiler.stop_trace()
             self._is_running = False

@@ -25,26 +25,26 @@ def create_schedule(
     decay_rate: float = 0.1,
     patience: int = 5,
 ) -> optax.Schedule:
-    """Learning rate by step.
+    """Returns the learning rate as a function of the step.
 
     Args:
-      name: 'constant'; 'poly' (1 - t)^power; 'step', times `decay_rate` at each of `decay_steps`; 'cosine' to 0; 'plateau',
-        constant here, for its falls depend on the scores (`plateau_factor`, `set_rate_factor`).
+      name: 'constant'; 'poly', (1 - t)^power; 'step', multiplied by `decay_rate` at each of `decay_steps`; 'cosine', to 0;
+        'plateau', constant here, because its decay depends on the scores (`plateau_factor`, `set_rate_factor`).
       learning_rate: highest learning rate.
-      num_steps: length of the run, warm-up included.
-      warmup_steps: steps in which the rate grows linearly from 0 to `learning_rate`.
+      num_steps: length of the run, including the warm-up.
+      warmup_steps: number of steps in which the rate grows linearly from 0 to `learning_rate`.
       power: exponent of 'poly'.
-      decay_steps: steps of the run at which 'step' falls, after the warm-up.
-      decay_rate: factor of each fall of 'step' and 'plateau'.
-      patience: evaluations of 'plateau', 1 or more.
+      decay_steps: steps of the run at which 'step' decays, after the warm-up.
+      decay_rate: factor of each decay of 'step' and 'plateau'.
+      patience: number of evaluations without improvement before 'plateau' decays, 1 or more.
 
     Raises:
-      UsageError: unknown name, a plateau without patience, or a decay step within the warm-up.
+      UsageError: the name is unknown, patience is below 1, or a decay step lies within the warm-up.
     """
     require(name, SCHEDULES, "schedule")
     if name == "step" and min(decay_steps, default=math.inf) <= warmup_steps:
         raise UsageError(
-            f"schedule.decay_steps={decay_steps} has a step within the warm-up (schedule.warmup_steps={warmup_steps}), where "
+            f"schedule.decay_steps={decay_steps} has a step within the warm-up (schedule.warmup_steps={warmup_steps}), while "
             "the rate still grows. Choose later decay steps or a shorter warm-up."
         )
     if name == "plateau" and patience < 1:
@@ -76,27 +76,27 @@ def create_optimizer(
     decay_all: bool = True,
     factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD with momentum, or AdamW.
+    """Returns SGD with momentum, or AdamW.
 
     Args:
-      name: 'sgd' (weight decay joins the gradient before the momentum, as in the paper's code) or 'adamw' (decoupled).
+      name: 'sgd' (weight decay is added to the gradient before the momentum, as in the paper's code) or 'adamw' (decoupled).
       schedule: learning rate by step.
       momentum: momentum of 'sgd', in [0, 1).
       betas: decay rates of the two moments of 'adamw', in [0, 1).
-      epsilon: added to the denominator of 'adamw', above 0.
-      clip_norm: largest norm of the whole gradient, all parameters together; a longer one is scaled down to it, before
-        weight decay. 0 for no clipping.
+      epsilon: constant added to the denominator of 'adamw', above 0.
+      clip_norm: largest norm of the gradient over all parameters; a larger gradient is scaled down to it, before weight
+        decay. 0 disables clipping.
       weight_decay: strength of the weight decay.
-      decay_all: decay every parameter, as the paper does; else kernels only, not biases and batch-norm scales.
-      factors: learning-rate factor by parameter group: trunk, cascade, classifier. 1 where not named; 0 freezes the group,
-        decay included, to the bit.
+      decay_all: whether to decay every parameter, as in the paper; otherwise kernels only, not biases and batch-norm scales.
+      factors: learning-rate factor by parameter group (trunk, cascade, classifier); 1 if not named. 0 freezes the group
+        exactly, including decay.
 
     Returns:
-      The optimizer. Its state holds a factor on the learning rate, 1 at first, for `set_rate_factor`; `clip_norm`, `betas`
+      The optimizer. Its state holds a factor on the learning rate, initially 1, for `set_rate_factor`; `clip_norm`, `betas`
       and `epsilon` do not change its structure.
 
     Raises:
-      UsageError: unknown name, or a number out of its range; an unknown parameter group, at `init`.
+      UsageError: the name is unknown, or a number is out of its range; at `init`, a parameter group is unknown.
     """
     require(name, OPTIMIZERS, "optimizer")
     if clip_norm < 0:
@@ -112,35 +112,35 @@ def create_optimizer(
 
 
 def set_rate_factor(opt_state: optax.OptState, factor: float) -> optax.OptState:
-    """The state of an optimizer of `create_optimizer`, whose learning rate is then the schedule's times `factor`."""
+    """Returns the optimizer state with the learning rate set to the schedule's times `factor`."""
     old = optax.tree.get(opt_state, "rate_factor")
     return optax.tree.set(opt_state, rate_factor=jnp.full_like(old, factor))  # on the same devices
 
 
 def plateau_factor(scores: Sequence[float | None], patience: int, decay_rate: float) -> float:
-    """What the scores so far make of the learning rate in the 'plateau' schedule.
+    """Returns the learning-rate factor of the 'plateau' schedule after the given scores.
 
-    A function of the history alone: a run that resumes with the history of its checkpoint resumes exactly.
-    optax.contrib.reduce_on_plateau does the same with a loss, but looks at it in every step.
+    It depends only on the history, so that a run that restores the history from its checkpoint resumes exactly.
+    optax.contrib.reduce_on_plateau does the same with a loss, but evaluates it at every step.
 
     Args:
-      scores: of all evaluations, the first one first; higher is better, None and NaN are no improvement.
-      patience: after so many evaluations without a new best score the rate falls, and after as many again once more.
-      decay_rate: by which it falls.
+      scores: scores of all evaluations, in order; higher is better, None and NaN are not an improvement.
+      patience: number of evaluations without a new best score after which the rate decays, and decays again.
+      decay_rate: factor of each decay.
 
     Returns:
-      `decay_rate` to the power of the number of falls.
+      `decay_rate` to the power of the number of decays.
     """
     return decay_rate ** sum(since > 0 and since % patience == 0 for since in _since_best(scores))
 
 
 def should_stop(scores: Sequence[float | None], patience: int) -> bool:
-    """Whether the last `patience` evaluations had no new best score; never for a patience of 0. Scores as above."""
+    """Returns whether the last `patience` evaluations had no new best score (scores as above); False for patience 0."""
     return bool(scores) and 0 < patience <= _since_best(scores)[-1]
 
 
 def _since_best(scores: Sequence[float | None]) -> list[int]:
-    """At each evaluation, how many there were since the best one so far."""
+    """Returns for each evaluation the number of evaluations since the best one so far."""
     best, since, counts = -math.inf, 0, []
     for score in scores:
         if score is not None and score > best:
@@ -152,7 +152,7 @@ def _since_best(scores: Sequence[float | None]) -> list[int]:
 
 
 def _clipped(optimizer: optax.GradientTransformation, norm: float) -> optax.GradientTransformation:
-    """The optimizer after clipping, with the same state: a run can be resumed with another `clip_norm`, or without."""
+    """Clips the gradient before the optimizer, with the same state, so that a run can resume with another `clip_norm`."""
     clip = optax.clip_by_global_norm(norm)
 
     def update(gradient: dict, state: optax.OptState, params: dict | None = None) -> tuple[dict, optax.OptState]:
@@ -173,7 +173,7 @@ def _scale_rates(factors: Mapping[str, float]) -> optax.GradientTransformation:
 
     def scale(group: str, tree: dict, rate_factor: jax.Array) -> dict:
         factor = factors.get(group, 1.0)
-        if not factor:  # a product may be NaN; and w + 0.0 is not w where that is -0.0, w + -0.0 always is
+        if not factor:  # a product may be NaN; and w + 0.0 differs from w for w = -0.0, while w + -0.0 never does
             return optax.tree.full_like(tree, -0.0)
         return optax.tree.scale(factor * rate_factor, tree)
 

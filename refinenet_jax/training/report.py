@@ -1,7 +1,7 @@
-"""report.html: a run on one page that needs no other file and no network.
+"""Writes report.html: a run on one self-contained page.
 
-It is made of what lies in the folder: model.json, log.jsonl, metrics.json and evaluation_*.png. What is missing is left out,
-what is damaged is named; the same folder gives the same page.
+It is made from the files in the folder: model.json, log.jsonl, metrics.json and evaluation_*.png. Missing files are skipped,
+and damaged ones are named; the same folder gives the same page.
 """
 
 import json
@@ -25,26 +25,26 @@ from refinenet_jax.training.curves import LEFT_OUT, RESUMED, curve, draw, is_dra
 
 NAME = "report.html"
 _MAX_EVENTS, _MAX_PICTURES, _MAX_FIGURES = 200, 20, 500
-_PICTURE = (1400, 6000)  # most pixels across and down
+_PICTURE = (1400, 6000)  # largest width and height in pixels
 _SCORES = (BEST, "hand_iou", "hand_precision", "hand_recall", "pixel_accuracy")
-_MAX_CLASSES = 8  # whose IoU the table of evaluations shows
-_SIDE_BY_SIDE = 3  # evaluations in one table of their figures
+_MAX_CLASSES = 8  # largest number of classes in the table of evaluations
+_SIDE_BY_SIDE = 3  # number of evaluations in one table of figures
 _LABELS = {"variant": "network", "class_names": "classes", "dtype": "computed in", "scales": "evaluated at scales"}
 
 
 def write_report(workdir: str | os.PathLike) -> Path:
-    """Writes report.html into the folder of a run; only the main process does.
+    """Writes report.html into the folder of a run, in the main process only.
 
     Returns:
-      Its path.
+      The path of the report.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     path = Path(workdir) / NAME
     if parallel.is_main_process():
         partial = path.with_suffix(".html.partial")
-        partial.write_bytes(_page(Path(workdir)).encode("utf-8", "replace"))  # JSON can hold half a surrogate pair
+        partial.write_bytes(_page(Path(workdir)).encode("utf-8", "replace"))  # JSON can contain unpaired surrogates
         partial.replace(path)
     return path
 
@@ -70,7 +70,7 @@ def _page(workdir: Path) -> str:
 
 
 def _summary(training: Sequence[dict], evaluations: Sequence[dict]) -> str:
-    """The few figures that are asked for first."""
+    """Returns tiles with the most important figures."""
     tiles = []
     best = _best(evaluations)
     if best is not None:
@@ -92,13 +92,13 @@ def _network(model: Mapping[str, Any]) -> str:
         classes = model["class_names"]
         facts["flip_pairs"] = ", ".join(f"{classes[a]} and {classes[b]}" for a, b in model["flip_pairs"]) or "none"
     except (KeyError, TypeError, ValueError, IndexError):
-        pass  # no pairs of classes: shown as what they are
+        pass  # the pairs are invalid and shown as they are
     return descriptions("facts", [(_LABELS.get(key, label(key)), fact) for key, fact in facts.items()])
 
 
 def _curves(training: Sequence[dict], evaluations: Sequence[dict], events: Sequence[dict]) -> str:
     terms = sorted({key for entry in training for key in entry if key.startswith("loss_")})
-    losses = ["loss", *(terms if len(terms) > 1 else [])]  # one term alone is the loss
+    losses = ["loss", *(terms if len(terms) > 1 else [])]  # a single term equals the loss
     ious = {
         "mean, evaluation": curve(evaluations, BEST),
         "hand, evaluation": curve(evaluations, "hand_iou"),
@@ -114,7 +114,7 @@ def _curves(training: Sequence[dict], evaluations: Sequence[dict], events: Seque
     steps = curve((*training, *evaluations), "step")
     if not steps:
         return ""
-    resumed, left_out = (_marks(events, what, max(steps)) for what in ("resumed", "step left out"))
+    resumed, left_out = (_marks(events, what, max(steps)) for what in ("resumed", "step skipped"))
     marks = {"span": (min(steps), max(steps)), "resumed": resumed, "left_out": left_out}
     figures = []
     for name, axis, curves in charts:
@@ -124,12 +124,12 @@ def _curves(training: Sequence[dict], evaluations: Sequence[dict], events: Seque
             svg = draw(name, list(curves.values()), axis=axis, **marks)
             figures.append(figure(name, svg, legend))
     key = swatches([RESUMED], ["dotted line: resumed"]) if resumed else ""
-    key += swatches([LEFT_OUT], ["triangle: step left out"]) if left_out else ""
+    key += swatches([LEFT_OUT], ["triangle: step skipped"]) if left_out else ""
     return f"{panels(figures, 'curves')}<p class=key>{key}</p>\n" if figures else ""
 
 
 def _marks(events: Sequence[dict], what: str, last: float) -> list[float]:
-    """The steps of a kind of event, as far as the curves go."""
+    """Returns the sorted steps of a kind of event, up to the last step of the curves."""
     return sorted(step for step in curve((e for e in events if e.get("what") == what), "step") if step <= last)
 
 
@@ -148,7 +148,7 @@ def _evaluations(evaluations: Sequence[dict]) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    """A column for every evaluation, a few side by side."""
+    """Returns tables with a column for every evaluation."""
     columns = {title: dict(_flatten(_without_corruptions(value))) for title, value in metrics.items()}
     tables = []
     for first in range(0, len(columns), _SIDE_BY_SIDE):
@@ -160,7 +160,7 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
 
 
 def _without_corruptions(summary: Any) -> Any:
-    """Their two hundred figures are curves on the page of the evaluation."""
+    """Removes the figures of corruptions, which are drawn as curves on the page of the evaluation."""
     return (
         {key: value for key, value in summary.items() if key != "corruptions"} if isinstance(summary, dict) else summary
     )
@@ -177,7 +177,7 @@ def _pictures(workdir: Path) -> str:
 
 
 def _picture(path: Path) -> str:
-    """The picture within the page, as a JPEG, and smaller if need be."""
+    """Embeds the picture as a JPEG, reduced if it is too large."""
     try:
         pixels = images.decode_rgb(images.read(path), path.name)
     except DataError as error:
@@ -192,34 +192,34 @@ def _events(events: Sequence[dict]) -> str:
     rows = []
     for entry in events[-_MAX_EVENTS:]:
         details = {key: value for key, value in entry.items() if key not in ("time", "step", "kind", "what")}
-        told = "; ".join(f"{label(key)}: {text(value)}" for key, value in details.items())
+        description = "; ".join(f"{label(key)}: {text(value)}" for key, value in details.items())
         time = text(entry.get("time"))[:19].replace("T", " ")
-        rows.append([f"{entry['step']:,}", text(entry.get("what")), told, time])
+        rows.append([f"{entry['step']:,}", text(entry.get("what")), description, time])
     earlier = len(events) - len(rows)
     note = f"These are the last {len(rows):,}; {log.NAME} has {earlier:,} more." if earlier else ""
     return paragraph(note) + table("events", ["step", "what", "details", "time (UTC)"], rows)
 
 
 def _best(evaluations: Sequence[dict]) -> int | None:
-    """Position of the evaluation whose checkpoint is kept as the best: of equals the last."""
+    """Returns the index of the evaluation whose checkpoint is kept as the best; the last one of equal scores."""
     scores = [number(entry.get(BEST)) for entry in evaluations]
     scored = [i for i, score in enumerate(scores) if isfinite(score)]
     return max(scored, key=lambda i: (scores[i], i), default=None)
 
 
 def _load(path: Path) -> dict:
-    """A JSON object; {} where there is no file, and what is wrong where it is damaged."""
+    """Reads a JSON object; returns {} if the file does not exist, and the error if it is damaged."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         return {path.name: f"cannot be read: {error}"}
-    return content if isinstance(content, dict) else {path.name: "holds no JSON object"}
+    return content if isinstance(content, dict) else {path.name: "is not a JSON object"}
 
 
 def _flatten(value: Any, names: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
-    """Every figure in mappings in mappings, with the way to it."""
+    """Yields every figure in nested mappings, with its path."""
     if isinstance(value, dict) and len(names) < 4:
         for name, part in value.items():
             yield from _flatten(part, (*names, name))

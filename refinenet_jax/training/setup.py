@@ -1,4 +1,4 @@
-"""Everything that a training run needs, created and checked before anything is compiled or written."""
+"""Creates and checks everything that a training run needs, before anything is compiled or written."""
 
 import os
 from collections.abc import Callable
@@ -19,26 +19,26 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import init, losses, optim, step
 
-# Entries of model.json that decide what the parameters mean: another value needs another folder.
+# Entries of model.json that define what the parameters mean: runs that differ in them need different folders.
 IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale", *models.OPTIONS)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A run, ready to start.
+    """A run that is ready to start.
 
     Attributes:
-      mix: what is trained on, with weights.
-      eval_source: what is scored.
-      augmentation: of training.
-      paste: objects that are pasted on training crops; None for none.
+      mix: training datasets with weights.
+      eval_source: evaluation dataset.
+      augmentation: augmentation of training examples.
+      paste: augmentation that pastes objects onto training crops, or None.
       model: the network.
       schedule: learning rate by step.
-      optimizer: from `create_optimizer`.
-      train_step: (state, batch) -> (state, figures), on one device's share under a mapped axis; see `parallel_step`.
-      description: what model.json says.
-      position: what must stay the same for a run to resume exactly: all that decides which examples a step sees, besides its
-        number, and what the state holds; as JSON.
+      optimizer: result of `create_optimizer`.
+      train_step: function (state, batch) -> (state, figures) for one device, under a mapped axis; see `parallel_step`.
+      description: content of model.json.
+      position: values that must not change for a run to resume exactly, as JSON: those that define the examples of each step
+        and the structure of the state.
     """
 
     mix: Mix
@@ -53,15 +53,15 @@ class Setup:
     position: dict
 
     def create_state(self, variables: dict) -> step.TrainState:
-        """The state before the first step."""
+        """Returns the state before the first step."""
         return step.create_state(variables, self.optimizer, self.position["ema"])
 
 
 def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
-    """Makes a run from its config.
+    """Creates a run from its config.
 
     Raises:
-      UsageError: anything wrong with the config, the data or the folder.
+      UsageError: the config, the data or the folder is invalid.
     """
     parallel.check_batch_size(config.batch_size, "config.batch_size")
     _check_numbers(config)
@@ -132,10 +132,10 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
 
 
 def open_paste(config: ConfigDict) -> CopyPaste | None:
-    """Opens what the config says is pasted, if anything.
+    """Opens the sources of pasted objects, if the config has any.
 
     Raises:
-      UsageError: a setting or a source that cannot be used.
+      UsageError: a setting or a source is invalid.
     """
     options = config.paste.to_dict()
     sources = options.pop("sources")
@@ -145,12 +145,12 @@ def open_paste(config: ConfigDict) -> CopyPaste | None:
 
 
 def _contents(mix: Mix) -> list[list]:
-    """Name, weight and number of examples of each source, as JSON."""
+    """Returns name, weight and number of examples of each source, as JSON."""
     return [[source.info.name, weight, len(source)] for source, weight in mix]
 
 
 def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
-    """The way to scores, still without weights."""
+    """Returns the segmenter for evaluation, still without weights."""
     info = setup.eval_source.info
     scales = tuple(config.evaluate.scales)
     side = config.evaluate.longest_side
@@ -160,7 +160,7 @@ def create_segmenter(config: ConfigDict, setup: Setup) -> Segmenter:
 
 
 def describe(config: ConfigDict, info: DatasetInfo, model: models.RefineNet) -> dict:
-    """What model.json says: all that makes the network and gives its output a meaning."""
+    """Returns the content of model.json: everything that defines the network and the meaning of its output."""
     return {
         "variant": config.model.variant,
         "class_names": list(info.class_names),
@@ -177,7 +177,7 @@ def describe(config: ConfigDict, info: DatasetInfo, model: models.RefineNet) -> 
 
 def _check_numbers(config: ConfigDict) -> None:
     if config.num_steps < 1:
-        raise UsageError(f"config.num_steps is {config.num_steps}; set --config.num_steps to the length of the run.")
+        raise UsageError(f"config.num_steps is {config.num_steps}. Set --config.num_steps to the length of the run.")
     for name in ("log_every", "eval_every", "checkpoint_every", "accumulate", "keep_checkpoints"):
         if config[name] < 1:
             raise UsageError(f"config.{name} is {config[name]}; it must be at least 1.")
@@ -186,11 +186,11 @@ def _check_numbers(config: ConfigDict) -> None:
             raise UsageError(f"config.{name} is {config[name]}; it must not be negative.")
     if not 0 <= config.ema_decay < 1:
         raise UsageError(
-            f"config.ema_decay is {config.ema_decay}; choose 0 for none, or a number below 1 such as 0.999."
+            f"config.ema_decay is {config.ema_decay}. Choose 0 to disable it, or a number below 1 such as 0.999."
         )
     share = config.batch_size // jax.device_count()
     if share % config.accumulate:
         raise UsageError(
-            f"config.accumulate is {config.accumulate}, which does not divide the {share} examples of each device; "
-            "choose another --config.accumulate or --config.batch_size."
+            f"config.accumulate is {config.accumulate}, which does not divide the {share} examples of each device. "
+            "Choose another --config.accumulate or --config.batch_size."
         )

@@ -1,4 +1,4 @@
-"""The numbers of training: pure functions of state and batch, the same on one device and on many."""
+"""The training step: pure functions of state and batch, the same on one device and on many."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,14 +25,14 @@ _FIELDS = ("step", "params", "batch_stats", "opt_state", "ema")
 @partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=())
 @dataclass(frozen=True)
 class TrainState:
-    """All that training changes. Randomness is a function of seed and step, so it is not carried.
+    """Everything that training changes. Randomness is a function of seed and step, so it is not stored.
 
     Attributes:
-      step: steps taken, including those skipped for not being finite.
+      step: number of steps, including those skipped because they were not finite.
       params: parameters that the optimizer updates.
-      batch_stats: moments of batch norm.
+      batch_stats: batch-norm moments.
       opt_state: state of the optimizer.
-      ema: exponential moving averages of params and batch_stats, {'params': ..., 'batch_stats': ...}; None if not asked for.
+      ema: exponential moving averages of params and batch_stats, {'params': ..., 'batch_stats': ...}; None if disabled.
     """
 
     step: jax.Array
@@ -43,20 +43,20 @@ class TrainState:
 
     @property
     def trained(self) -> dict:
-        """The variables that the steps change."""
+        """Variables that the steps change."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict:
-        """The variables that are evaluated and used: the averages if there are any."""
+        """Variables that are evaluated and used: the averages if enabled."""
         return self.trained if self.ema is None else self.ema
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, ema: bool = False) -> TrainState:
-    """State before the first step, from the model's variables."""
+    """Returns the state before the first step, from the model's variables."""
     params, batch_stats = variables["params"], variables["batch_stats"]
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
-    # A copy, for both are donated to the step.
+    # Copied, because both are donated to the step.
     return replace(state, ema=jax.tree.map(jnp.copy, state.trained)) if ema else state
 
 
@@ -72,21 +72,21 @@ def train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """One step on one device's share of the batch, under a mapped axis called 'batch'.
+    """Runs one step on one device's share of the batch, under a mapped axis called 'batch'.
 
-    Each term of the loss is a mean over the whole batch, wherever its pixels lie and however it is divided: sums are divided by
-    the global divisor, and gradients are summed. A step whose loss or gradient is not finite changes nothing but the count.
+    Each term of the loss is a mean over the whole batch, however it is divided: sums are divided by the global divisor, and
+    gradients are summed. A step whose loss or gradient is not finite changes only the step count.
 
     Args:
-      state: the same on every device.
+      state: state, the same on every device.
       batch: image uint8 [b, h, w, 3], mask uint8 [b, h, w], weight float32 [b].
       model: the network.
       optimizer: from `create_optimizer`.
-      seed: of dropout.
+      seed: random seed of dropout.
       loss: arguments of `losses.loss_terms`.
-      loss_resolution: 'logits' takes the loss at 1/4 of the network's input, labels by nearest neighbour (the paper's
-        way); 'labels' enlarges the logits to the labels' size.
-      accumulate: number of microbatches that the share is divided into, one after the other, to save memory.
+      loss_resolution: 'logits' computes the loss at 1/4 of the network's input, with labels by nearest neighbor (as in the
+        paper); 'labels' resizes the logits to the size of the labels.
+      accumulate: microbatches per device (gradient accumulation steps), computed in sequence to save memory.
       ema_decay: decay of the averages, if the state has them; smaller in the first steps.
 
     Returns:
@@ -100,7 +100,7 @@ def train_step(
         return _labels(part["mask"], models.prepared_size(model, part["image"].shape[1:3]), loss_resolution)
 
     def sums_without_logits(part: dict) -> tuple[dict, jax.Array]:
-        """Divisors and pixels, which are functions of the labels: what is made of these logits is never computed."""
+        """Returns divisors and pixels, which depend only on the labels; XLA removes the computation of these logits."""
         labels = labels_of(part)
         terms = loss_terms(jnp.zeros((*labels.shape, model.num_classes)), labels, part["weight"], **loss)
         pixels = (part["weight"][:, None, None] * (labels != VOID)).sum()
@@ -141,7 +141,7 @@ def train_step(
         ((gradient, figures), batch_stats), _ = jax.lax.scan(add, (zeros, state.batch_stats), (parts, keys))
 
     gradient, (objective, means, counts) = jax.lax.psum((gradient, figures), AXIS)
-    if model.batch_norm == "local":  # otherwise all devices have the same, which a mean would round
+    if model.batch_norm == "local":  # otherwise they are equal on all devices, and a mean would round them
         batch_stats = jax.lax.pmean(batch_stats, AXIS)
     norm = optax.tree.norm(gradient)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -158,7 +158,7 @@ def train_step(
 
 
 def _labels(mask: jax.Array, size: tuple[int, int], resolution: str) -> jax.Array:
-    """The labels the loss reads: the mask itself, or its nearest neighbours at a quarter of the network's input size."""
+    """Returns the labels of the loss: the mask itself, or its nearest neighbors at a quarter of the network's input size."""
     if resolution == "labels":
         return mask
     return resize.nearest_labels(mask, tuple(-(-n // 4) for n in size))

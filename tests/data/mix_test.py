@@ -9,7 +9,7 @@ from refinenet_jax.data import mix, sources
     ("parts", "says"),
     [
         ((("a", 1.0), ("a", 2.0)), "names a twice"),
-        ((("a", 0),), "gives a the weight 0;"),
+        ((("a", 0),), "gives a the weight 0"),
         ((("a", "much"),), "the weight 'much'"),
         ((("a", float("nan")),), "the weight nan"),
         ("egohands/hands,gtea/wrist", "--config.data.mix="),

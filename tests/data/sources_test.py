@@ -244,9 +244,9 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
         assert sources.splits(name, data_dir)["train"] == len(source)
     for name, message in [
         ("./mine", r"There is no folder .*/x/mine"),
-        ("~/empty", r"/sub/empty has no layout that is known\. Known are images/ and masks/"),
-        ("../sub/empty", "has no layout that is known"),
-        ("photos", r"/x/photos has no layout that is known"),
+        ("~/empty", r"/sub/empty has no supported layout.* images/ and masks/"),
+        ("../sub/empty", "has no supported layout"),
+        ("photos", r"/x/photos has no supported layout"),
         ("my_hand", r"'my_hand' is not built in"),
         ("sub/my/hand", "is not a dataset name .*, nor a folder"),
     ]:
@@ -339,7 +339,7 @@ def test_masks_with_a_class_pass(masks):
 
 @pytest.mark.parametrize("masks", [[[0, 0]], [[0, 0]] * 50, [[0, 0]] * 50 + [[0, 255]] + [[0, 0]] * 50])
 def test_masks_without_any_class_are_recognised(masks):
-    with pytest.raises(sources.DataError, match=f"masks of all {len(masks)} examples hold nothing but background"):
+    with pytest.raises(sources.DataError, match=f"masks of all {len(masks)} examples contain only background"):
         sources.check_masks(_masks(*masks))
 
 

@@ -164,7 +164,7 @@ def test_lists_must_name_each_once(given, tmp_path):
 
 def test_folder_without_checkpoint_is_refused(world, tmp_path):
     checkpoint.write_description(tmp_path / "empty", {"class_names": ("background", "hand")})
-    with pytest.raises(UsageError, match="holds no checkpoint yet"):
+    with pytest.raises(UsageError, match="has no checkpoint yet"):
         cross_dataset.cross_evaluate(_config(), tmp_path, [str(tmp_path / "empty")], ["egohands/hands"])
 
 

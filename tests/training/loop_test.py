@@ -186,14 +186,14 @@ def test_start_from_another_network_is_refused(unbroken):
         def __call__(self, x, train=False):
             return tiny.nn.Conv(3, (1, 1), name="more")(tiny.Tiny.__call__(self, x, train))
 
-    with pytest.raises(CheckpointError, match=r"holds a rf101, whose weights do not fit: params/more/bias"):
+    with pytest.raises(CheckpointError, match=r"a rf101, whose weights do not fit: params/more/bias"):
         loop.init.initial_variables(Wider(3), 0, unbroken[0])
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"batch_size": 7}, "config.batch_size is 7, which the 8 devices do not divide; set --config.batch_size=8"),
+        ({"batch_size": 7}, "config.batch_size is 7, .*8 devices .*--config.batch_size=8"),
         ({"model.variant": "rf102"}, "Unknown variant 'rf102'"),
         ({"optimizer.name": "sdg"}, "did you mean 'sgd'"),
         ({"schedule.name": "polly"}, "did you mean 'poly'"),
@@ -239,7 +239,7 @@ def test_what_is_pasted_is_a_part_of_the_runs_identity_and_must_have_objects(tmp
     for example in sets["void"]:
         example["mask"] = np.full_like(example["mask"], 255)
     _mean(monkeypatch, lambda name, split, data_dir: sets[name])
-    with pytest.raises(UsageError, match="hold only the values"):
+    with pytest.raises(UsageError, match="contain only the values"):
         loop.train(_config(**{"paste.sources": (("cut", 1.0), ("void", 1.0))}), tmp_path / "run")
     assert os.listdir(tmp_path) == []
     loop.train(_config(**{"paste.sources": (("cut", 2.0),), "num_steps": 1}), tmp_path / "run")

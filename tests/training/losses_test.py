@@ -277,8 +277,8 @@ def test_terms_without_weight_are_not_computed():
     ("options", "message"),
     [
         ({"weights": {"dise": 1.0}}, "Unknown term of the loss 'dise'; did you mean 'dice'"),
-        ({"weights": {"dice": 0.0}}, "give one term or more a weight above 0"),
-        ({"weights": {}}, "give one term or more a weight above 0"),
+        ({"weights": {"dice": 0.0}}, "at least one term a weight above 0"),
+        ({"weights": {}}, "at least one term a weight above 0"),
         ({"weights": {"dice": -1.0, "focal": 1.0}}, "none below 0"),
         ({"weights": {"dice": float("nan")}}, "none below 0"),
         ({"class_weights": (1.0, 2.0)}, "give 3 numbers, one for each class"),

@@ -88,7 +88,7 @@ def test_two_processes_stop_together_with_the_file_named(tmp_path):
         assert "picture-1 is cut short" in shown["evaluation", index]
         assert shown["saved", index] == "2"
         assert "eval_every is 1 and 2" in shown["config", index]
-        assert "the newest whole checkpoint is 2 and None" in shown["checkpoints", index]
+        assert "the newest intact checkpoint is 2 and None" in shown["checkpoints", index]
         assert shown["resumed", index] == "4"
 
 

@@ -68,7 +68,7 @@ def _log(workdir, steps=10, name="hand"):
             }
             written.write(step, "evaluation", figures)
     written.event(3, "resumed")
-    written.event(4, "step left out", ids=[name, "b.jpg"])
+    written.event(4, "step skipped", ids=[name, "b.jpg"])
     written.event(7, "example skipped", id=name, fault=f"{name} cannot be decoded")
     written.close()
 
@@ -97,7 +97,7 @@ def test_a_whole_run_is_on_the_page(tmp_path):
     ]
     for text in ("rf101 on hand", "background and hand", "0.6, 1", "jax 0.", "0.6123", "0.4321", "IoU · hand", "26"):
         assert page.has(text), text
-    for text in ("resumed", "ids: hand, b.jpg", "id: hand; fault: hand cannot be decoded", "triangle: step left out"):
+    for text in ("resumed", "ids: hand, b.jpg", "id: hand; fault: hand cannot be decoded", "triangle: step skipped"):
         assert page.has(text), text
     assert re.findall(r"<tr class=best><td>(.*?)</td>", page.source) == ["10 · best"]  # the last of equals
     assert len(page.svgs) == 5
@@ -140,7 +140,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
 
 def test_an_empty_folder_has_a_page(tmp_path):
     page = Page(report.write_report(tmp_path))
-    assert page.has("There is nothing in this folder yet")
+    assert page.has("nothing to show")
     assert [path.name for path in tmp_path.iterdir()] == [report.NAME]
 
 
@@ -169,7 +169,7 @@ def test_damaged_files_are_named_and_do_not_hide_the_rest(tmp_path, content):
     assert page.has("0.6123")
     assert page.has("evaluation_test.png cannot be decoded")
     if not content.startswith(b'{"a"'):
-        assert page.has("cannot be read") or page.has("holds no JSON object")
+        assert page.has("cannot be read") or page.has("not a JSON object")
 
 
 def test_figures_that_cannot_be_drawn_are_left_out(tmp_path):

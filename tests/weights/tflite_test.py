@@ -124,7 +124,7 @@ def test_convert_says_what_it_is_and_a_run_starts_from_it(tmp_path, capsys):
     assert init.options(tmp_path / "run", path) == {}
     trunk = init.initial_variables(models.create_model("rf_lw_mbv2", 2), 0, path)["params"]["trunk"]
     told = capsys.readouterr()
-    assert "a mobilenet_v2. Taken: trunk (1,844,416 numbers). New: cascade, classifier." in told.out + told.err
+    assert "a mobilenet_v2. Loaded: trunk (1,844,416 numbers). New: cascade, classifier." in told.out + told.err
     wanted = files.read(path).arrays
     np.testing.assert_array_equal(trunk["bn1"]["bias"], wanted["layer1.1.bias"])
     depthwise = trunk["stage8_block1"]["depthwise"]["kernel"]

@@ -1,1 +1,1 @@
-"""The data doctor, `refinenet-jax check`: records of every example, findings about them, a report and a contact sheet."""
+"""The data doctor, `refinenet-jax check`: records of all examples, findings, a report and a contact sheet."""

@@ -1,4 +1,4 @@
-"""The data doctor, `refinenet-jax check`: what is wrong with a dataset, before a GPU-day is lost on it."""
+"""The data doctor, `refinenet-jax check`: finds errors in a dataset before training on it."""
 
 import argparse
 import json
@@ -22,21 +22,27 @@ from refinenet_jax.data.sources import open_source, splits
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar
 
-_MAKER = "refinenet-jax check"  # by which our own files are known
+_MAKER = "refinenet-jax check"  # marks the files that this command wrote
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `refinenet-jax check`."""
+    """Adds the arguments of `refinenet-jax check`."""
     parser.add_argument("dataset", metavar="DATASET_OR_FOLDER", help="name of a built dataset, or a folder of your own")
-    parser.add_argument("--data-dir", metavar="DIR", help="where datasets are built (default: TFDS's own place)")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="directory of built datasets (default: ~/tensorflow_datasets)"
+    )
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to check (default: all)")
-    parser.add_argument("--output", metavar="DIR", help="for check.json and contact_sheet.jpg (default: check/NAME)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder for check.json and contact_sheet.jpg (default: check/NAME)"
+    )
     parser.add_argument("--allow", nargs="+", default=[], metavar="FAULT", help="problems to accept, as in [brackets]")
-    parser.add_argument("--limit", type=int, metavar="N", help="images of each split, evenly spread (default: all)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="images to check per split, evenly spread (default: all)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks a dataset, prints what was found and writes it down; returns the exit status, 1 if there are problems."""
+    """Checks a dataset, prints and writes the findings, and returns the exit status: 1 if there are problems."""
     for name in args.allow:
         require(name, [name for name, kind in KINDS.items() if kind.severity == "problem"], "problem to allow")
     if args.limit is not None and args.limit < 1:
@@ -47,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     sources, faults = open_splits(args.dataset, args.splits, args.data_dir)
     records = read(sources, args.limit)
     info = next(iter(sources.values())).info if sources else None
-    # What kept everything from being checked cannot be accepted.
+    # Errors that prevent the whole check cannot be accepted.
     findings = find(records, info, faults, args.allow if sources else ())
     summary = check_report.summarize(records, info)
 
-    # Before anything is printed: whoever reads the output may stop early.
+    # Written before anything is printed, because a reader of the output may stop early.
     written = _write(output, args, summary, findings, contact_sheet.draw(sources, records, findings))
     if info:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
@@ -60,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     in_color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in findings:
         print("\n".join(check_report.describe(finding, in_color)) + "\n")
-    print(f"All of it: {written}")
+    print(f"Full results: {written}")
     print(check_report.verdict(findings, sum(map(len, records.values()))))
     return 1 if any(finding.severity == "problem" for finding in findings) else 0
 
@@ -68,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
 def open_splits(
     name: str, wanted: Sequence[str] | None = None, data_dir: str | os.PathLike | None = None
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
-    """Opens the splits of a dataset, training first; those that cannot be opened become (fault, message).
+    """Opens the splits of a dataset, training first; those that cannot be opened are returned as (fault, message).
 
     Raises:
-      DataError: there is no such dataset, or nothing of it can be used.
+      DataError: the dataset does not exist, or none of it can be used.
     """
     sources: dict[str, Source] = {}
     faults: list[tuple[str, str]] = []
@@ -91,7 +97,7 @@ def open_splits(
 
 
 def read(sources: Mapping[str, Source], limit: int | None = None) -> dict[str, list[Record]]:
-    """The records of every example, or of `limit` evenly spread ones of each split; pictures do not stay in memory."""
+    """Returns the records of all examples, or of `limit` evenly spread ones per split; pictures are not kept in memory."""
     items = [
         (split, int(index))
         for split, source in sources.items()
@@ -107,18 +113,18 @@ def read(sources: Mapping[str, Source], limit: int | None = None) -> dict[str, l
 
 
 def _place_in_order(split: str) -> tuple[bool, bool, str]:
-    """Training before tests: a copy in the test split is then reported as a copy of the training picture."""
+    """Sorts training before test, so that a copy in the test split is reported as a copy of the training picture."""
     return not is_for_training(split), split == "test", split
 
 
 def _short_name(dataset: str) -> str:
-    """Of a folder its own name, of a dataset all of it."""
+    """Returns the name of a folder, or the full name of a dataset, as a file name."""
     path = Path(dataset).expanduser()
     return re.sub(r"\W+", "_", path.resolve().name if path.is_dir() else dataset).strip("_") or "data"
 
 
 def _refuse_other_files(output: Path) -> None:
-    """Results of an earlier check may be replaced, files of anybody else may not."""
+    """Refuses to overwrite files other than the results of an earlier check."""
     report, sheet = output / "check.json", output / "contact_sheet.jpg"
     try:
         ours = json.loads(report.read_text()).get("made_by") == _MAKER
@@ -126,7 +132,7 @@ def _refuse_other_files(output: Path) -> None:
         ours = False
     for path in (report, sheet):
         if path.exists() and not ours:
-            raise UsageError(f"{path} is there and was not made by this command; give another --output.")
+            raise UsageError(f"{path} exists and was not written by this command. Choose another --output.")
 
 
 def _write(
@@ -136,7 +142,7 @@ def _write(
     findings: Sequence[Finding],
     sheet: np.ndarray | None,
 ) -> str:
-    """Writes check.json and the contact sheet; returns their names."""
+    """Writes check.json and the contact sheet; returns their paths as text."""
     output.mkdir(parents=True, exist_ok=True)
     content = {
         "made_by": _MAKER,
@@ -150,7 +156,7 @@ def _write(
     partial.replace(output / "check.json")
     picture = output / "contact_sheet.jpg"
     if sheet is None:
-        picture.unlink(missing_ok=True)  # of an earlier check
+        picture.unlink(missing_ok=True)  # left by an earlier check
     else:
         visualize.write(str(picture), sheet)
     return f"{output / 'check.json'}" + (f", {picture}" if sheet is not None else "")

@@ -1,4 +1,4 @@
-"""The data doctor's results: a table and the findings for the terminal, and all of it as JSON."""
+"""Formats the data doctor's results: a table and findings for the terminal, and everything as JSON."""
 
 import textwrap
 from collections import Counter
@@ -19,9 +19,9 @@ _COLORS = {"problem": "\033[1;31m", "warning": "\033[1;33m", "note": "\033[1m"}
 
 
 def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None) -> dict[str, dict[str, Any]]:
-    """The facts of each split: numbers of images and videos, sizes (`WIDTHxHEIGHT`), shares of the classes from 0 to 1.
+    """Returns statistics of each split: numbers of images and videos, sizes (`WIDTHxHEIGHT`), class shares from 0 to 1.
 
-    Shares of pixels are of all pixels, void included; those of images are of the images that could be read.
+    Shares of pixels refer to all pixels, including void; shares of images refer to the readable images.
     """
     summary = {}
     for split, of_split in records.items():
@@ -46,7 +46,7 @@ def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None)
 
 
 def table(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The summary as lines of at most 80 columns: a column for each split, four side by side."""
+    """Yields the summary as lines of at most 80 columns, with one column per split and up to four splits per block."""
     for first in range(0, len(summary), 4):
         part = dict(list(summary.items())[first : first + 4])
         if first:
@@ -65,7 +65,7 @@ def table(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _sizes(splits: Sequence[Mapping[str, int]]) -> Iterator[str]:
-    """One row if all images of each split have one size, else the smallest, most common and largest."""
+    """Yields one row if each split has a single size, otherwise the smallest, most common and largest size."""
     yield _row("size" if all(len(s) < 2 for s in splits) else "sizes", [_one_or_number(list(s)) for s in splits])
     if any(len(sizes) > 1 for sizes in splits):
         yield _row("  smallest", [next(iter(sizes), "-") for sizes in splits])
@@ -87,14 +87,14 @@ def _cut(text: str, width: int) -> str:
 
 
 def describe(finding: Finding, color: bool = False) -> Iterator[str]:
-    """A finding as lines of at most 80 columns, but for words that are longer."""
+    """Yields a finding as lines of at most 80 columns; longer words are not broken."""
     word = f"{finding.severity.upper():<8}"
     head = _wrap(f"{finding.title} [{finding.name}{', allowed' if finding.allowed else ''}]", len(word))
     head[0] = (f"{_COLORS[finding.severity]}{word}\033[0m" if color else word) + head[0][len(word) :]
     yield from head
     for line in "\n".join(finding.details[:_SHOWN]).splitlines():
         yield from _wrap(textwrap.shorten(line, 300, placeholder=" ..."), 10)
-    if finding.name != "video-in-several-splits":  # whose details name its videos
+    if finding.name != "video-in-several-splits":  # its details name the videos
         yield from _examples(finding.groups[:_SHOWN])
     hidden = max(len(finding.groups), len(finding.details)) - _SHOWN
     if hidden > 0:
@@ -104,7 +104,7 @@ def describe(finding: Finding, color: bool = False) -> Iterator[str]:
 
 
 def _examples(groups: Sequence[Sequence[Record]]) -> Iterator[str]:
-    """Single examples in a row, copies of one picture on a line with `=` between them, or below each other if too long."""
+    """Yields single examples in a row, and copies joined by `=` on a line, or one per line if that is too long."""
     if all(len(group) == 1 for group in groups):
         yield from _wrap(", ".join(_names([record for group in groups for record in group])), 10)
         return
@@ -116,13 +116,13 @@ def _examples(groups: Sequence[Sequence[Record]]) -> Iterator[str]:
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """The ids, after the name of their split where it changes."""
+    """Returns the ids, prefixed by the split when it changes."""
     before = [None, *(record.split for record in records)]
     return [r.id if r.split == split else f"{r.split}: {r.id}" for r, split in zip(records, before, strict=False)]
 
 
 def verdict(findings: Sequence[Finding], images: int) -> str:
-    """The last line: whether there are problems, and which; more than one line if they are many."""
+    """Returns the final summary: the number of findings by severity and the names of the problems."""
     problems = [finding.name for finding in findings if finding.severity == "problem"]
     others = Counter(finding.severity for finding in findings if finding.severity != "problem")
     rest = ", ".join(count(n, severity) for severity, n in others.items())
@@ -132,7 +132,7 @@ def verdict(findings: Sequence[Finding], images: int) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Findings with all their examples, for json.dump."""
+    """Returns the findings with all examples in JSON types."""
     return [
         {
             "name": finding.name,
@@ -157,7 +157,7 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which a file name may hold, to disturb the terminal."""
+    """Returns the text without control characters, which file names may contain and which would disturb the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

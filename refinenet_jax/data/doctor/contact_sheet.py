@@ -1,4 +1,4 @@
-"""The data doctor's picture: examples of every split with their masks, and a row for each finding that can be seen."""
+"""Draws the data doctor's contact sheet: examples of every split with their masks, and a row for each visible finding."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from refinenet_jax.data.doctor.records import Record
 from refinenet_jax.data.examples import DataError, Source
 
 _COLUMNS = 6
-_WIDTH, _HEIGHT, _CAPTION = 240, 180, 20  # of a cell: its width, the most height of its image, and its text
+_WIDTH, _HEIGHT, _CAPTION = 240, 180, 20  # pixels of a cell: width, largest image height, and caption height
 _INK = (40, 40, 40)
 
 
 def draw(
     sources: Mapping[str, Source], records: Mapping[str, Sequence[Record]], findings: Sequence[Finding]
 ) -> np.ndarray | None:
-    """A gallery, uint8 [h, w, 3] RGB, about 1,500 pixels wide; None if no image can be shown.
+    """Returns a gallery, uint8 [h, w, 3] RGB, about 1,500 pixels wide; None if no image can be shown.
 
     Args:
-      sources: of each split; the examples shown are read again.
-      records: of each split.
-      findings: each shows its first examples, copies side by side.
+      sources: source of each split; the examples shown are read again.
+      records: records of each split.
+      findings: findings, each shown by its first examples, with copies next to each other.
     """
     rows, captions = [], []
     for split, of_split in records.items():
@@ -47,7 +47,7 @@ def draw(
 
 
 def _shown(finding: Finding) -> list[Record]:
-    """As many examples as fit in a row; of copies two each, from two splits where there are two."""
+    """Returns as many examples as fit in a row; two of each group of copies, from two splits if possible."""
     shown: list[Record] = []
     for group in finding.groups:
         one_per_split = list({record.split: record for record in reversed(group)}.values())[::-1]
@@ -59,7 +59,7 @@ def _shown(finding: Finding) -> list[Record]:
 
 
 def _cell(sources: Mapping[str, Source], record: Record) -> np.ndarray | None:
-    """One example with its mask over it and its id below, 240 pixels wide; without its mask if it cannot be read."""
+    """Draws an example with mask overlay and id, 240 pixels wide; without mask if the mask cannot be read."""
     source = sources[record.split]
     try:
         if record.fault:
@@ -84,6 +84,6 @@ def _cell(sources: Mapping[str, Source], record: Record) -> np.ndarray | None:
 
 
 def _ascii(text: str) -> str:
-    """Without accents, and `?` for all other letters that the font does not have."""
+    """Returns the text without accents, with `?` for other letters that the font lacks."""
     text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)

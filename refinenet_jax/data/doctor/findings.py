@@ -1,4 +1,4 @@
-"""What the data doctor concludes from its records: each finding with its weight and its examples."""
+"""Derives the data doctor's findings from its records, each with severity and examples."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -15,8 +15,8 @@ from refinenet_jax.data.folders.dataset_yaml import flip_pairs_line
 _UNREADABLE = {
     "undecodable": "that cannot be decoded",
     "size mismatch": "whose mask has another size",
-    "mask value": "with mask values that are no class",
-    "mask format": "whose mask holds no class ids",
+    "mask value": "with mask values that are not classes",
+    "mask format": "whose mask does not contain class ids",
     "missing": "whose files are missing",
     "annotation": "with a faulty annotation",
     "unusable": "that cannot be used",
@@ -25,15 +25,15 @@ _UNREADABLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """A finding of the data doctor.
 
     Attributes:
-      name: of its kind, a key of KINDS.
-      severity: that of its kind, unless it was allowed.
-      title: what was found, in a line.
-      count: how many examples, pairs, videos or classes it is about.
-      groups: the examples, each group being copies of one picture or a single example.
-      details: lines that say more, or stand for the examples where there are none.
+      name: name of its kind, a key of KINDS.
+      severity: severity of its kind; 'warning' if a problem was allowed.
+      title: summary in one line.
+      count: number of examples, pairs, videos or classes concerned.
+      groups: examples; each group holds copies of one picture, or a single example.
+      details: further lines, or what the finding concerns if there are no examples.
       allowed: whether the user accepts it.
     """
 
@@ -52,17 +52,17 @@ def find(
     faults: Sequence[tuple[str, str]] = (),
     allow: Sequence[str] = (),
 ) -> list[Finding]:
-    """Everything that is wrong or worth knowing, worst first.
+    """Returns all findings, worst first.
 
     Args:
-      records: of each split; a split comes before those that are not to resemble it: training first.
-      info: of the dataset; None if no split could be opened.
-      faults: (fault, message) of splits that could not be opened.
+      records: records of each split. Each split is compared with the earlier ones, so training comes first.
+      info: description of the dataset; None if no split could be opened.
+      faults: (fault, message) of each split that could not be opened.
       allow: names of problems that the user accepts; they become warnings.
     """
     all_records = [record for split in records.values() for record in split]
     readable = {split: [record for record in of_split if not record.fault] for split, of_split in records.items()}
-    found = [
+    findings = [
         *_unreadable(all_records, faults),
         *_masks(readable, info),
         *_sides(info),
@@ -70,16 +70,16 @@ def find(
         *_copies(readable),
         *_groups(readable),
     ]
-    found = [
+    findings = [
         dataclasses.replace(f, severity="warning", allowed=True) if f.name in allow and f.severity == "problem" else f
-        for f in found
+        for f in findings
     ]
     order = list(KINDS)
-    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), order.index(f.name)))
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), order.index(f.name)))
 
 
 def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
+    """Returns number and noun, as `1 image` or `2 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
@@ -88,7 +88,7 @@ def _finding(name: str, title: str, number: int, groups: Sequence = (), details:
 
 
 def _singles(name: str, title: str, records: Sequence[Record], details: Sequence[str] = ()) -> Iterator[Finding]:
-    """A finding about the records one by one, if there are any."""
+    """Yields a finding about single records, if there are any."""
     if records:
         yield _finding(name, f"{count(len(records), 'image')} {title}", len(records), [[r] for r in records], details)
 
@@ -103,27 +103,29 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
         messages[fault].append(message)
     for fault in sorted({*by_fault, *messages}):
         hit, opening = by_fault[fault], messages[fault]
-        title = f"{count(len(hit), 'example')} {_UNREADABLE[fault]}" if hit else "The dataset cannot be opened whole"
+        title = (
+            f"{count(len(hit), 'example')} {_UNREADABLE[fault]}" if hit else "Splits of the dataset cannot be opened"
+        )
         details = [*opening, *(record.message for record in hit[:1])]
         if turned := sum(record.orientation != 1 for record in hit):
-            details.append(f"Images turned by their EXIF data: {turned}. Were their masks drawn on the turned image?")
+            details.append(f"Images rotated by EXIF: {turned}. Were their masks drawn on the rotated image?")
         yield _finding(fault.replace(" ", "-"), title, len(hit) or len(opening), [[r] for r in hit], details)
 
 
 def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[Finding]:
-    """Splits, classes and examples with masks that are unlikely or teach nothing."""
+    """Yields findings about splits, classes and examples whose masks are unlikely or useless."""
     void, empty, absent, unmeasured = [], [], [], []
     for split, records in splits.items():
         if not records:
             continue
         pixels = np.sum([record.pixels for record in records], axis=0)
         if pixels[-1] and not pixels[1:-1].any():
-            title = f"The masks of {split} hold nothing but 0 and 255"
+            title = f"The masks of {split} contain only 0 and 255"
             yield _finding("binary-masks", title, len(records), [[r] for r in records])
             continue
         full = [r for r in records if r.labeled and r.foreground > 0.95 * r.labeled]
         if 2 * len(full) > len(records):
-            title = f"{len(full)} of {count(len(records), 'image')} of {split} are foreground nearly all over"
+            title = f"{len(full)} of {count(len(records), 'image')} of {split} are almost entirely foreground"
             yield _finding("inverted", title, len(full), [[r] for r in full])
         void += [r for r in records if not r.labeled]
         without = [r for r in records if r.labeled and not r.foreground]
@@ -144,24 +146,24 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
 
 def _sides(info: DatasetInfo | None) -> Iterator[Finding]:
     if info and info.unpaired:
-        title = f"{count(len(info.unpaired), 'class')} of which no left and right is known: {', '.join(info.unpaired)}"
-        details = [f"As in  {flip_pairs_line(info.unpaired)}"]
+        title = f"{count(len(info.unpaired), 'class')} without known left and right: {', '.join(info.unpaired)}"
+        details = [f"For example:  {flip_pairs_line(info.unpaired)}"]
         yield _finding("unpaired-classes", title, len(info.unpaired), (), details)
 
 
 def is_for_training(split: str) -> bool:
-    """Whether a network is trained on a split of this name."""
+    """Returns whether a split of this name is used for training."""
     return split.startswith("train")
 
 
 def _files(records: Sequence[Record]) -> Iterator[Finding]:
     shows = [r for r in records if r.shows_mask]
-    yield from _singles("mask-as-image", "nothing but the mask itself", shows)
+    yield from _singles("mask-as-image", "that are their own mask", shows)
     yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
 
 
 def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
-    """Pictures that are there more than once, to the pixel or nearly so."""
+    """Yields findings about exact and near copies of pictures."""
     records = [record for split in splits.values() for record in split]
     copies = [group for group in _grouped(records, "image_digest") if len(group) > 1]
     conflicting = [group for group in copies if len({r.mask_digest for r in group}) > 1]
@@ -187,7 +189,7 @@ def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
 
 
 def _groups(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
-    """Videos in two splits, and ids given twice."""
+    """Yields findings about videos in several splits and duplicate ids."""
     records = [record for split in splits.values() for record in split]
     videos = _grouped([r for r in records if r.video], "video")
     divided = [group for group in videos if len({r.split for r in group}) > 1]
@@ -200,7 +202,7 @@ def _groups(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
         yield _finding("video-in-several-splits", title, len(divided), divided, details)
     same = [group for group in _grouped(records, "id") if len(group) > 1]
     if same:
-        yield _finding("duplicate-ids", f"{count(len(same), 'id')} given more than once", len(same), same)
+        yield _finding("duplicate-ids", f"{count(len(same), 'id')} used more than once", len(same), same)
 
 
 def _grouped(records: Sequence[Record], attribute: str) -> list[list[Record]]:

@@ -1,4 +1,4 @@
-"""The facts about each example that the data doctor keeps: a small record, so that no picture stays in memory."""
+"""Small records of the facts about each example that the data doctor needs, so that no picture stays in memory."""
 
 import dataclasses
 import hashlib
@@ -12,22 +12,22 @@ from refinenet_jax.data.examples import VOID, DataError, Source
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-    """Facts of one example.
+    """Facts about one example.
 
     Attributes:
-      split: where it is.
-      index: in its source.
-      id: of the example; of one that cannot be read, the name of its image file.
+      split: split of the example.
+      index: index in its source.
+      id: id of the example; if it cannot be read, the name of its image file.
       fault: one of examples.FAULTS if it cannot be read, else empty.
-      message: what the source said about the fault.
-      orientation: 1 to 8, as EXIF has it; 1 is upright.
-      video: it is a frame of, or None.
-      size: height and width in pixels; this and all below only of examples that can be read.
-      pixels: int64 [classes + 1], how many have each class; the last are void.
-      shows_mask: whether the image is nothing but its own mask.
-      image_digest: the same for the same pixels.
-      mask_digest: likewise.
-      fingerprint: see fingerprints.fingerprint.
+      message: error message of the source, if any.
+      orientation: EXIF orientation, 1 to 8; 1 is upright.
+      video: video that the example is a frame of, or None.
+      size: (height, width) in pixels; this and the following fields are set only for readable examples.
+      pixels: int64 [classes + 1], number of pixels of each class, followed by void.
+      shows_mask: whether the image shows only its own mask.
+      image_digest: hash of the pixels.
+      mask_digest: hash of the mask.
+      fingerprint: result of fingerprints.fingerprint.
     """
 
     split: str
@@ -56,7 +56,7 @@ class Record:
 
 
 def inspect(source: Source, split: str, index: int) -> Record:
-    """Reads one example and notes what matters; a fault in it becomes part of the record."""
+    """Reads one example and returns its facts; an error in it becomes part of the record."""
     name, orientation = f"example {index}", 1
     try:
         encoded, name = source.encoded(index)
@@ -82,7 +82,7 @@ def inspect(source: Source, split: str, index: int) -> Record:
 
 
 def _shows_mask(image: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether the picture has one color for each class, up to what JPEG does to it."""
+    """Returns whether the picture has one color for each class, up to JPEG artifacts."""
     step = max(1, min(mask.shape) // 64)
     image, mask = image[::step, ::step].astype(np.int16), mask[::step, ::step]
     colors = []

@@ -1,1 +1,1 @@
-"""Folders of pictures with masks or annotations: the layouts that people have, their classes and their splits."""
+"""Folders of pictures with masks or annotations: their layouts, classes and splits."""

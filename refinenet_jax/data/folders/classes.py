@@ -1,4 +1,4 @@
-"""The classes of a folder: as dataset.yaml names them, or as they are found in masks and labels."""
+"""The classes of a folder: named in dataset.yaml, or inferred from masks and labels."""
 
 import functools
 import os
@@ -18,44 +18,44 @@ from refinenet_jax.data.masks import colors_line, contents
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar, say_once
 
-# What a label is painted as; None: it is left out.
+# The class id of each label; None if the label is ignored.
 LabelIds = Mapping[str, int | None]
 
-_IGNORE = "__ignore__"  # LabelMe's reserved word for what is void
-_CLASS_NAMES = "class_names.txt"  # of labelme2voc, by id
+_IGNORE = "__ignore__"  # LabelMe's reserved label for void
+_CLASS_NAMES = "class_names.txt"  # written by labelme2voc, one name per id
 _MAX_COLORS = 12
 
 
 def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) -> tuple[str, ...]:
-    """The names of the classes by id: the user's, or by the values in all masks, all of which are then read.
+    """Returns the names of the classes by id: the user's, or else inferred from the values in all masks.
 
     Raises:
-      DataError: masks that cannot be read, all together; or their values are no ids from 0 on without gaps.
+      DataError: some masks cannot be read (all are reported); or their values are not ids from 0 without gaps.
     """
     if settings.classes:
         return tuple(settings.classes)
     if names := _class_names(folder / _CLASS_NAMES):
         return names
-    held = _contents_of_all(_stamps(masks), settings.binary)
-    ids = sorted({value for value, _ in held if value is not None} - {VOID})
+    counts = _contents_of_all(_stamps(masks), settings.binary)
+    ids = sorted({value for value, _ in counts if value is not None} - {VOID})
     colors = Counter[tuple[int, int, int]]()
-    for (value, color), number in held.items():
+    for (value, color), number in counts.items():
         colors[color or (value,) * 3] += number
-    if any(value is None for value, _ in held):
+    if any(value is None for value, _ in counts):
         raise DataError(f"The masks of {folder} are in colors. {_named_colors(colors, folder)}", "mask format")
     values_of = defaultdict(set)
-    for value, color in held:
+    for value, color in counts:
         values_of[color].add(value)
     twice = [list(color) for color, values in values_of.items() if color and len(values) > 1]
     if twice and settings.binary is None:
         raise DataError(
-            f"The masks of {folder} have palettes that differ: the color {first_few(twice)} has several values."
-            f" {_named_colors(colors, folder)}\nor, if the values are class ids whatever their colors,\n  binary: false",
+            f"The masks of {folder} have different palettes: the color {first_few(twice)} has several values."
+            f" {_named_colors(colors, folder)}\nor, if the values are class ids and colors do not matter,\n  binary: false",
             "mask format",
         )
-    if VOID in {value for value, _ in held} and ids in ([], [0]):
+    if VOID in {value for value, _ in counts} and ids in ([], [0]):
         raise DataError(
-            f"The masks of {folder} hold only the values {sorted([*ids, VOID])}. They look like black and white masks, but"
+            f"The masks of {folder} contain only the values {sorted([*ids, VOID])}. They look like black and white masks, but"
             f" 255 means void, which is ignored. If white is the hand, write into {folder / FILE}:\n  binary: true",
             "mask value",
         )
@@ -63,8 +63,8 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
         return "background", "hand"
     if set(range(1, ids[-1] + 1)) - set(ids):
         raise DataError(
-            f"The masks of {folder} hold the values {first_few(ids, 12)}, which are no class ids from 0 on without"
-            f" gaps. {_named_colors(colors, folder)}\nor, if they are class ids, a name for each id from 0 on, as in\n"
+            f"The masks of {folder} contain the values {first_few(ids, 12)}, which are not class ids from 0 without"
+            f" gaps. {_named_colors(colors, folder)}\nor, if they are class ids, a name for each id from 0, as in\n"
             "  classes: [background, left hand, right hand]",
             "mask value",
         )
@@ -74,47 +74,47 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
-    """The names by id that labelme2voc wrote; none if they do not begin with the background."""
+    """Returns the names by id from a file of labelme2voc; empty if they do not start with the background."""
     lines = [line.strip() for line in read_text(path).splitlines()] if path.is_file() else []
     names = tuple(line.strip("_") for line in lines if line and line != _IGNORE)
     return names if names[:1] == ("background",) else ()
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:
-    """What to write where colors or gray values stand for classes."""
+    """Returns advice on what to write if colors or gray values stand for classes."""
     is_gray = all(max(color) == min(color) for color in colors)
     if len(colors) > _MAX_COLORS:
         return (
-            f"There are {len(colors)} of them, as masks have that were saved as JPEG or resized smoothly: use PNG and"
-            " nearest-neighbor."
+            f"There are {len(colors)} of them, as in masks that were saved as JPEG or resized smoothly: use PNG and"
+            " nearest-neighbor interpolation."
             + (f" If white is the hand, write into {folder / FILE}:\n  binary: true" if is_gray else "")
         )
     return f"Write into {folder / FILE}, with the names of your classes:\n{colors_line(colors)}"
 
 
 def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -> tuple[tuple[str, ...], LabelIds]:
-    """The names of the classes by id, and what each label is painted as, by its plain form.
+    """Returns the names of the classes by id, and the class id of each label in its normalized form (see `plain`).
 
     Args:
-      labels: those of all annotations.
-      settings: the user's.
-      folder: the user's.
+      labels: labels of all annotations.
+      settings: settings from dataset.yaml.
+      folder: folder of the dataset.
 
     Raises:
-      DataError: "annotation": there are labels that dataset.yaml does not mention, all of them named; or none at all. Or
-        dataset.yaml gives one label two meanings.
+      DataError: "annotation": dataset.yaml does not mention some labels (all are named), or there are no labels. Or
+        dataset.yaml assigns one label twice.
     """
-    found = sorted({plain(label) for label in labels} - {_IGNORE})
+    labels = sorted({plain(label) for label in labels} - {_IGNORE})
     ids: dict[str, int | None] = {}
     meanings = [(None, settings.ignore), (VOID, settings.void), *enumerate(settings.classes.values())]
     for meaning, words in meanings:
         for word in words:
             if ids.setdefault(plain(word), meaning) != meaning:
-                raise DataError(f"{folder / FILE} gives the label {word!r} two meanings.")
+                raise DataError(f"{folder / FILE} gives the label {word!r} two meanings. Keep one of them.")
     ids.setdefault(_IGNORE, VOID)
-    unknown = [label for label in found if label not in ids]
+    unknown = [label for label in labels if label not in ids]
     if settings.classes:
-        # A mapping may leave the class's own name out.
+        # A mapping need not list the class's own name as a label.
         ids = {plain(name): class_id for class_id, name in enumerate(settings.classes)} | ids
         unknown = [label for label in unknown if label not in ids]
         if unknown:
@@ -122,20 +122,20 @@ def classes_of_labels(labels: Iterable[str], settings: Settings, folder: Path) -
                 f"The annotations in {folder} have labels that {folder / FILE} does not mention: {first_few(unknown, 20)}."
                 " Add each to a class, as in\n"
                 f"  classes: {as_yaml({'background': [], 'hand': unknown[:1]})}\n"
-                f"or leave them out by the line\n  ignore: {as_yaml([*settings.ignore, *unknown])}",
+                f"or ignore them by the line\n  ignore: {as_yaml([*settings.ignore, *unknown])}",
                 "annotation",
             )
         return tuple(settings.classes), ids
     unknown = [label for label in unknown if label != "background"]
     if not unknown:
-        raise DataError(f"The annotations in {folder} have no labels; there is nothing to learn.", "annotation")
+        raise DataError(f"The annotations in {folder} have no labels. Label at least one object.", "annotation")
     names = ("background", *unknown)
     _say_classes(names, folder)
     return names, {name: class_id for class_id, name in enumerate(names)} | ids
 
 
 def plain(label: str) -> str:
-    """A label as labels are compared: without case, underscores as spaces, and no spaces to spare."""
+    """Returns the normalized form in which labels are compared: case-folded, with single spaces and no underscores."""
     label = unicodedata.normalize("NFC", label.strip())
     if label == _IGNORE:
         return label
@@ -143,16 +143,16 @@ def plain(label: str) -> str:
 
 
 def labels_in(annotations: Sequence[Path]) -> frozenset[str]:
-    """All labels in LabelMe files, every one of which is read.
+    """Returns all labels in LabelMe files; every file is read.
 
     Raises:
-      DataError: files that are faulty, all together.
+      DataError: some files are faulty; all are reported.
     """
     return _labels_in_all(_stamps(annotations))
 
 
 def flip_pairs(names: Sequence[str], settings: Settings, where: Path | str = FILE) -> tuple[tuple[int, int], ...]:
-    """Pairs of class ids that a flip exchanges: the user's, else names that differ by left and right."""
+    """Returns pairs of class ids that a flip exchanges: the user's, or else names that differ by left and right."""
     if settings.flip_pairs is None:
         return left_right_pairs(names)
     try:
@@ -164,7 +164,7 @@ def flip_pairs(names: Sequence[str], settings: Settings, where: Path | str = FIL
 
 
 def unpaired(names: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """Foreground classes of which neither names nor dataset.yaml say whether they have a left and a right."""
+    """Returns foreground classes that neither their names nor dataset.yaml describe as paired or unpaired."""
     if settings.flip_pairs is not None:
         return ()
     paired = {class_id for pair in left_right_pairs(names) for class_id in pair}
@@ -179,14 +179,14 @@ def _say_classes(names: Sequence[str], folder: Path) -> None:
 
 
 def _stamps(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Path, time and size of files: while these are the same, their content is not read again for another split."""
+    """Returns path, time and size of files; the cached content is used again while these do not change."""
     return tuple((str(path), *_stamp(path)) for path in paths)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
         about = os.stat(path)
-    except OSError:  # reading it says what is wrong, together with the other faults
+    except OSError:  # reading the file reports the error together with the others
         return 0, 0
     return about.st_mtime_ns, about.st_size
 
@@ -206,7 +206,7 @@ def _labels_of(annotation: Path) -> set[str]:
 
 
 def _read_all(read: Callable[[Path], Any], stamps: Sequence[tuple[str, int, int]], what: str) -> list[Any]:
-    """What `read` gives for each file, or all its errors together."""
+    """Returns the result of `read` for each file, or raises all errors together."""
 
     def attempt(stamp: tuple[str, int, int]) -> Any:
         try:

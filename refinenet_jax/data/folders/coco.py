@@ -1,7 +1,7 @@
-"""COCO annotations (cocodataset.org/#format-data) -> regions of pictures -> masks.
+"""Reads COCO annotations (cocodataset.org/#format-data) and draws their regions into masks.
 
-A file is checked as a whole before any of it is drawn, so that nothing reaches the C code of pycocotools that could
-crash it or fill the memory. Its run lengths are decoded here.
+The whole file is checked before anything is drawn, so that pycocotools' C code gets no input that could crash it or fill the
+memory. Run lengths are decoded here.
 """
 
 import dataclasses
@@ -19,21 +19,21 @@ from pycocotools import mask as coco_mask
 from refinenet_jax.data.examples import DataError, raise_together
 from refinenet_jax.data.images import MAX_PIXELS
 
-# The annotations of all of COCO's training pictures have 450 MB.
+# The annotations of COCO's training set have 450 MB.
 _MAX_BYTES = 1 << 30
-# pycocotools takes memory by the length of the outlines, in fifths of a pixel.
+# The memory that pycocotools needs grows with the length of the outlines, in fifths of a pixel.
 _MAX_LENGTH = 1_000_000
-_MAX_DEPTH = 4  # of lists in lists
+_MAX_DEPTH = 4  # of nested lists
 
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """What one annotation covers.
+    """The region of one annotation.
 
     Attributes:
-      label: the name of its category.
-      polygons: each float64 [n, 2] of x and y in pixels, n >= 3; together they are the region.
-      counts: lengths of runs outside and inside by turns, down the columns from the left; None if there are polygons.
+      label: name of its category.
+      polygons: each float64 [n, 2] of x and y in pixels, n >= 3; the region is their union.
+      counts: alternating lengths of runs outside and inside, in column-major order; None if there are polygons.
     """
 
     label: str
@@ -43,7 +43,7 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One entry of a file: the picture's path as written there, its height and width, and its regions in that order."""
+    """An entry of a file: path of the picture as written there, its (height, width), and its regions in file order."""
 
     file_name: str
     size: tuple[int, int]
@@ -51,18 +51,18 @@ class Picture:
 
 
 def read_coco(path: Path) -> list[Picture]:
-    """Reads a file of annotations; a picture without annotations has no regions.
+    """Reads an annotation file; a picture without annotations has no regions.
 
     Raises:
-      DataError: "annotation": the file is too large, no JSON or not COCO's; or, all together, entries that are not as the
-        format says: an id that occurs twice or not at all, polygons of less than 3 points or of something else than finite
-        numbers, run lengths that do not add up to the picture, a box without an outline.
+      DataError: "annotation": the file is too large, not JSON or not in COCO's format; or it has invalid entries (all are
+        reported): duplicate or unknown ids, polygons with fewer than 3 points or non-finite numbers, run lengths that do not
+        add up to the picture, a box without an outline.
     """
     about = path.stat()
     return list(_read_once(path, about.st_mtime_ns, about.st_size))
 
 
-@functools.lru_cache(maxsize=4)  # every split of a folder asks for the same files
+@functools.lru_cache(maxsize=4)  # every split of a folder reads the same files
 def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
     del changed, size
     root = _load(path)
@@ -100,9 +100,9 @@ def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
 
 
 def draw(height: int, width: int, regions: Iterable[tuple[Region, int]]) -> np.ndarray:
-    """Paints regions in the given order, later over earlier, each with its value: uint8 [height, width].
+    """Paints regions in the given order, later ones over earlier ones, each with its value: uint8 [height, width].
 
-    Polygons by COCO's own convention: a pixel belongs to a region where that covers its center, about.
+    Polygons follow COCO's convention: a pixel belongs to a region that covers its center, approximately.
     """
     mask = np.zeros((height, width), np.uint8)
     for region, value in regions:
@@ -117,13 +117,13 @@ def draw(height: int, width: int, regions: Iterable[tuple[Region, int]]) -> np.n
 
 
 class _Fault(Exception):
-    """What is wrong with one entry."""
+    """Error in one entry."""
 
 
 def _load(path: Path) -> dict[str, list]:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            message = f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Divide it."
+            message = f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Split it."
             raise DataError(message, "annotation")
         root = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -133,7 +133,7 @@ def _load(path: Path) -> dict[str, list]:
     lists = ("images", "annotations", "categories")
     if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
         raise DataError(
-            f"{path} is not COCO's: it must have the lists {', '.join(lists)}. Export it again.", "annotation"
+            f"{path} is not a COCO file: it must have the lists {', '.join(lists)}. Export it again.", "annotation"
         )
     return root
 
@@ -145,22 +145,22 @@ def _get(entry: Any, key: str) -> Any:
 def _text(entry: Any, key: str) -> str:
     value = _get(entry, key)
     if not isinstance(value, str):
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no text")
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is not text")
     return value
 
 
 def _whole(entry: Any, key: str) -> int:
-    """A whole number, perhaps written as 64.0 or "64"."""
+    """Returns a whole number, which may be written as 64.0 or "64"."""
     value = _get(entry, key)
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
         return int(value)
     if type(value) is not int and not (isinstance(value, float) and value.is_integer()):
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is no whole number")
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is not a whole number")
     return int(value)
 
 
 def _identity(entry: Any, key: str) -> int | str:
-    """An id, by which entries refer to each other: a number, however it is written, or any other text."""
+    """Returns an id by which entries refer to each other: a whole number in any notation, or any other text."""
     value = _get(entry, key)
     try:
         return _whole(entry, key)
@@ -171,18 +171,18 @@ def _identity(entry: Any, key: str) -> int | str:
 
 
 def _regions(label: str, segmentation: Any, size: tuple[int, int]) -> list[Region]:
-    """Of one annotation: run lengths, a list of them, or polygons, flat or nested, by numbers or by pairs of numbers."""
+    """Reads the segmentation of an annotation: run lengths, a list of them, or polygons (flat, nested or as x, y pairs)."""
     if isinstance(segmentation, dict):
         return [Region(label, counts=_runs(segmentation, size))]
     if not isinstance(segmentation, list) or not segmentation:
-        raise _Fault("has no segmentation, perhaps only a box; outline it, or delete it")
+        raise _Fault("has no segmentation, perhaps only a box; outline the object or delete it")
     if all(isinstance(part, dict) for part in segmentation):
         return [Region(label, counts=_runs(part, size)) for part in segmentation]
     return [Region(label, polygons=tuple(_polygon(polygon, size) for polygon in _polygons(segmentation)))]
 
 
 def _polygons(part: list, depth: int = 0) -> Iterator[Any]:
-    """The flat lists of numbers in lists of lists."""
+    """Yields the flat lists of numbers in nested lists."""
     if not any(isinstance(entry, list) for entry in part):
         yield part
     elif len(part) > 2 and all(isinstance(pair, list) and len(pair) == 2 for pair in part) and not _is_nested(part):
@@ -202,14 +202,14 @@ def _is_nested(part: list) -> bool:
 def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:
     if not isinstance(numbers, list) or len(numbers) < 6 or len(numbers) % 2:
         count = len(numbers) if isinstance(numbers, list) else "no"
-        raise _Fault(f"has an empty or broken polygon: {count} numbers, not pairs of x and y for 3 points or more")
+        raise _Fault(f"has an empty or broken polygon: {count} numbers instead of x, y pairs for 3 points or more")
     if not set(map(type, numbers)) <= {int, float}:
-        raise _Fault("has a polygon of something else than numbers")
+        raise _Fault("has a polygon with values that are not numbers")
     try:
         points = np.array(numbers, np.float64).reshape(-1, 2)
     except OverflowError as error:
         raise _Fault("has a point that is not finite") from error
-    # So written, NaN fails too.
+    # This form also refuses NaN.
     if not (np.abs(points) <= 2 * max(size)).all():
         raise _Fault(f"has a point that is not finite or far outside the picture of {size[1]} x {size[0]} pixels")
     if np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum() > _MAX_LENGTH:
@@ -227,17 +227,18 @@ def _runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
     if not isinstance(counts, list) or not all(
         type(count) in (int, float) and 0 <= count <= total and count == int(count) for count in counts
     ):
-        raise _Fault(f"has run lengths that are no whole numbers from 0 to the {total} pixels of the picture")
+        raise _Fault(f"has run lengths that are not whole numbers from 0 to the {total} pixels of the picture")
     if sum(counts) != total:
         raise _Fault(f"has run lengths for {sum(counts)} pixels; the picture has {total}")
     return np.array(counts, np.int64)
 
 
 def _decompress(text: str) -> list[int]:
-    """The run lengths in COCO's compressed form.
+    """Decodes run lengths in COCO's compressed form.
 
-    Numbers are written in groups of 5 bits, lowest first, as characters from '0' on; the sixth bit says that more follow,
-    and the highest bit of the last is the sign. From the fourth on they are differences to the last but one.
+    Each number is written in groups of 5 bits, lowest first, as characters from '0'; the sixth bit marks that more groups
+    follow, and the highest bit of the last group is the sign. From the fourth number, differences to the last but one are
+    stored.
     """
     counts: list[int] = []
     value = shift = 0

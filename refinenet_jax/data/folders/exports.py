@@ -1,6 +1,6 @@
-"""Annotations as other programs export them: COCO files, YOLO segmentation, CVAT, Supervisely and VIA.
+"""Reads annotations exported by other programs: COCO, YOLO segmentation, CVAT, Supervisely and VIA.
 
-Each reader yields an entry for every picture.
+Each reader yields one entry for every picture.
 """
 
 import base64
@@ -24,7 +24,7 @@ from refinenet_jax.data.folders.labelme import Annotation, Shape, parse_xml, pol
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, read_text, split_of
 from refinenet_jax.data.folders.pictures import PictureFinder
 
-# File that names the picture, split ("" if none is said), folders in which it may lie, entry.
+# File that names the picture, split ("" if unknown), folders that may contain the picture, entry.
 Entries = Iterator[tuple[Path, str, Sequence[str], Annotation | coco.Picture]]
 
 _MAX_BYTES = 256 << 20
@@ -35,7 +35,7 @@ ROBOFLOW = "_annotations.coco.json"
 
 
 def coco_files(root: Path) -> list[tuple[Path, str]]:
-    """COCO's files, each with the word for its split in its own or its folder's name (train2017), if any."""
+    """Returns COCO files, each with the name of its split from the file or folder name (train2017), or ''."""
     annotations = child(root, "annotations")
     roboflow = [(path, path.parent.name) for path in sorted(root.glob(f"*/{ROBOFLOW}"))]
     instances = sorted(annotations.glob("instances_*.json")) if annotations else []
@@ -47,20 +47,20 @@ def coco_files(root: Path) -> list[tuple[Path, str]]:
         kinds = [[(path, path.stem) for path in others]] if others and is_coco(others[0]) else []
     if len(kinds) > 1:
         both = first_few([str(path) for files in kinds for path, _ in files])
-        raise DataError(f"{root} has COCO files of several kinds ({both}); keep one kind, or move the others.")
+        raise DataError(f"{root} has COCO files of several kinds ({both}). Keep one kind, or move the others.")
     files = kinds[0] if kinds else []
     is_split = [bool(split_of(word)) for _, word in files]
     if any(is_split) and not all(is_split):
         others = [str(path) for (path, _), known in zip(files, is_split, strict=True) if not known]
         raise DataError(
-            f"{root} has COCO files for splits and others, which are for none (train, val, test): {first_few(others)}."
+            f"{root} has COCO files for splits and others that belong to no split (train, val, test): {first_few(others)}."
             " Rename or move them."
         )
     return files
 
 
 def is_coco(path: Path) -> bool:
-    """Whether a JSON file is COCO's, by its beginning."""
+    """Returns whether the first bytes of a JSON file look like COCO."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
     return not re.search(rb'"shapes"\s*:', head) and bool(
@@ -69,7 +69,7 @@ def is_coco(path: Path) -> bool:
 
 
 def read_coco_files(root: Path) -> Entries:
-    """Of all COCO files of a folder."""
+    """Yields the entries of all COCO files of a folder."""
     for path, word in coco_files(root):
         split = split_of(word)
         words = [word, *(other for other, meant in SPLIT_NAMES.items() if meant == split)]
@@ -86,8 +86,8 @@ def cvat_files(root: Path) -> list[Path]:
 
 def supervisely_files(root: Path) -> list[Path]:
     folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    found = [path for folder in folders if (folder / "img").is_dir() for path in sorted(folder.glob("ann/*.json"))]
-    return found if (root / "meta.json").is_file() else []
+    paths = [path for folder in folders if (folder / "img").is_dir() for path in sorted(folder.glob("ann/*.json"))]
+    return paths if (root / "meta.json").is_file() else []
 
 
 def via_files(root: Path) -> list[Path]:
@@ -95,13 +95,13 @@ def via_files(root: Path) -> list[Path]:
 
 
 def read_yolo(root: Path) -> Entries:
-    """Of data.yaml: folders or lists of pictures, and next to each folder `images` a folder `labels` of outlines."""
+    """Yields the entries of data.yaml: folders or lists of pictures, with outlines in `labels` next to each `images`."""
     (path,) = yolo_files(root)[:1]
     fields = load_yaml(path)
     names = fields.get("names") if isinstance(fields, Mapping) else None
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, Mapping):
-        raise _error(f"{path} has no list of class names: `names: [hand]`.")
+        raise _error(f"{path} has no list of class names. Add one: `names: [hand]`.")
     finder = PictureFinder(root)
     for word in ("train", "val", "test"):
         places = fields.get(word) or []
@@ -111,7 +111,7 @@ def read_yolo(root: Path) -> Entries:
                 if "images" in parts[:-1]:
                     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
                 labels = root.joinpath(*parts)
-                lines = read_text(labels).splitlines() if labels.is_file() else []  # a picture without: background
+                lines = read_text(labels).splitlines() if labels.is_file() else []  # no label file: background only
                 shapes = [
                     _yolo_shape(labels, i, line.split(), names) for i, line in enumerate(lines, 1) if line.strip()
                 ]
@@ -120,8 +120,8 @@ def read_yolo(root: Path) -> Entries:
 
 
 def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, place: str) -> list[tuple[Path, str]]:
-    """Folders, and the names of pictures below them."""
-    inside = place.replace("\\", "/").lstrip("./")  # some files say ../train/images of a folder next to them
+    """Returns folders with the names of the pictures below them."""
+    inside = place.replace("\\", "/").lstrip("./")  # some files have ../train/images for a folder next to them
     for relative in (f"{base}/{place}", inside, f"{base}/{inside}"):
         candidate = Path(os.path.normpath(root / relative))
         if not candidate.is_relative_to(root):
@@ -133,7 +133,7 @@ def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, pla
             lines = filter(None, map(str.strip, read_text(candidate).splitlines()))
             pictures = [finder.find(candidate, (), line)[0] for line in lines]
             return [(picture.parent, picture.name) for picture in pictures]
-    raise DataError(f"{path} names {place}, which is no folder and no list in {root}. Correct it.", "missing")
+    raise DataError(f"{path} names {place}, which is neither a folder nor a list in {root}. Correct it.", "missing")
 
 
 def _yolo_shape(path: Path, number: int, words: list[str], names: Mapping) -> Shape:
@@ -143,12 +143,12 @@ def _yolo_shape(path: Path, number: int, words: list[str], names: Mapping) -> Sh
     try:
         label = names[int(words[0])]
     except (ValueError, KeyError) as error:
-        raise _error(f"{where} has the class {words[0][:20]!r}, which data.yaml does not name.") from error
+        raise _error(f"{where} has the class {words[0][:20]!r}, which is not in data.yaml. Add it there.") from error
     return Shape(str(label), polygon(where, list(zip(words[1::2], words[2::2], strict=len(words) % 2 == 1))))
 
 
 def read_cvat(root: Path) -> Entries:
-    """Of "CVAT for images 1.1": polygons and masks, painted by their z_order."""
+    """Yields the entries of "CVAT for images 1.1": polygons and masks, painted by their z_order."""
     for path in cvat_files(root):
         tree = parse_xml(path, _content(path))
         if tree.find("track") is not None:
@@ -162,7 +162,7 @@ def read_cvat(root: Path) -> Entries:
             except DataError:
                 raise
             except ValueError as error:
-                raise _error(f"{where} has something else than whole numbers ({error}). Export it again.") from error
+                raise _error(f"{where} has values that are not whole numbers ({error}). Export it again.") from error
             subset = image.get("subset") or ""
             yield path, split_of(subset), [subset], Annotation(image.get("name", ""), size, tuple(shapes))
 
@@ -173,7 +173,7 @@ def _cvat_shape(where: str, shape: Any) -> Shape:
         points = [pair.split(",") for pair in shape.get("points", "").split(";")]
         return Shape(shape.get("label"), polygon(where, points))
     if shape.tag != "mask":
-        raise _error(f"{where} is no outline; known are polygon and mask. Outline it, or delete it.")
+        raise _error(f"{where} is not an outline; polygon and mask are supported. Outline it, or delete it.")
     left, top, width, height = (int(shape.get(key, "")) for key in ("left", "top", "width", "height"))
     counts = [int(count) for count in shape.get("rle", "").split(",")]
     if min(left, top, *counts) < 0 or sum(counts) != width * height or width * height > images.MAX_PIXELS:
@@ -183,7 +183,7 @@ def _cvat_shape(where: str, shape: Any) -> Shape:
 
 
 def read_supervisely(root: Path) -> Entries:
-    """Of a project: DATASET/ann/PICTURE.json for DATASET/img/PICTURE, with polygons, which can have holes, and bitmaps."""
+    """Yields the entries of a project: DATASET/ann/PICTURE.json for DATASET/img/PICTURE, with polygons and bitmaps."""
     for path in supervisely_files(root):
         try:
             record = json.loads(_content(path))
@@ -194,7 +194,7 @@ def read_supervisely(root: Path) -> Entries:
         except DataError:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
-            raise _error(f"{path} is not as Supervisely writes it ({error!r}). Export it again.") from error
+            raise _error(f"{path} is not in Supervisely's format ({error!r}). Export it again.") from error
         dataset = path.parent.parent.relative_to(root)
         yield path, split_of(dataset.name), [f"{dataset}/img"], Annotation(path.stem, size, tuple(shapes))
 
@@ -204,25 +204,25 @@ def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Sh
     where = f"{where} ({label!r})"
     if kind == "bitmap":
         unpacked = zlib.decompressobj().decompress(base64.b64decode(record["bitmap"]["data"]), _MAX_BYTES)
-        images.decode_mask(unpacked, f"The bitmap of {where}")  # refuses what is damaged or too large
+        images.decode_mask(unpacked, f"The bitmap of {where}")  # refuses damaged and too large bitmaps
         pixels = cv2.imdecode(np.frombuffer(unpacked, np.uint8), cv2.IMREAD_UNCHANGED)
-        pixels = pixels[..., -1] if pixels.ndim == 3 else pixels  # of four channels the opacity
+        pixels = pixels[..., -1] if pixels.ndim == 3 else pixels  # the last of four channels is opacity
         left, top = record["bitmap"]["origin"]
         return Shape(label, polygons.Bitmap(int(left), int(top), pixels > 0))
     if kind != "polygon":
-        raise _error(f"{where} is a {kind}; known are polygon and bitmap. Outline it, or delete it.")
+        raise _error(f"{where} is a {kind}; polygon and bitmap are supported. Outline it, or delete it.")
     outer = polygon(where, record["points"]["exterior"])
     holes = [polygon(where, hole) for hole in record["points"].get("interior") or ()]
     if not holes:
         return Shape(label, outer)
     if min(size) < 1 or math.prod(size) > images.MAX_PIXELS:
-        raise _error(f"{where} belongs to a picture of {size[1]} x {size[0]} pixels, which is too many or none.")
+        raise _error(f"{where} belongs to a picture of {size[1]} x {size[0]} pixels, an invalid size. Export it again.")
     inside = polygons.draw(*size, [(outer, 1), *((hole, 0) for hole in holes)]) > 0
     return Shape(label, polygons.Bitmap(0, 0, inside))
 
 
 def read_via(root: Path) -> Entries:
-    """Of the VGG Image Annotator: polygons; the label is a region's attribute."""
+    """Yields the entries of the VGG Image Annotator: polygons, labeled by an attribute of the region."""
     for path in via_files(root):
         try:
             record = json.loads(_content(path))
@@ -237,16 +237,16 @@ def read_via(root: Path) -> Entries:
         except DataError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise _error(f"{path} is not as VIA writes it ({error!r}). Export it again.") from error
+            raise _error(f"{path} is not in VIA's format ({error!r}). Export it again.") from error
 
 
 def _via_shape(where: str, region: Mapping) -> Shape:
     attributes, shape = region["region_attributes"], region["shape_attributes"]
     if shape["name"] != "polygon":
-        raise _error(f"{where} is a {shape['name']}; known is polygon. Outline it, or delete it.")
+        raise _error(f"{where} is a {shape['name']}; only polygon is supported. Outline it, or delete it.")
     key = next((key for key in _LABEL_KEYS if key in attributes), next(iter(attributes), None))
     label = attributes.get(key) or "object"
-    if isinstance(label, Mapping):  # boxes to tick
+    if isinstance(label, Mapping):  # checkboxes
         label = next((name for name, ticked in label.items() if ticked), "object")
     points = list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
     return Shape(str(label).strip(), polygon(where, points))
@@ -259,7 +259,7 @@ def _head(path: Path) -> bytes:
 
 def _content(path: Path) -> bytes:
     if path.stat().st_size > _MAX_BYTES:
-        raise _error(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Divide it.")
+        raise _error(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Split it.")
     return path.read_bytes()
 
 

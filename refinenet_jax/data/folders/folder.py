@@ -1,4 +1,4 @@
-"""A folder of the user's own pictures as a source of examples. docs/own_data.md shows the folders that are understood."""
+"""A folder of the user's pictures as a source of examples. docs/own_data.md shows the supported layouts."""
 
 import dataclasses
 import os
@@ -36,21 +36,21 @@ from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
 from refinenet_jax.progress import say_once
 
-_MASKS = ("masks", "voc")  # layouts of which every picture has a mask file
-_LABELMAP = "labelmap.txt"  # of CVAT's segmentation masks
+_MASKS = ("masks", "voc")  # layouts in which every picture has a mask file
+_LABELMAP = "labelmap.txt"  # written by CVAT with segmentation masks
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """What a folder holds; no picture is read yet.
+    """Content of a folder; no picture is read yet.
 
     Attributes:
       root: its absolute path.
-      info: name and classes.
+      info: name and classes of the dataset.
       layout: one of LAYOUTS.
-      settings: of its dataset.yaml.
-      label_ids: what each label is painted as; empty for the layouts with masks.
-      splits: the items of each split.
+      settings: content of dataset.yaml.
+      label_ids: class id of each label; empty for layouts with masks.
+      splits: items of each split.
     """
 
     root: Path
@@ -63,20 +63,20 @@ class Folder:
 
 @naming_unreadable_files()
 def is_dataset(path: Path) -> bool:
-    """Whether there is a folder with a dataset.yaml or one of the layouts."""
+    """Returns whether the path is a folder with a dataset.yaml or one of the layouts."""
     return path.is_dir() and ((path / FILE).is_file() or bool(layouts_in(path)))
 
 
 @naming_unreadable_files()
 def read_folder(path: str | os.PathLike) -> Folder:
-    """Reads names, lists, dataset.yaml and annotations. Masks only if their classes are not named, and once.
+    """Reads file names, lists, dataset.yaml and annotations. Masks are read, once, only if classes are not named.
 
     Raises:
-      DataError: the folder is not there or cannot be used as a whole: see docs/own_data.md.
+      DataError: the folder does not exist or cannot be used as a whole; see docs/own_data.md.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
-        raise DataError(f"There is no folder {root}.", "missing")
+        raise DataError(f"There is no folder {root}. Correct the path.", "missing")
     settings = read_settings(root)
     layout = choose_layout(root, settings.layout)
     _refuse_idle_settings(layout, settings, root)
@@ -112,7 +112,7 @@ def read_folder(path: str | os.PathLike) -> Folder:
 
 
 def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
-    """The colors of the classes that CVAT wrote: lines of label:red,green,blue:parts:actions."""
+    """Reads the class colors written by CVAT: lines of label:red,green,blue:parts:actions."""
     colors = {}
     for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
         if not line.strip() or line.startswith("#"):
@@ -120,29 +120,29 @@ def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
         match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
         if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
             raise DataError(
-                f"{path}, line {number}, is not label:red,green,blue::, but {line[:80]!r}. Export it again."
+                f"{path}, line {number}, is {line[:80]!r} instead of label:red,green,blue::. Export it again."
             )
         colors[match[1].strip()] = color
     return colors
 
 
 class FolderSource:
-    """One split of a folder. Pictures and masks are read when they are asked for, by any thread."""
+    """One split of a folder. Pictures and masks are read on access; reading is thread-safe."""
 
     def __init__(self, path: str | os.PathLike, split: str):
         """Reads the folder.
 
         Args:
-          path: of the folder.
-          split: in TFDS's syntax: `train`, `train[:10%]`, `train+validation`.
+          path: path of the folder.
+          split: split in the syntax of TFDS: `train`, `train[:10%]`, `train+validation`.
 
         Raises:
-          DataError: as of read_folder; or there is no such split, or it is empty.
+          DataError: as in read_folder; or the split does not exist or is empty.
         """
         folder = read_folder(path)
         self.info = folder.info
         self._items = _select(folder, split)
-        self._folder = dataclasses.replace(folder, splits={})  # a copy in another process needs only its own items
+        self._folder = dataclasses.replace(folder, splits={})  # other processes need only the items of this split
         self._split = split
 
     def __repr__(self) -> str:
@@ -152,12 +152,12 @@ class FolderSource:
         return len(self._items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns an example as `Source` has it; `video` is the group that splits do not divide, where there is one.
+        """Returns an example as described in `Source`; `video` is the group that splits do not divide, if there is one.
 
-        The picture is turned upright by its EXIF data, unless the mask fits only the picture as it is stored.
+        The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
 
         Raises:
-          DataError: the picture or its mask is faulty; the message has their full paths.
+          DataError: the picture or its mask is faulty; the message contains their full paths.
         """
         item = self._item(index)
         encoded = images.read(item.image)
@@ -175,7 +175,7 @@ class FolderSource:
         return {"image": image, "mask": mask, "id": item.id, **({"video": item.video} if item.video else {})}
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The image file as it is stored, and its path in the folder.
+        """Returns the stored image file and its path in the folder.
 
         Raises:
           IndexError: index is not below the number of examples.
@@ -186,17 +186,17 @@ class FolderSource:
 
     @property
     def directory(self) -> Path:
-        """Below which all lies that is read."""
+        """Directory that contains all files of the dataset."""
         return self._folder.root
 
     @property
     def settings_file(self) -> Path:
-        """Where the user can say what the files do not."""
+        """Path of dataset.yaml, which may not exist."""
         return self._folder.root / FILE
 
     @property
     def is_negative(self) -> bool:
-        """Whether the folder says that its pictures show none of the classes above 0."""
+        """Whether dataset.yaml states that the pictures show none of the classes above 0."""
         return self._folder.settings.negatives
 
     @property
@@ -209,7 +209,7 @@ class FolderSource:
         return self._items[index]
 
     def _mask(self, item: Item, upright: tuple[int, int], stored: tuple[int, int]) -> np.ndarray:
-        """The mask of an item, which for annotations has one of the two sizes."""
+        """Returns the mask of an item; from annotations it has the upright or the stored size."""
         if item.annotation is None:
             return np.zeros(upright, np.uint8)
         if self._has_masks:
@@ -223,18 +223,18 @@ class FolderSource:
             annotation, file = read_labelme(annotation), annotation
         size = annotation.size or upright
         _require_size(size, upright, stored, item.image, file if file != item.image else "its annotation")
-        # Changed since the folder was opened, else every label is known.
+        # All labels are known, unless the file has changed since the folder was opened.
         labels = {shape.label for shape in annotation.shapes if plain(shape.label) not in self._folder.label_ids}
         if labels:
-            raise DataError(f"{file} has the new labels {first_few(sorted(labels))}; start again.", "annotation")
+            raise DataError(f"{file} has the new labels {first_few(sorted(labels))}. Start again.", "annotation")
         shapes = [(shape.points, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
         if annotation.relative:
             shapes = [(points * size[::-1], class_id) for points, class_id in shapes]
         outlines = [points for points, _ in shapes if isinstance(points, np.ndarray)]
         if outlines and not annotation.size and (np.concatenate(outlines).max(0) > 1.05 * np.array(size[::-1])).any():
             raise DataError(
-                f"The annotation in {file} reaches out of the picture {item.image} of {size[1]} x {size[0]} pixels, which has"
-                " perhaps been resized since. Take the picture that was annotated.",
+                f"The annotation in {file} extends beyond the picture {item.image} of {size[1]} x {size[0]} pixels, which may"
+                " have been resized. Use the picture that was annotated.",
                 "size mismatch",
             )
         try:
@@ -246,24 +246,24 @@ class FolderSource:
 def _require_size(
     size: tuple[int, int], upright: tuple[int, int], stored: tuple[int, int], image: Path, said_by: Any
 ) -> None:
-    """Of an annotation, before anything of that size is drawn."""
+    """Checks the size of an annotation, before anything of that size is drawn."""
     if size not in (upright, stored):
         raise DataError(
-            f"{image} has {stored[1]} x {stored[0]} pixels, but {said_by} was drawn on {size[1]} x {size[0]}. Take the"
+            f"{image} has {stored[1]} x {stored[0]} pixels, but {said_by} was drawn on {size[1]} x {size[0]}. Use the"
             " picture that was annotated, or annotate again.",
             "size mismatch",
         )
 
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
-    """Settings that have no effect are a misunderstanding."""
+    """Refuses settings that have no effect, because they indicate a misunderstanding."""
     has_masks = layout in _MASKS
     has_labels = not has_masks or (root / _LABELMAP).is_file()
     kinds = {"ignore": has_labels, "void": has_labels, "binary": has_masks, "colors": has_masks}
     for key, has_effect in kinds.items():
         if getattr(settings, key) and not has_effect:
             kind = "labels of annotations" if has_masks else "masks"
-            raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Take it out.")
+            raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Remove it.")
 
 
 def _select(folder: Folder, split: str) -> list[Item]:
@@ -279,5 +279,5 @@ def _select(folder: Folder, split: str) -> list[Item]:
         raise DataError(f"{folder.root} has no split {split!r}; {has}. {error}") from error
     items = [item for part in parts for item in folder.splits[part.splitname][part.from_ : part.to]]
     if not items:
-        raise DataError(f"The split {split!r} of {folder.root} is empty; {has}.")
+        raise DataError(f"The split {split!r} of {folder.root} is empty. Choose another one: {has}.")
     return items

@@ -1,4 +1,4 @@
-"""LabelMe annotations -> polygons: the XML of the old web tool and the JSON of the program that took its name."""
+"""Reads LabelMe annotations: XML of the former web tool and JSON of the desktop program of the same name."""
 
 import base64
 import dataclasses
@@ -15,7 +15,7 @@ from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.polygons import Bitmap
 
-# Nothing that people draw comes near; a crafted file would fill the memory. JSON may hold the picture too, as base64.
+# Far above any drawn annotation; crafted files could fill the memory. JSON may also contain the picture, as base64.
 _MAX_BYTES = 64 << 20
 _MAX_ELEMENTS = 2_000_000
 
@@ -24,12 +24,12 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 90, endpoint=False)
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One region.
+    """One annotated region.
 
     Attributes:
-      label: as it is written in the file, without spaces around it.
+      label: label as written in the file, without surrounding spaces.
       points: float64 [n, 2] of x and y in pixels, n >= 3, finite; they may lie outside the picture. Or a bitmap.
-      attributes: the free text of the label (`attributes` in XML, `description` in JSON).
+      attributes: free text of the label (`attributes` in XML, `description` in JSON).
     """
 
     label: str
@@ -39,13 +39,13 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """What one file says about one picture.
+    """Annotation of one picture.
 
     Attributes:
-      file_name: of the picture, as the file has it; empty if it has none.
-      size: height and width of the picture as the file says, which need not be true; None if it does not say.
-      shapes: in the order of the file, deleted ones left out. An object of several polygons gives several.
-      relative: whether points are in shares of width and height, from 0 to 1, instead of pixels.
+      file_name: file name of the picture as written in the annotation; empty if missing.
+      size: (height, width) of the picture as written in the annotation, which may be wrong; None if missing.
+      shapes: regions in file order, without deleted ones. An object of several polygons has several shapes.
+      relative: whether points are fractions of width and height, from 0 to 1, instead of pixels.
     """
 
     file_name: str
@@ -55,47 +55,47 @@ class Annotation:
 
 
 def read_labelme(path: str | os.PathLike) -> Annotation:
-    """Reads an annotation file, XML or JSON by its content. Rectangles and circles become polygons, AI masks bitmaps.
+    """Reads an annotation file, XML or JSON by its content. Rectangles and circles become polygons; AI masks become bitmaps.
 
     Raises:
-      DataError: the file is not there, too large, neither XML nor JSON, not LabelMe's, or one of its objects has an empty
-        polygon (fewer than 3 points), a point that is no number, or a shape that covers no area (line, point). The
-        message names the file and the object, counted from 0 with the deleted ones.
+      DataError: the file does not exist, is too large, is neither XML nor JSON or is not LabelMe's, or one of its objects has
+        a polygon of fewer than 3 points, a point that is not a number, or a shape without area (line, point). The message
+        names the file and the object, counted from 0 including deleted ones.
     """
     path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise _error(f"{path} has {path.stat().st_size:,} bytes, more than any annotation ({_MAX_BYTES:,}).")
+            raise _error(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Export it again.")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).", "missing") from error
-    start = content.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]  # whatever the encoding
+    start = content.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]  # in any encoding
     if start not in (b"<", b"{"):
-        raise _error(f"{path} is neither XML nor JSON: it begins with {content[:16]!r}. Export the annotation again.")
+        raise _error(f"{path} is neither XML nor JSON: it starts with {content[:16]!r}. Export the annotation again.")
     if content.count(start) > _MAX_ELEMENTS or content.count(b"[") > _MAX_ELEMENTS:
-        raise _error(f"{path} has more than {_MAX_ELEMENTS:,} elements, more than any annotation.")
+        raise _error(f"{path} has more than {_MAX_ELEMENTS:,} elements. Export the annotation again.")
     return _read_xml(path, content) if start == b"<" else _read_json(path, content)
 
 
 class _WithoutDoctype(ET.TreeBuilder):
-    """Refuses entity declarations, by which a small file grows to gigabytes, before the first of them is read."""
+    """Refuses document types, whose entities can expand a small file to gigabytes, before any entity is read."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ET.ParseError("it declares a DOCTYPE, which no annotation needs")
 
 
 def parse_xml(path: Path, content: bytes) -> ET.Element:
-    """The outermost element of an XML file without a document type, or a DataError ("annotation")."""
+    """Returns the root element of an XML file without a document type; raises DataError ("annotation")."""
     try:
         return ET.fromstring(content, ET.XMLParser(target=_WithoutDoctype()))
-    except (ET.ParseError, ValueError, LookupError) as error:  # the latter two: an encoding that there is not
+    except (ET.ParseError, ValueError, LookupError) as error:  # the latter two: an unknown encoding
         raise _error(f"{path} cannot be read as XML ({error}). Export the annotation again.") from error
 
 
 def _read_xml(path: Path, content: bytes) -> Annotation:
     root = parse_xml(path, content)
     if root.tag != "annotation":
-        raise _error(f"{path} is not LabelMe's: its outermost element is <{root.tag}>, not <annotation>.")
+        raise _error(f"{path} is not LabelMe's: its root element is <{root.tag}>, not <annotation>. Export it again.")
     shapes = []
     for index, item in enumerate(root.iterfind("object")):
         if _text(item, "deleted") == "1":
@@ -104,7 +104,7 @@ def _read_xml(path: Path, content: bytes) -> Annotation:
         where = f"{path}: object {index} ({label!r})"
         outlines = item.findall("polygon")
         if not outlines:
-            raise _error(f"{where} has no polygon. Outline it by a polygon, or delete it.")
+            raise _error(f"{where} has no polygon. Outline it with a polygon, or delete it.")
         for outline in outlines:
             points = polygon(where, [[_text(point, "x"), _text(point, "y")] for point in outline.iterfind("pt")])
             shapes.append(Shape(label, points, _text(item, "attributes")))
@@ -118,7 +118,7 @@ def _read_json(path: Path, content: bytes) -> Annotation:
     except (ValueError, RecursionError) as error:
         raise _error(f"{path} cannot be read as JSON ({error}). Export the annotation again.") from error
     if not isinstance(root.get("shapes"), list):
-        raise _error(f"{path} is not LabelMe's: it has no list 'shapes'.")
+        raise _error(f"{path} is not LabelMe's: it has no list 'shapes'. Export it again.")
     shapes = []
     for index, item in enumerate(root["shapes"]):
         if not isinstance(item, dict):
@@ -134,11 +134,11 @@ def _read_json(path: Path, content: bytes) -> Annotation:
 
 
 def _bitmap(where: str, encoded: Any, points: np.ndarray) -> Bitmap:
-    """The region of an AI mask: a PNG in base64, between two corners whose pixels belong to it."""
+    """Returns the region of an AI mask: a PNG in base64 between two corner pixels, both inclusive."""
     try:
         inside = images.decode_mask(base64.b64decode(encoded, validate=True), f"The mask of {where}", "Draw it again.")
     except (ValueError, TypeError) as error:
-        raise _error(f"{where} has a mask that is no PNG in base64 ({error}). Draw it again.") from error
+        raise _error(f"{where} has a mask that is not a PNG in base64 ({error}). Draw it again.") from error
     if len(points) != 2 or inside.ndim != 2:
         raise _error(f"{where} is a mask of {len(points)} points; it needs two corners and one channel. Draw it again.")
     left, top = points.min(0).round()
@@ -152,7 +152,7 @@ def _bitmap(where: str, encoded: Any, points: np.ndarray) -> Bitmap:
 
 
 def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:
-    """The polygon of a JSON shape."""
+    """Returns the polygon of a JSON shape."""
     if kind == "circle":
         if len(points) != 2:
             raise _error(f"{where} is a circle of {len(points)} points; it needs its center and one point on it.")
@@ -164,13 +164,13 @@ def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:
     if kind in ("polygon", "rectangle"):
         return polygon(where, points.tolist())
     raise _error(
-        f"{where} has the shape_type {kind!r}, which covers no area or is not known; known are polygon, rectangle,"
-        " circle and mask. Outline it by a polygon, or delete it."
+        f"{where} has the shape_type {kind!r}, which has no area or is not supported; supported are polygon, rectangle,"
+        " circle and mask. Outline it with a polygon, or delete it."
     )
 
 
 def polygon(where: str, points: Any) -> np.ndarray:
-    """Float64 [n, 2] of pairs x, y, all finite, n >= 3; else a DataError ("annotation") that begins with `where`."""
+    """Returns finite x, y pairs, float64 [n, 2] with n >= 3; raises DataError ("annotation") that starts with `where`."""
     array = _points(where, points)
     if len(array) < 3:
         raise _error(f"{where} has an empty polygon ({len(array)} points). Draw it again, or delete it.")
@@ -178,7 +178,7 @@ def polygon(where: str, points: Any) -> np.ndarray:
 
 
 def _points(where: str, points: Any) -> np.ndarray:
-    """Float64 [n, 2], all finite."""
+    """Returns finite x, y pairs, float64 [n, 2]."""
     try:
         array = np.array([[float(x), float(y)] for x, y in points or ()]).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError) as error:
@@ -193,7 +193,7 @@ def _size(path: Path, height: Any, width: Any) -> tuple[int, int] | None:
         size = int(height or 0), int(width or 0)
     except (ValueError, TypeError, OverflowError) as error:
         raise _error(
-            f"{path} gives its picture the size {height!r} x {width!r}, which are no whole numbers."
+            f"{path} gives its picture the size {height!r} x {width!r}, not whole numbers. Export it again."
         ) from error
     return size if min(size) > 0 else None
 

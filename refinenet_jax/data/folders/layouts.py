@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them, each layout read into a list of items. docs/own_data.md shows them."""
+"""Reads each folder layout into a list of items. docs/own_data.md shows the layouts."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -20,16 +20,16 @@ _TEXTS = {".txt", ".csv", ".md", ".json", ".xml", ".yaml", ".yml"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """One picture and what its mask is made from; nothing of it is read yet.
+    """A picture and the source of its mask; neither is read yet.
 
     Attributes:
-      id: the path of the picture below its root, without its ending; unique in the folder.
-      image: the picture.
-      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry in a file for many pictures; None if all of
-        it is background.
-      split: as the layout says it; empty if it does not.
-      name: the id without what says the split.
-      video: what must not be divided between splits; empty if the picture stands for itself.
+      id: path of the picture relative to its root, without suffix; unique in the folder.
+      image: path of the picture.
+      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry in a file for many pictures; None if it is
+        background only.
+      split: split given by the layout; empty if there is none.
+      name: the id without the part that names the split.
+      video: group that must not be divided between splits; empty if the picture belongs to none.
     """
 
     id: str
@@ -41,8 +41,8 @@ class Item:
 
 
 def layouts_in(root: Path) -> list[str]:
-    """The layouts that a folder looks like, by the names in it and the first bytes of one file at most."""
-    found = {
+    """Returns the layouts that a folder matches, by file names and the first bytes of at most one file."""
+    matches = {
         "masks": child(root, "images") and child(root, "masks"),
         "voc": child(root, "JPEGImages") and _voc_masks(root),
         "labelme": _labelme_folders(root),
@@ -52,45 +52,45 @@ def layouts_in(root: Path) -> list[str]:
         "supervisely": exports.supervisely_files(root),
         "via": exports.via_files(root),
     }
-    return [layout for layout in LAYOUTS if found[layout]]
+    return [layout for layout in LAYOUTS if matches[layout]]
 
 
 def choose_layout(root: Path, asked_for: str) -> str:
-    """The layout that dataset.yaml asks for, else the only one that the folder looks like.
+    """Returns the layout named in dataset.yaml, or else the only one that the folder matches.
 
     Raises:
-      DataError: there is none, or several, or not the one asked for.
+      DataError: the folder matches none, or several, or not the named one.
     """
-    found = layouts_in(root)
-    if asked_for and asked_for in found:
+    layouts = layouts_in(root)
+    if asked_for and asked_for in layouts:
         return asked_for
-    if len(found) == 1 and not asked_for:
-        return found[0]
-    if not found or asked_for:
+    if len(layouts) == 1 and not asked_for:
+        return layouts[0]
+    if not layouts or asked_for:
         raise DataError(
-            f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no layout that is known'}."
-            " Known are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/ or"
-            " next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
+            f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no supported layout'}."
+            " Supported are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/"
+            " or next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
             f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
             " (supervisely); via*.json (via). docs/own_data.md shows them."
         )
     raise DataError(
-        f"{root} has {len(found)} layouts, {' and '.join(found)}; write which to read into {root / FILE}:\n"
-        f"  layout: {found[0]}"
+        f"{root} has {len(layouts)} layouts, {' and '.join(layouts)}. Choose one in {root / FILE}:\n"
+        f"  layout: {layouts[0]}"
     )
 
 
 def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
-    """All items of a folder, sorted by id.
+    """Returns all items of a folder, sorted by id.
 
     Args:
       layout: one of LAYOUTS.
       root: the folder.
-      unannotated: see Settings.
+      unannotated: how pictures without annotation are treated, as in Settings.
 
     Raises:
-      DataError: "missing": pictures without mask or annotation, or the reverse; all of them are counted. "annotation": a
-        COCO file is faulty.
+      DataError: "missing": pictures without mask or annotation, or the reverse (all are counted). "annotation": an annotation
+        file is faulty.
     """
     readers: dict[str, Callable[[Path, str], list[Item]]] = {
         "masks": _read_masks,
@@ -110,12 +110,12 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
 
 
 def image_root(layout: str, root: Path) -> Path:
-    """The folder to which ids and the lines of lists are relative."""
+    """Returns the folder to which ids and the lines of lists are relative."""
     return child(root, "JPEGImages" if layout == "voc" else "images") or root
 
 
 def list_folders(layout: str, root: Path) -> list[Path]:
-    """Where lists of the pictures of a split may lie."""
+    """Returns the folders that may contain the lists of splits."""
     if layout == "voc":
         return [root / "ImageSets" / "Segmentation", root / "splits", root]
     return [root / "splits", root]
@@ -126,12 +126,12 @@ def _read_masks(root: Path, unannotated: str) -> list[Item]:
 
 
 def _voc_masks(root: Path) -> Path | None:
-    """labelme2voc writes arrays of ids into SegmentationClass and the same as pictures into SegmentationClassPNG."""
+    """Returns the folder of masks; labelme2voc writes arrays to SegmentationClass and pictures to SegmentationClassPNG."""
     return child(root, "SegmentationClassPNG") or child(root, "SegmentationClass")
 
 
 def _read_voc(root: Path, unannotated: str) -> list[Item]:
-    """Most pictures of VOC have no mask; where lists say which to use, that is no fault."""
+    """Returns the items of a VOC folder. Pictures without mask are no error if there are lists."""
     words = (*SPLIT_NAMES, "trainval")
     has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
     return _pairs(child(root, "JPEGImages"), _voc_masks(root), _is_mask, "mask", unannotated, strict=not has_lists)
@@ -145,7 +145,7 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
 
 
 def _find_pictures(entries: exports.Entries, root: Path, unannotated: str) -> list[Item]:
-    """Items of annotation files that name their pictures."""
+    """Returns the items of annotation files that name their pictures."""
     finder = PictureFinder(root)
     items, faults = [], []
     for path, split, folders, entry in entries:
@@ -160,7 +160,7 @@ def _find_pictures(entries: exports.Entries, root: Path, unannotated: str) -> li
 
 
 def _others(items: Sequence[Item], root: Path, unannotated: str) -> list[Item]:
-    """Pictures in the folders of these items that belong to none; perhaps they are not annotated yet."""
+    """Returns pictures in the folders of these items that have no entry, perhaps because they are not annotated yet."""
     used = {item.image for item in items}
     splits = {item.image.parent: item.split for item in items}
     images = [folder / name for folder in sorted(splits) for name in top_files(folder, ENDINGS)]
@@ -169,8 +169,8 @@ def _others(items: Sequence[Item], root: Path, unannotated: str) -> list[Item]:
         ids = [_id(image, root) for image in others]
         return [Item(i, image, None, splits[image.parent], i) for i, image in zip(ids, others, strict=True)]
     if others:
-        text = f"{root}: {len(others)} pictures are in no annotation file and left out: {first_few(others)}."
-        say_once(f"{text} If they show nothing but background, write into {root / FILE}:\n  unannotated: background")
+        text = f"{root}: {len(others)} pictures are in no annotation file and are skipped: {first_few(others)}."
+        say_once(f"{text} If they show only background, write into {root / FILE}:\n  unannotated: background")
     return []
 
 
@@ -181,7 +181,7 @@ def _id(image: Path, root: Path) -> str:
 
 
 def _stem(path: PurePosixPath | str) -> str:
-    """The path without its ending, with accents as everybody but macOS writes them."""
+    """Returns the path without its suffix, with composed accents (NFC; macOS decomposes them)."""
     return composed(PurePosixPath(path).with_suffix("").as_posix())
 
 
@@ -193,7 +193,7 @@ def _pairs(
     unannotated: str,
     strict: bool = True,
 ) -> list[Item]:
-    """Joins pictures and masks or annotations of the same path but for the ending, which a mask may lack."""
+    """Joins pictures with masks or annotations of the same path; suffixes may differ, and a mask may have none."""
     paths = [PurePosixPath(path) for path in all_files(images)]
     together = partners == images
     if partners.is_relative_to(images) and not together:  # layout labelme without images/
@@ -212,10 +212,10 @@ def _pairs(
     unused = Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in ENDINGS | _TEXTS)
     if unused:
         endings = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in sorted(unused.items()))
-        say_once(f"{images}: {unused.total()} files are no pictures of a known ending and left out: {endings}.")
+        say_once(f"{images}: {unused.total()} files have no known picture suffix and are skipped: {endings}.")
     without = [name for name in pictures if name not in candidates]
     if unannotated == "skip" and without:
-        say_once(f"{images}: {len(without)} pictures have no {what} and are left out: {first_few(without)}.")
+        say_once(f"{images}: {len(without)} pictures have no {what} and are skipped: {first_few(without)}.")
     return [
         Item(name, images / path, partners / candidates[name][0] if name in candidates else None, name=name)
         for name, path in pictures.items()
@@ -238,15 +238,13 @@ def _refuse_unpaired(
     faults = []
     if images_without:
         text = f"{len(images_without)} pictures in {images} have no {what} in {partners}: {first_few(images_without)}."
-        advice = (
-            f"Add the {what}, or write into {FILE} what they are:\n  unannotated: background\nor\n  unannotated: skip"
-        )
+        advice = f"Add the {what}, or write into {FILE} how to treat them:\n  unannotated: background\nor\n  unannotated: skip"
         faults.append(DataError(f"{text} {advice}", "missing"))
     if partners_without:
         text = (
             f"{len(partners_without)} {what}s in {partners} have no picture in {images}: {first_few(partners_without)}."
         )
-        faults.append(DataError(f"{text} Add it (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them out.", "missing"))
+        faults.append(DataError(f"{text} Add it (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them elsewhere.", "missing"))
     raise_together(faults)
 
 
@@ -258,13 +256,13 @@ def _refuse_duplicates(folder: Path, ids: Sequence[str]) -> None:
     duplicates = sorted(name for name, number in Counter(ids).items() if number > 1)
     if duplicates:
         raise DataError(
-            f"{folder} has {len(duplicates)} pictures twice, with two endings or in two lists: {first_few(duplicates)}."
+            f"{folder} has {len(duplicates)} pictures twice, with two suffixes or in two lists: {first_few(duplicates)}."
             " Keep one of each."
         )
 
 
 def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
-    """Where pictures and LabelMe files lie; None if there is no such file."""
+    """Returns the folders of pictures and of LabelMe files; None if there are no LabelMe files."""
     images = child(root, "images") or root
     annotations = child(root, "annotations")
     if annotations and (images != root or any(top_files(root, ENDINGS))):
@@ -272,7 +270,7 @@ def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
         first = next(names, None)
         if first and not exports.is_coco(annotations / first):
             return images, annotations
-    # Of the folder itself only the top: it can be any folder, with whatever in it.
+    # Of the root itself only the top level is searched: it can be any folder.
     names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
     stems = {Path(name).stem for name in top_files(root, ENDINGS)} if images == root else None
     for name in names:

@@ -1,4 +1,4 @@
-"""What lies in a folder of the user's, without the files that systems leave there."""
+"""Lists the files of a user's folder, without hidden and system files."""
 
 import codecs
 import os
@@ -6,19 +6,19 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-# Names of sub-folders and lists, and the split that each is.
+# Names of subfolders and lists, and the split that each stands for.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 _JUNK = {"thumbs.db", "desktop.ini"}
 
 
 def split_of(word: str) -> str:
-    """validation for val2017; empty for what is no split."""
+    """Returns the split of a name, such as validation for val2017; '' if it is not a split."""
     return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8 or, by its byte-order mark, UTF-16. Bytes that are no text become what file names with them have."""
+    """Reads a text file in UTF-8 or, by its byte-order mark, UTF-16. Undecodable bytes become surrogates, as in file names."""
     content = path.read_bytes()
     if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return content.decode("utf-16", "replace")
@@ -26,30 +26,30 @@ def read_text(path: Path) -> str:
 
 
 def composed(name: str) -> str:
-    """A name with letters and accents together (NFC): macOS stores them apart."""
+    """Returns a name with composed letters and accents (NFC), which macOS decomposes."""
     return unicodedata.normalize("NFC", name)
 
 
 def has_undecoded(name: str) -> bool:
-    """Whether a name holds bytes that are no UTF-8."""
+    """Returns whether a name contains bytes that are not UTF-8."""
     return any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def child(root: Path, name: str) -> Path | None:
-    """The sub-folder of that name, else one that differs by capitals."""
+    """Returns the subfolder of that name, or else one whose name differs only by case; None if there is none."""
     if (root / name).is_dir():
         return root / name
     return next((path for path in sorted(root.iterdir()) if path.name.lower() == name.lower() and path.is_dir()), None)
 
 
 def top_files(root: Path, endings: set[str]) -> list[str]:
-    """The names of files in a folder, not below it, that have one of the endings (lower case), sorted."""
+    """Returns the sorted names of the files directly in a folder that have one of the suffixes (lower case)."""
     return [path.name for path in sorted(root.iterdir()) if path.suffix.lower() in endings and not _is_junk(path.name)]
 
 
 def all_files(root: Path) -> list[str]:
-    """The files below a folder as paths relative to it, sorted. Hidden ones are left out; links are followed, to each
-    folder once, so that a circle ends."""
+    """Returns the files below a folder as sorted relative paths, without hidden ones. Links are followed, but each folder is
+    visited once, so that cycles end."""
     return sorted(_walk(root, "", set()))
 
 
@@ -69,5 +69,5 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
 
 
 def _is_junk(name: str) -> bool:
-    """Whether a file is hidden, or one that Windows leaves in folders of pictures."""
+    """Returns whether a file is hidden, or one that Windows creates in folders of pictures."""
     return name.startswith(".") or name.lower() in _JUNK

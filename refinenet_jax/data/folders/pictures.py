@@ -1,4 +1,4 @@
-"""Where the pictures lie that an annotation file names, perhaps by a path of another machine or a URL."""
+"""Finds the pictures named in an annotation file, which may be given by a path of another machine or a URL."""
 
 import functools
 import posixpath
@@ -13,21 +13,21 @@ from refinenet_jax.data.folders.listing import all_files, composed
 
 
 class PictureFinder:
-    """Finds pictures in a folder by names that differ in case, in composed accents or in leading folders."""
+    """Finds pictures in a folder by names that may differ in case, composed accents or leading folders."""
 
     def __init__(self, root: Path):
         self._root = root
 
     def find(self, annotations: Path, words: Sequence[str], name: str) -> tuple[Path, str]:
-        """A picture, and the name by which it was found.
+        """Returns the path of a picture, and the part of its name by which it was found.
 
         Args:
-          annotations: the file that names it.
-          words: names of sub-folders in which pictures of this file may lie.
-          name: as it stands in the file.
+          annotations: file that names the picture.
+          words: names of subfolders that may contain pictures of this file.
+          name: name of the picture as written in the file.
 
         Raises:
-          DataError: "missing": there is none, or several to which the name applies.
+          DataError: "missing": no picture matches the name, or several do.
         """
         folders = [self._root / parent / word for word in words for parent in ("images", "")]
         folders = list(dict.fromkeys([*folders, self._root / "images", annotations.parent, self._root]))
@@ -38,15 +38,18 @@ class PictureFinder:
                     return folder / reading, reading
         for reading in readings:
             for folder in folders:
-                found = self._by_folded_name.get(_folded((folder / reading).relative_to(self._root).as_posix()), [])
-                if len(found) > 1:
-                    several = first_few([str(self._root / file) for file in found])
-                    raise DataError(f"{annotations} names the picture {name!r}, which can be {several}.", "missing")
-                if found:
-                    return self._root / found[0], reading
+                files = self._by_folded_name.get(_folded((folder / reading).relative_to(self._root).as_posix()), [])
+                if len(files) > 1:
+                    several = first_few([str(self._root / file) for file in files])
+                    raise DataError(
+                        f"{annotations} names the picture {name!r}, which matches {several}. Keep one of them.",
+                        "missing",
+                    )
+                if files:
+                    return self._root / files[0], reading
         places = first_few(sorted(map(str, folders)), 12)
         raise DataError(
-            f"{annotations} names the picture {name[:200]!r}, which is in none of {places}. Put it there.", "missing"
+            f"{annotations} names the picture {name[:200]!r}, which is in none of {places}. Add it there.", "missing"
         )
 
     @functools.cached_property
@@ -58,7 +61,7 @@ class PictureFinder:
 
 
 def _readings(name: str) -> list[str]:
-    """Relative paths that a name can mean, longest first: as it is written, and without scheme, query or upper folders."""
+    """Returns relative paths that a name can mean, longest first, also without scheme, query and parent folders."""
     texts = [name]
     if re.match(r"[a-zA-Z][\w+.-]*://|.*[?]d=", name):
         local = re.sub(r"^[a-zA-Z][\w+.-]*://[^/]*", "", name)

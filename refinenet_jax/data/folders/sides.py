@@ -1,10 +1,10 @@
-"""Which classes are the left and the right of one thing, by their names: a mirrored picture exchanges them."""
+"""Finds classes that are left and right of the same thing by their names, so that a mirrored picture exchanges them."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-# Left and right as people name classes, in the languages of common annotation projects.
+# Left and right in class names, in languages of common annotation projects.
 _WORDS = (
     ("left", "right"),
     ("links", "rechts"),
@@ -56,7 +56,7 @@ _WORDS = (
     ("lft", "rgt"),
     ("l", "r"),
 )
-# What l and r may be attached to, as in lhand or handr; other words begin or end so by chance.
+# Words that l and r may be attached to, as in lhand or handr; other words start or end with them by chance.
 _THINGS = (
     "h|hn?d|hands?|arms?|forearms?|wrists?|palms?|fingers?|thumbs?|gloves?|sleeves?|elbows?|f(?:oo|ee)t|main|mano|mão"
 )
@@ -65,11 +65,11 @@ _SIDE = "\0"
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of indices of names that differ by left and right alone: words of many languages, l and r, LH, rhand, hand_L."""
+    """Returns pairs of indices of names that differ only by left and right, in many languages or as l and r (LH, hand_L)."""
     pairs, paired = [], set()
     plain = [_plain(name) for name in names]
     for left, right in _WORDS:
-        # By what is left of a name without its side.
+        # Keyed by the name without its side.
         lefts, rights = ({_without(word, name): i for i, name in enumerate(plain)} for word in (left, right))
         for rest, i in lefts.items():
             j = rights.get(rest)
@@ -80,7 +80,7 @@ def left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 
 def _plain(name: str) -> str:
-    """Words in small letters with spaces between them; an l or r that is attached to a part of the body stands alone."""
+    """Returns lower-case words separated by spaces; an l or r that is attached to a body part becomes a word."""
     name = unicodedata.normalize("NFC", name)
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     name = " ".join(re.findall(r"[^\W\d_]+|\d+", name)).casefold()
@@ -88,7 +88,7 @@ def _plain(name: str) -> str:
 
 
 def _without(word: str, name: str) -> str:
-    """The name with a mark in the place of the word; empty without the word. Short words must stand alone."""
+    """Returns the name with the word replaced by a mark; '' if it does not occur. Short words must match whole words."""
     word = _plain(word)
     pattern = rf"\b{word}\b" if len(word) < 4 and word.isascii() else re.escape(word)
     marked, count = re.subn(pattern, _SIDE, name)

@@ -1,4 +1,4 @@
-"""Which pictures of a folder are for training, validation and test: by lists, by sub-folders, or by a seeded hash."""
+"""Divides the pictures of a folder into training, validation and test: by lists, subfolders or a seeded hash."""
 
 import dataclasses
 import hashlib
@@ -21,30 +21,30 @@ _MAX_SECONDS = 20.0
 def divide(
     items: Sequence[Item], folder: Path, images: Path, list_folders: Sequence[Path], settings: Settings
 ) -> dict[str, list[Item]]:
-    """Gives every item its video, and its split.
+    """Assigns a video and a split to every item.
 
-    The first of these that there is decides: lists; what a COCO file says; sub-folders that are all named as splits; else the
-    hash, by the shares that dataset.yaml gives.
+    The first of these that exists decides: lists; splits named in annotation files; subfolders that are all named as splits;
+    otherwise a hash, with the shares in dataset.yaml.
 
     Args:
-      items: of the whole folder, sorted.
-      folder: the user's.
-      images: where pictures lie; lines of lists are relative to it, or to `folder`.
-      list_folders: where lists may lie; those of the first folder that has any are taken.
-      settings: the user's.
+      items: all items of the folder, sorted.
+      folder: folder of the dataset.
+      images: folder of the pictures; lines of lists are relative to it or to `folder`.
+      list_folders: folders that may contain lists; the first one that has any is used.
+      settings: content of dataset.yaml.
 
     Returns:
-      Items by split, training first. With lists, an item may be in none or in several.
+      Items by split, training first. With lists, an item may be in no split or in several.
 
     Raises:
-      DataError: a list is faulty, `group` does not fit an id, or dataset.yaml asks for shares though the files say more.
+      DataError: a list is faulty, `group` does not match an id, or dataset.yaml gives shares although splits are defined.
     """
     lists = _find_lists(list_folders)
     items = _split_by_folders(items, images, bool(lists))
     items = _with_videos(items, settings.group, folder / FILE)
     if (lists or any(item.split for item in items)) and settings.split is not None:
-        reason = f"the lists {first_few(list(lists.values()))}" if lists else "the folders or files are named as splits"
-        raise DataError(f"{folder / FILE} has shares for split, but {reason}. Remove one of the two.")
+        reason = f"the lists {first_few(list(lists.values()))}" if lists else "folders or files named as splits"
+        raise DataError(f"{folder / FILE} has shares for split, but there are also {reason}. Remove one of the two.")
     if lists:
         divided = {split: read_list(path, items, images, folder) for split, path in lists.items()}
     else:
@@ -58,20 +58,19 @@ def divide(
 
 
 def hash_split(groups: Sequence[str], split: Split) -> list[str]:
-    """The split of each picture by a hash of its group: pictures of one group are never divided.
+    """Returns the split of each picture by a hash of its group; a group is never divided.
 
-    A group's place from 0 to 1 is a function of its name and the seed alone; the test set has those below its share, then
-    comes validation, then training. Added pictures therefore move no other. Only where this would leave a split empty, as
-    happens with few groups, the groups in the order of their places are dealt out by number: one to each split, the others
-    by the shares. There an added group can move others. Of fewer groups than splits the first is for training, the second
-    for validation.
+    The position of a group, from 0 to 1, depends only on its name and the seed: the lowest share is the test set, followed by
+    validation and training. Adding pictures therefore does not move others. Only if this leaves a split empty, as happens
+    with few groups, the groups sorted by position are assigned by number: one to each split, the rest by the shares. In that
+    case an added group can move others. With fewer groups than splits the first is for training, the second for validation.
 
     Args:
-      groups: of each picture.
-      split: the shares and the seed.
+      groups: group of each picture.
+      split: shares and seed.
 
     Returns:
-      For each picture 'train', 'validation' or 'test'.
+      'train', 'validation' or 'test' for each picture.
     """
     places = {group: _place(group, split.seed) for group in groups}
     shares = {"test": split.test, "validation": split.validation, "train": 1 - split.test - split.validation}
@@ -90,14 +89,14 @@ def hash_split(groups: Sequence[str], split: Split) -> list[str]:
 
 
 def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> list[Item]:
-    """The items that a text file names, one a line: an id or a path, with or without ending; blank lines are skipped.
+    """Returns the items named in a text file, one id or path per line, with or without suffix; blank lines are skipped.
 
     Raises:
-      DataError: "missing": lines name no picture with a mask, all of them counted. "unusable": a picture is named twice, or
-        a line is no text.
+      DataError: "missing": lines name no picture with a mask (all are counted). "unusable": a picture is named twice, or a
+        line is not text.
     """
     if path.stat().st_size > _MAX_LIST_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_LIST_BYTES:,} are read.")
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_LIST_BYTES:,} are read. Shorten it.")
     by_id = {item.id: item for item in items}
     files = ((item.image.relative_to(images), item) for item in items if item.image.is_relative_to(images))
     by_file = {composed(file.as_posix()): item for file, item in files}
@@ -110,7 +109,7 @@ def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> 
             (known[key] for key in _readings(line, images, folder) for known in (by_id, by_file) if key in known), None
         )
         if item is None and has_undecoded(line):
-            raise DataError(f"{path}, line {number}, is no UTF-8 text and names no file; save the list as UTF-8.")
+            raise DataError(f"{path}, line {number}, is not UTF-8 text and names no file. Save the list as UTF-8.")
         if item is None:
             missing.append(f"{line.strip()[:200]!r} (line {number})")
         elif item.id in named:
@@ -119,18 +118,20 @@ def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> 
             named[item.id] = number
     faults = []
     if missing:
-        text = f"{path} names {len(missing)} pictures which are not in {images} with a mask or annotation"
-        faults.append(DataError(f"{text}: {first_few(missing)}. Add them, or take the lines out.", "missing"))
+        text = f"{path} names {len(missing)} pictures that are not in {images} with a mask or annotation"
+        faults.append(DataError(f"{text}: {first_few(missing)}. Add them, or remove the lines.", "missing"))
     if twice:
-        faults.append(DataError(f"{path} names {len(twice)} pictures twice: {first_few(twice)}. Take one out."))
+        faults.append(
+            DataError(f"{path} names {len(twice)} pictures twice: {first_few(twice)}. Remove the duplicates.")
+        )
     raise_together(faults)
     return [by_id[item_id] for item_id in named]
 
 
 def _readings(line: str, images: Path, folder: Path) -> list[str]:
-    """What a line can mean, as ids or paths below `images`: most literal first.
+    """Returns what a line can mean, as ids or paths below `images`, most literal first.
 
-    Some lists have the mask's path after a space, quotes, and paths that begin with a slash or anywhere on another machine.
+    Some lists have the mask's path after a space, quotes, or absolute paths, also of another machine.
     """
     readings = []
     for text in dict.fromkeys((line.strip(), line.strip().strip("\"'"), line.split()[0])):
@@ -145,16 +146,16 @@ def _readings(line: str, images: Path, folder: Path) -> list[str]:
 
 
 def _find_lists(folders: Sequence[Path]) -> dict[str, Path]:
-    """Split -> its list, from the first folder that has any."""
+    """Returns the list of each split, from the first folder that has any."""
     for folder in folders:
         lists: dict[str, Path] = {}
         for word, split in SPLIT_NAMES.items():
             path = folder / f"{word}.txt"
             if os.path.lexists(path):
                 if split in lists:
-                    raise DataError(f"{lists[split]} and {path} are lists of the same split; keep one.")
+                    raise DataError(f"{lists[split]} and {path} are lists of the same split. Keep one.")
                 lists[split] = path
-        if not lists and (folder / "trainval.txt").is_file():  # of VOC: all there is for training
+        if not lists and (folder / "trainval.txt").is_file():  # VOC: all pictures for training
             lists["train"] = folder / "trainval.txt"
         if lists:
             return lists
@@ -162,16 +163,16 @@ def _find_lists(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _split_by_folders(items: Sequence[Item], images: Path, has_lists: bool) -> list[Item]:
-    """Sets the split of items in train/, val/, ... if all of them are in such a folder."""
+    """Sets the split of items if all of them are in folders named as splits (train/, val/, ...)."""
     parts = [item.id.partition("/") for item in items]
     tops = {top if slash else "." for top, slash, _ in parts}
-    if any(item.split for item in items):  # a COCO file has said it
+    if any(item.split for item in items):  # set by an annotation file
         return list(items)
     if not all(top.lower() in SPLIT_NAMES for top in tops):
         if "train" in tops and not has_lists:
             others = [str(images / top) for top in sorted(tops) if top.lower() not in SPLIT_NAMES]
             raise DataError(
-                f"{images / 'train'} is named as a split, but {first_few(others)} are not; rename or move them."
+                f"{images / 'train'} is named as a split, but {first_few(others)} are not. Rename or move them."
             )
         return list(items)
     return [
@@ -181,27 +182,27 @@ def _split_by_folders(items: Sequence[Item], images: Path, has_lists: bool) -> l
 
 
 def _with_videos(items: Sequence[Item], group: re.Pattern | None, where: Path) -> list[Item]:
-    """Sets the video: what `group` captures in the name, else the first sub-folder in it, else nothing."""
+    """Sets the video: what `group` captures in the name, or else the first subfolder in it, or else ''."""
     if group is None:
         return [dataclasses.replace(item, video=item.name.rpartition("/")[0].partition("/")[0]) for item in items]
-    found, others = [], []
+    matched, others = [], []
     end = time.monotonic() + _MAX_SECONDS
     for item in items:
         match = group.search(item.name) if len(item.name) <= _MAX_ID else None
         if match is None or not match[1]:
             others.append(item.name)
             continue
-        found.append(dataclasses.replace(item, video=match[1]))
+        matched.append(dataclasses.replace(item, video=match[1]))
         if time.monotonic() > end:
-            raise DataError(f"{where}: group takes too long to search; write it simpler: {group.pattern}")
+            raise DataError(f"{where}: group takes too long to search. Write a simpler pattern: {group.pattern}")
     if others:
         raise DataError(
             f"{where}: group {group.pattern!r} captures nothing in {len(others)} of {len(items)} ids (of at most"
-            f" {_MAX_ID} characters): {first_few(others)}. Write it so that it fits all."
+            f" {_MAX_ID} characters): {first_few(others)}. Write a pattern that matches all."
         )
-    return found
+    return matched
 
 
 def _place(group: str, seed: int) -> float:
-    """Evenly spread from 0 to 1."""
+    """Returns a position in [0, 1), uniformly distributed over groups."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64

@@ -34,7 +34,7 @@ def decode(encoded: bytes, megapixels: float) -> np.ndarray:
     pixels = _pixels(encoded, found)
     if pixels > megapixels * 1e6:
         raise HTTPException(413, f"The picture has too many pixels; at most {megapixels:g} million are taken.")
-    image = images.decode_rgb(encoded, "The picture", cure="It is damaged: save it anew.")
+    image = images.decode_rgb(encoded, "The picture", fix="It is damaged: save it again.")
     return images.turn_upright(image, images.orientation(encoded))
 
 

