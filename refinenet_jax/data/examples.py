@@ -66,7 +66,8 @@ class Source(Protocol):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids with 255 = void, `id` str, and for frames
-        of a video also `video` and `frame`."""
+        of a video also `video` and `frame`. Sources of files also have `undecoded(index)`, which gives the same with an
+        `images.Picture` as `image`."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Returns the image file of an example as it is stored, and its name; a dataset that keeps none gives the id."""
