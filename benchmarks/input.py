@@ -1,4 +1,4 @@
-"""How many training crops a second the input path gives: stage by stage, and whole, on 1 and 2 cores.
+"""How many training crops a second the input path gives: stage by stage, and whole, on 1, 2 and all cores.
 
     python -m benchmarks.input [--data=egohands/hands_available] [--config=configs/egohands.py] [--seconds=10]
 
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--config", default="configs/egohands.py", help="whose augmentation is taken")
     parser.add_argument("--scales", nargs="+", type=float, help="random scales (default: the config's)")
+    parser.add_argument("--cores", nargs="+", type=int, metavar="N", help="default: 1, 2 and all")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="for which the whole path is measured")
     parser.add_argument("--step-rate", type=float, default=230.0, metavar="CROPS", help="crops/s of the GPU to be fed")
@@ -133,9 +134,10 @@ def main() -> None:
     print(
         f"\n| cores | by | crops/s | crops/s of a core | such cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
     )
-    for cores, workers in ((1, 0), (2, 0), (2, 2)):
-        if cores > len(os.sched_getaffinity(0)):
-            continue
+    available = len(os.sched_getaffinity(0))
+    for cores, workers in (
+        (n, by) for n in args.cores or sorted({1, min(2, available), available}) for by in ([0] if n == 1 else [0, n])
+    ):
         rate = _on_cores(args, cores, workers)
         how = f"{workers} worker processes" if workers else "threads"
         print(

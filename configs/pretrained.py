@@ -26,11 +26,13 @@ so that a pixel is a hand from a probability of 0.6 on: crops contain more hand 
 frame of the development video at that threshold: mean of the three 0.813 (every second frame: stage 5 0.790, stage 6 0.793).
 """
 
+import os
+
 from ml_collections import ConfigDict
 
 from configs import common
 
-_FOLDER = "./data/pretrained"  # that launch/pretrained_data.py wrote
+_FOLDER = os.environ.get("PRETRAINED_DATA", "./data/pretrained")  # that launch/pretrained_data.py wrote
 
 
 def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:
