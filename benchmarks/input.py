@@ -1,4 +1,4 @@
-"""Measures the training crops per second of the input pipeline: each stage and the whole pipeline, on 1 and 2 cores.
+"""Measures the training crops per second of the input pipeline: each stage and the whole pipeline, on 1, 2 and all cores.
 
     python -m benchmarks.input [--data=egohands/hands_available] [--config=configs/egohands.py] [--seconds=10]
 
@@ -35,21 +35,19 @@ def _opened(args: argparse.Namespace):
     module = args.config.removesuffix(".py").replace("/", ".")
     config = importlib.import_module(module).get_config()
     parts = ((args.data, 1.0),) if args.data else config.data.mix or ((config.data.name, 1.0),)
-    return open_mix(parts, args.split), Augmentation(**config.augment), open_paste(config)
+    augment = {**config.augment, **({"scales": tuple(args.scales)} if args.scales else {})}
+    return open_mix(parts, args.split), Augmentation(**augment), open_paste(config)
 
 
 def stages(args: argparse.Namespace) -> dict[str, float]:
     """Returns the median milliseconds of each stage per example of the first dataset."""
     import cv2
 
-    from refinenet_jax.data import images
-
     cv2.setNumThreads(1)
     mix, augmentation, paste = _opened(args)
     source = mix[0][0]
     indices = np.linspace(0, len(source) - 1, EXAMPLES).astype(int).tolist()
-    encoded = [source.encoded(i)[0] for i in indices]
-    examples = [source[i] for i in indices[:WARM]]
+    examples = [source.undecoded(i) for i in indices[:WARM]]
     rngs = [np.random.default_rng(i) for i in indices]
 
     def timed(work: Callable[[int], object], count: int, typical: Callable = median) -> float:
@@ -62,8 +60,7 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
         return 1000 * typical(seconds)
 
     read = timed(lambda i: source.encoded(indices[i]), EXAMPLES)
-    picture = timed(lambda i: images.decode_rgb(encoded[i], ""), EXAMPLES)
-    whole = timed(lambda i: source[indices[i]], EXAMPLES)
+    record = timed(lambda i: source.undecoded(indices[i]), EXAMPLES)
 
     def augment(i: int) -> object:
         example = examples[i % WARM]
@@ -76,9 +73,8 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
     pasting = {"pasting (the mean of all crops)": timed(put, EXAMPLES, mean)} if paste else {}
     return {
         "reading the record": read,
-        "decoding the picture": picture,
-        "decoding and checking the mask": max(whole - read - picture, 0.0),
-        "augmenting": timed(augment, EXAMPLES),
+        "decoding and checking the mask": max(record - read, 0.0),
+        "decoding the picture as far as needed, and augmenting": timed(augment, EXAMPLES),
         **pasting,
     }
 
@@ -120,6 +116,8 @@ def main() -> None:
     parser.add_argument("--data", default="", help="a built dataset or a folder (default: the config's)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--config", default="configs/egohands.py", help="config whose augmentation is used")
+    parser.add_argument("--scales", nargs="+", type=float, help="random scales (default: the config's)")
+    parser.add_argument("--cores", nargs="+", type=int, metavar="N", help="numbers of cores (default: 1, 2 and all)")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="duration of the measurement of the whole pipeline")
     parser.add_argument("--step-rate", type=float, default=230.0, metavar="CROPS", help="crops/s that the GPU consumes")
@@ -136,9 +134,10 @@ def main() -> None:
     print(
         f"\n| cores | with | crops/s | crops/s per core | cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
     )
-    for cores, workers in ((1, 0), (2, 0), (2, 2)):
-        if cores > len(os.sched_getaffinity(0)):
-            continue
+    available = len(os.sched_getaffinity(0))
+    for cores, workers in (
+        (n, by) for n in args.cores or sorted({1, min(2, available), available}) for by in ([0] if n == 1 else [0, n])
+    ):
         rate = _on_cores(args, cores, workers)
         how = f"{workers} worker processes" if workers else "threads"
         print(

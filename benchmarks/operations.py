@@ -1,6 +1,6 @@
 """Compares the plain and CPU forms of the most expensive operations of `models/`, forward and with all gradients.
 
-    python -m benchmarks.operations [--rounds=7] [--dtype=float32]
+    python -m benchmarks.operations [--rounds=7] [--dtype=float32] [--only=depthwise]
 
 Prints a Markdown table with the median milliseconds of each form on this machine. On a GPU the rows of the depthwise
 convolution determine `DEPTHWISE_ON_CUDA` in `models/layers.py`; the others show what a GPU would gain or lose with the CPU
@@ -81,13 +81,14 @@ def measure(functions: list[Callable], arrays: list[jax.Array], rounds: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", metavar="TEXT", help="operations whose names contain this")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(
         "| operation | input | forward, plain | CPU form | with gradients, plain | CPU form |\n|---|---|---|---|---|---|"
     )
-    for name, plain, for_cpu, shapes in ROWS:
+    for name, plain, for_cpu, shapes in (row for row in ROWS if args.only in row[0]):
         arrays = [jnp.asarray(rng.standard_normal(shape), args.dtype) for shape in shapes]
         forward = measure([plain, for_cpu], arrays, args.rounds)
         both = measure([_with_gradients(plain), _with_gradients(for_cpu)], arrays, args.rounds)

@@ -65,6 +65,7 @@ def get_config() -> ConfigDict:
     config.accumulate = 1  # microbatches per device (gradient accumulation steps), to save memory
     config.num_steps = 0
     config.parallel = "pmap"  # pmap | shard_map
+    config.deterministic = False  # the same bits in every run on a GPU, at a cost in speed; a CPU gives them anyway
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw

@@ -26,11 +26,13 @@ pixel is a hand from a probability of 0.6: crops contain more hand pixels than p
 development video at that threshold: mean of the three 0.813 (on every second frame: stage 5 0.790, stage 6 0.793).
 """
 
+import os
+
 from ml_collections import ConfigDict
 
 from configs import common
 
-_FOLDER = "./data/pretrained"  # written by launch/pretrained_data.py
+_FOLDER = os.environ.get("PRETRAINED_DATA", "./data/pretrained")  # written by launch/pretrained_data.py
 
 
 def get_config(variant: str = "rf_lw_mbv2") -> ConfigDict:

@@ -82,6 +82,8 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every file
     try:
         _check_flags()
+        if _CONFIG.value.get("deterministic"):  # runs of older versions do not have it
+            parallel.use_deterministic_operations()
         compilation_cache.use(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         if _DRY_RUN.value:

@@ -27,9 +27,16 @@ from refinenet_jax.errors import UsageError, require
 AXIS = "batch"
 KINDS = ("pmap", "shard_map")
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # in XLA_FLAGS, which XLA reads when JAX starts
+
 CONNECT_SECONDS = 300  # timeout for connecting the processes of a run
 
 Step = Callable[[Any, dict], tuple[Any, Any]]
+
+
+def use_deterministic_operations() -> None:
+    """Makes XLA choose operations on a GPU that give the same bits in every run; before anything asks for devices."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
 
 
 def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:

@@ -17,6 +17,21 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
+def test_deterministic_operations_are_chosen_before_jax_starts():
+    """XLA ends a program that gives it an unknown flag; flags that were set before stay."""
+    code = (
+        "import os, sys; os.environ.update(JAX_PLATFORMS='cpu', XLA_FLAGS='--xla_force_host_platform_device_count=3')\n"
+        "from refinenet_jax import main; import jax\n"
+        "main.train = lambda config, workdir: print(jax.device_count(), os.environ['XLA_FLAGS'])\n"
+        "sys.argv = ['main', '--config=configs/demo.py', '--workdir=x', '--config.deterministic={}']\n"
+        "main.main(main._parse(sys.argv))"
+    )
+    devices, given = run(code.format(True)).split(maxsplit=1)
+    assert devices == "3"
+    assert "--xla_gpu_deterministic_ops=true" in given
+    assert "deterministic" not in run(code.format(False))
+
+
 @pytest.mark.parametrize("module", [demo, egohands])
 def test_config_takes_every_variant(module):
     for variant in models.VARIANTS:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from refinenet_jax.data.images import Picture
 from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
@@ -73,7 +74,7 @@ class Augmentation:
 
     def __call__(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Picture,
         mask: np.ndarray,
         rng: np.random.Generator,
         flip_pairs: Sequence[tuple[int, int]] = (),
@@ -82,7 +83,8 @@ class Augmentation:
         """Augments one example.
 
         Args:
-          image: uint8 [h, w, 3] RGB, of any size from 1 x 1.
+          image: uint8 [h, w, 3] RGB, of any size from 1 x 1; or an `images.Picture`, of which a JPEG that is scaled by a half
+            or less is decoded at 1/2, 1/4 or 1/8 of its size.
           mask: uint8 [h, w], class ids; 255 is void.
           rng: the only source of randomness. The number of draws does not depend on the settings, so that different settings
             are compared on the same crops.
@@ -93,6 +95,9 @@ class Augmentation:
         Returns:
           Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Outside the picture the image is MEAN_COLOUR and the
           mask is 255.
+
+        Raises:
+          DataError: an `images.Picture` cannot be decoded.
         """
         draws = rng.random(27)
         scaled = self._scaled_size(mask.shape, draws[0])
@@ -114,16 +119,15 @@ class Augmentation:
             for start, new, old, size in zip((top, left), scaled, mask.shape, self.shape, strict=True)
         )
         height, width = out_rows.stop - out_rows.start, out_columns.stop - out_columns.start
-        patch = _resize_image(image[rows, columns], height, width)
+        patch = _resize_image(image, rows, columns, height, width)
         patch_mask = _resize_mask(mask[rows, columns], height, width)
         if paste is not None:
             patch, patch_mask = paste(patch, patch_mask, rng, flip_pairs)
         patch = self._photographed(patch, draws)
 
-        out_image = np.full((*self.shape, 3), MEAN_COLOUR, np.uint8)
-        out_mask = np.full(self.shape, VOID, np.uint8)
-        out_image[out_rows, out_columns] = patch
-        out_mask[out_rows, out_columns] = patch_mask
+        padding = out_rows.start, self.shape[0] - out_rows.stop, out_columns.start, self.shape[1] - out_columns.stop
+        out_image = cv2.copyMakeBorder(patch, *padding, cv2.BORDER_CONSTANT, value=MEAN_COLOUR)
+        out_mask = cv2.copyMakeBorder(patch_mask, *padding, cv2.BORDER_CONSTANT, value=VOID)
         return _flip(out_image, out_mask, flip_pairs) if flip else (out_image, out_mask)
 
     def _photographed(self, image: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -158,9 +162,12 @@ def _class_center(mask: np.ndarray, class_draw: float, pixel_draw: float) -> tup
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
     present = np.flatnonzero(counts[:VOID])
     class_id = present[int(class_draw * len(present))] if len(present) else VOID
-    pixels = np.flatnonzero(mask == class_id)
-    row, column = divmod(int(pixels[int(pixel_draw * len(pixels))]), mask.shape[1])
-    return row, column
+    # The n-th such pixel in reading order; all of them need not be listed for it.
+    is_class = (mask == class_id).view(np.uint8)
+    until_row = cv2.reduce(is_class, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).cumsum()
+    n = int(pixel_draw * until_row[-1])
+    row = int(np.searchsorted(until_row, n, side="right"))
+    return row, int(np.flatnonzero(is_class[row])[n - until_row[row - 1] if row else n])
 
 
 def _clamp(start: int, new: int, size: int) -> int:
@@ -179,9 +186,21 @@ def _window(start: int, new: int, old: int, size: int) -> tuple[slice, slice]:
     return slice(first * old // new, -(-last * old // new)), slice(first - start, last - start)
 
 
-def _resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+def _resize_image(image: np.ndarray | Picture, rows: slice, columns: slice, height: int, width: int) -> np.ndarray:
+    """A window of a picture, resized."""
+    old = rows.stop - rows.start, columns.stop - columns.start
+    if isinstance(image, Picture):
+        reduction = max(by for by in image.reductions if by == 1 or (by * height <= old[0] and by * width <= old[1]))
+        image = image.decode(reduction)
+        if reduction > 1:  # the window begins and ends between pixels
+            steps = np.divide(old, (height * reduction, width * reduction))
+            starts = np.divide((rows.start, columns.start), reduction) + steps / 2 - 0.5  # the first pixel's center
+            turn = np.array([[steps[1], 0, starts[1]], [0, steps[0], starts[0]]])
+            how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            return cv2.warpAffine(image, turn, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    shrinks = height <= old[0] and width <= old[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(image[rows, columns], (width, height), interpolation=how)
 
 
 def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -193,7 +212,7 @@ def _flip(image: np.ndarray, mask: np.ndarray, flip_pairs: Sequence[tuple[int, i
     exchanged = np.arange(256, dtype=np.uint8)
     for a, b in flip_pairs:
         exchanged[[a, b]] = b, a
-    return np.ascontiguousarray(image[:, ::-1]), exchanged[mask[:, ::-1]]
+    return cv2.flip(image, 1), exchanged[cv2.flip(mask, 1)]
 
 
 def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:

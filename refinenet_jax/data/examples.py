@@ -66,7 +66,7 @@ class Source(Protocol):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (255 = void), `id` str, and for video frames
-        also `video` and `frame`."""
+        also `video` and `frame`. Sources of files also have `undecoded(index)`, with an `images.Picture` as `image`."""
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Returns the stored image file of an example and its file name, or the id if no file name is stored."""

@@ -40,6 +40,12 @@ _UNREAD = {
     rb"\x76\x2f\x31\x01": "OpenEXR",
     rb"#\?RADIANCE": "Radiance HDR",
 }
+# Divisors of the size that JPEG's own decoding has -> flags of OpenCV, without the one for blue first.
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 & ~cv2.IMREAD_COLOR,
+    4: cv2.IMREAD_REDUCED_COLOR_4 & ~cv2.IMREAD_COLOR,
+    8: cv2.IMREAD_REDUCED_COLOR_8 & ~cv2.IMREAD_COLOR,
+}
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
 _GRAY_8 = b"\x08\x00"  # bit depth and color type in a PNG header
 _PALETTE = 3
@@ -71,6 +77,54 @@ def read(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}).", "missing") from error
 
 
+class Picture:
+    """A picture file, decoded once it is known at what size it is needed.
+
+    Attributes:
+      size: height and width in pixels, as `decode` returns them.
+      reductions: what `decode` can divide the size by, ascending: 1, and of a JPEG more.
+    """
+
+    def __init__(self, encoded: bytes, what: str, fix: str = _REPLACE, orientation: int = 1):
+        """Reads the header.
+
+        Args:
+          encoded: the file, see `decode_rgb`.
+          what: names the picture in messages.
+          fix: ends the message about a picture that cannot be decoded.
+          orientation: EXIF orientation from which `decode` turns the picture upright, 1 to 8.
+
+        Raises:
+          DataError: "undecodable", see `decode_rgb`.
+        """
+        image = _open(encoded, what, fix)
+        self._file, self._orientation, self._format = (encoded, what, fix), orientation, image.format
+        self.size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
+        # What is left over at the end is a pixel of its own, which a picture that is turned may have at its start.
+        divisors = _REDUCED if image.format == "JPEG" else ()
+        self.reductions = (1, *(by for by in divisors if orientation == 1 or not any(np.mod(self.size, by))))
+
+    def decode(self, reduction: int = 1) -> np.ndarray:
+        """Returns the pixels, uint8 [ceil(height / reduction), ceil(width / reduction), 3] RGB.
+
+        Raises:
+          DataError: "undecodable", see `decode_rgb`.
+        """
+        return turn_upright(self._decode(reduction), self._orientation)
+
+    def _decode(self, reduction: int) -> np.ndarray:
+        # cv2 releases the GIL and is twice as fast; PIL reads what cv2 cannot.
+        if self._format != "GIF":
+            flags = _REDUCED.get(reduction, 0) | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
+            pixels = _decode_by_opencv(self._file[0], flags)
+            if pixels is not None and pixels.dtype == np.uint16:
+                depth = next(bits for bits in (8, 10, 12, 14, 16) if pixels.max() < 1 << bits)
+                pixels = (pixels >> (depth - 8)).astype(np.uint8)
+            if pixels is not None and pixels.dtype == np.uint8:
+                return pixels
+        return np.array(_load(*self._file).convert("RGB").reduce(reduction))
+
+
 def decode_rgb(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
     """Decodes a picture as it is stored, without applying its EXIF orientation.
 
@@ -87,16 +141,7 @@ def decode_rgb(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
       DataError: "undecodable": the format is not supported, or the file is too large, damaged, cut short, or contains
         floating-point numbers.
     """
-    found = _open(encoded, what, fix).format
-    # cv2 releases the GIL and is twice as fast; PIL reads what cv2 cannot.
-    if found != "GIF":
-        pixels = _decode_by_opencv(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
-        if pixels is not None and pixels.dtype == np.uint16:
-            depth = next(bits for bits in (8, 10, 12, 14, 16) if pixels.max() < 1 << bits)
-            pixels = (pixels >> (depth - 8)).astype(np.uint8)
-        if pixels is not None and pixels.dtype == np.uint8:
-            return pixels
-    return np.array(_load(encoded, what, fix).convert("RGB"))
+    return Picture(encoded, what, fix).decode()
 
 
 def decode_mask(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
@@ -233,7 +278,7 @@ def _jpeg_is_whole(encoded: bytes) -> bool:
             break
         # Any number of 0xff bytes may precede a marker.
         position += 1 if marker == b"\xff" else 2 + int.from_bytes(encoded[position + 2 : position + 4])
-    return encoded.find(_JPEG_END, position) >= 0
+    return encoded.rfind(_JPEG_END, position) >= 0  # from the end, where it is
 
 
 def _only_end_is_missing(encoded: bytes) -> bool:

@@ -118,8 +118,10 @@ class _Tolerant:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        # The augmentation decodes a picture at the size that it needs.
+        read = getattr(self._source, "undecoded", self._source.__getitem__)
         try:
-            return {**self._source[index], "fault": ""}
+            return {**read(index), "fault": ""}
         except DataError as error:
             return _faulty(f"example {index}", error)
 
@@ -138,7 +140,7 @@ def _other_seed(seed: int, number: int) -> int:
 def _augment(augment: Callable, prefix: str, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     try:
         image, mask = augment(example["image"], example["mask"], rng)
-    except DataError as error:  # raised by the example that an object is cut from
+    except DataError as error:  # raised by the picture, or by the example that an object is cut from
         example = _faulty(example["id"], error)
         image, mask = augment(example["image"], example["mask"], rng, paste=None)
     return {"image": image, "mask": mask, "id": prefix + example["id"], "fault": example["fault"]}

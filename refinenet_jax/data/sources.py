@@ -183,15 +183,25 @@ class TfdsSource:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        example = self.undecoded(index)
+        return {**example, "image": example["image"].decode()}
+
+    def undecoded(self, index: int) -> dict[str, Any]:
+        """Returns an example whose `image` is an `images.Picture`.
+
+        Raises:
+          IndexError: index is not below the number of examples.
+          DataError: the mask is faulty, or the header of the picture.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"{self!r} has no example {index}")
         record = self._records[index]
         example = {key: _text(record[key]) for key in ("id", "video", "frame") if key in record}
         where = f"example {index} (id {example['id']!r}) of {self.info.name} [{self._split}] at {self._directory}"
         # Not rotated by EXIF, because masks are drawn on the stored pixels.
-        image = images.decode_rgb(record["image"], f"The image of {where}", _BUILD_AGAIN)
+        image = images.Picture(record["image"], f"The image of {where}", _BUILD_AGAIN)
         mask = images.decode_mask(record["mask"], f"The mask of {where}", _BUILD_AGAIN)
-        check_mask(mask, image.shape[:2], self.info, where)
+        check_mask(mask, image.size, self.info, where)
         return {"image": image, "mask": mask, **example}
 
     def encoded(self, index: int) -> tuple[bytes, str]:

@@ -64,6 +64,11 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
       UsageError: the config, the data or the folder is invalid.
     """
     parallel.check_batch_size(config.batch_size, "config.batch_size")
+    if config.get("deterministic") and parallel.DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+        raise UsageError(
+            "config.deterministic has no effect once JAX runs: python -m refinenet_jax.main sets it in time; elsewhere set "
+            f"XLA_FLAGS={parallel.DETERMINISTIC} before the program starts."
+        )
     _check_numbers(config)
     require(config.parallel, parallel.KINDS, "config.parallel")
     require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")

@@ -1,9 +1,11 @@
 """Tests of refinenet_jax.data.augment."""
 
+import cv2
 import numpy as np
 import pytest
 
 from refinenet_jax.data.augment import MEAN_COLOUR, VOID, Augmentation
+from refinenet_jax.data.images import Picture
 
 PLAIN = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), flip=False, crop="random")
 
@@ -323,3 +325,23 @@ def test_objects_are_pasted_before_the_colors_change():
 def test_impossible_settings_are_named(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Augmentation(**settings)
+
+
+@pytest.mark.parametrize(("scale", "reduction"), [(0.7, 1), (0.5, 2), (0.35, 2), (0.25, 4), (0.2, 4), (0.12, 8)])
+@pytest.mark.parametrize("crop", ["random", "class_centred"])
+def test_jpeg_is_decoded_no_larger_than_needed_and_the_crop_stays(scale, reduction, crop, monkeypatch):
+    """Waves of up to 3 gray levels per pixel: a shift by half a pixel of the picture would show."""
+    rows, columns = np.indices((357, 571))
+    waves = 128 + 90 * np.sin(np.stack([rows / 30, columns / 30, (rows + columns) / 40], -1))
+    image, mask = waves.astype(np.uint8), ((rows // 50 + columns // 70) % 3).astype(np.uint8)
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+    whole, reductions = Picture(encoded, "it").decode(), []
+    decode = Picture.decode
+    monkeypatch.setattr(Picture, "decode", lambda self, by=1: reductions.append(by) or decode(self, by))
+    augmentation = Augmentation(crop_size=(40, 56), short_edge=None, scales=(scale,), crop=crop)
+    for seed in range(10):
+        expected, expected_mask = augmentation(whole, mask, np.random.default_rng(seed))
+        crop_image, crop_mask = augmentation(Picture(encoded, "it"), mask, np.random.default_rng(seed))
+        np.testing.assert_array_equal(crop_mask, expected_mask)
+        assert np.abs(crop_image.astype(int) - expected).mean() < (1.0 if reduction > 1 else 1e-9)
+    assert reductions == [reduction] * 10

@@ -238,3 +238,27 @@ def test_a_file_that_cannot_be_read_is_missing(tmp_path):
         file.truncate(1 << 40)  # sparse
     with pytest.raises(DataError, match=r"huge\.jpg has 1,099,511,627,776 bytes"):
         images.read(tmp_path / "huge.jpg")
+
+
+@pytest.mark.parametrize("exif_orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(80, 96), (83, 101)])
+def test_reduced_jpeg_shows_the_means_of_blocks(size, exif_orientation):
+    """Where the picture is turned, no block may be cut off at its start."""
+    rows, columns = np.indices(size)
+    encoded = _encode(np.stack([rows * 3, columns * 2, rows + columns], -1).astype(np.uint8), "JPEG", quality=95)
+    picture = images.Picture(encoded, "it", orientation=exif_orientation)
+    whole = picture.decode()
+    assert picture.size == whole.shape[:2]
+    np.testing.assert_array_equal(whole, images.turn_upright(images.decode_rgb(encoded, "it"), exif_orientation))
+    assert picture.reductions == ((1, 2, 4, 8) if exif_orientation == 1 or size == (80, 96) else (1,))
+    for by in picture.reductions:
+        reduced = picture.decode(by)
+        assert reduced.shape == (*(-(-n // by) for n in picture.size), 3)
+        height, width = (n // by for n in whole.shape[:2])
+        blocks = whole[: height * by, : width * by].reshape(height, by, width, by, 3).mean((1, 3))
+        assert np.abs(reduced[:height, :width] - blocks).mean() < 1.5
+
+
+@pytest.mark.parametrize("file_format", set(FORMATS) - {"JPEG"})
+def test_only_jpegs_are_reduced(file_format):
+    assert images.Picture(_encode(PICTURE, file_format), "it").reductions == (1,)

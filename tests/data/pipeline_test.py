@@ -9,6 +9,7 @@ import pytest
 
 from refinenet_jax.data import pipeline
 from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.images import Picture
 from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.data.sources import DataError, DatasetInfo, open_source
 
@@ -215,6 +216,29 @@ def test_an_example_that_cannot_be_read_counts_for_nothing_and_says_why():
         # All others come as they would have come.
         np.testing.assert_array_equal(damaged["image"][~bad], whole["image"][~bad])
         assert damaged["id"][bad].tolist() == ["example 3"] * int(bad.sum())
+
+
+def test_pictures_in_files_are_decoded_where_their_scale_is_known(tmp_path, monkeypatch):
+    """At a reduced size, and one whose pixels are damaged is named as one whose header is."""
+    whole = folders.png(np.zeros((64, 64, 3), np.uint8))
+    start = whole.index(b"IDAT") - 4
+    damaged = whole[:start] + whole[whole.index(b"IEND") - 4 :]
+    jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
+    folders.put(tmp_path / "dataset.yaml", "classes: [background, hand]\nsplit: {validation: 0, test: 0}\n")
+    for name, content in {"a.jpg": jpeg, "b.png": damaged}.items():
+        folders.put(tmp_path / "images" / name, content)
+        folders.put(tmp_path / "masks" / f"{name[0]}.png", folders.png(np.ones((64, 64), np.uint8)))
+    reductions, decode = [], Picture.decode
+    monkeypatch.setattr(Picture, "decode", lambda self, by=1: reductions.append(by) or decode(self, by))
+    augmentation = Augmentation(crop_size=16, short_edge=None, scales=(0.25,))
+    batches = pipeline.train_batches([(open_source(str(tmp_path), "train"), 1.0)], augmentation, batch_size=2, seed=0)
+    batch = next(batches)
+    batches.close()
+    of = dict(zip(batch["id"].tolist(), range(2), strict=True))
+    assert set(reductions) == {1, 4}
+    assert batch["weight"].tolist() == [float(name == "a") for name in batch["id"].tolist()]
+    assert (batch["mask"][of["a"]] == 1).all()
+    assert "b.png" in batch["fault"][of["b"]]
 
 
 def test_overfitting_shows_the_first_batches_again_and_again():

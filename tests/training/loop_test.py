@@ -204,6 +204,7 @@ def test_start_from_another_network_is_refused(unbroken):
         ({"model.batch_norm": "frozen"}, r"(?s)--config.init_from=.*--config.model.batch_norm=local"),
         ({"data.mix": ("egohands/hands", "gtea/wrist")}, "--config.data.mix="),
         ({"optimizer.clip_norm": -1.0}, "clip_norm"),
+        ({"deterministic": True}, "XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
     ],
 )
 def test_errors_come_before_anything_is_written(tmp_path, changes, says):

@@ -154,21 +154,34 @@ class FolderSource:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns an example as described in `Source`; `video` is the group that splits do not divide, if there is one.
 
-        The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
-
         Raises:
           DataError: the picture or its mask is faulty; the message contains their full paths.
         """
+        example = self.undecoded(index)
+        return {**example, "image": example["image"].decode()}
+
+    def undecoded(self, index: int) -> dict[str, Any]:
+        """Returns an example whose `image` is an `images.Picture`.
+
+        The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
+
+        Raises:
+          IndexError: index is not below the number of examples.
+          DataError: the mask is faulty, or the header of the picture.
+        """
         item = self._item(index)
         encoded = images.read(item.image)
-        stored = images.decode_rgb(encoded, f"The image {item.image}")
-        upright = images.turn_upright(stored, images.orientation(encoded))
-        mask = self._mask(item, upright.shape[:2], stored.shape[:2])
-        fits_stored_only = mask.shape == stored.shape[:2] != upright.shape[:2]
+        stored = images.Picture(encoded, f"The image {item.image}")
+        orientation = images.orientation(encoded)
+        upright = stored
+        if orientation != 1:
+            upright = images.Picture(encoded, f"The image {item.image}", orientation=orientation)
+        mask = self._mask(item, upright.size, stored.size)
+        fits_stored_only = mask.shape == stored.size != upright.size
         image = stored if fits_stored_only else upright
         check_mask(
             mask,
-            image.shape[:2],
+            image.size,
             self.info,
             f"{item.image} ({item.annotation})" if self._has_masks else str(item.image),
         )
