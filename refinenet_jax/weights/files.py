@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from refinenet_jax.errors import UsageError
+from refinenet_jax.errors import UsageError, require_extra
 
 # The integer 0x1950a86a20f9469cfc6c as a pickle holds it: how PyTorch's files began before 1.6.
 _LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -104,12 +104,8 @@ def read(path: str | os.PathLike) -> WeightsFile:
 
         return matconvnet.read_matconvnet(path)
     if head[4:8] == _TFLITE_MAGIC:
-        try:
-            from refinenet_jax.weights import tflite  # loads the schema, which is not in every installation
-        except ImportError as error:
-            raise WeightsError(
-                f"{path} is a TFLite file, for which the package {error.name} is missing: pip install 'refinenet-jax[export]'."
-            ) from error
+        with require_extra("export", f"{path} is a TFLite file, which"):
+            from refinenet_jax.weights import tflite
         return tflite.read_tflite(path)
     if head[8:9] == b"{":
         return flat.read_safetensors(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from refinenet_jax import checkpoint, pretrained
-from refinenet_jax.errors import UsageError
+from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
@@ -157,15 +157,8 @@ def _format(name: str) -> ModuleType:
     Raises:
       UsageError: a package that it stands on is not installed.
     """
-    try:
+    with require_extra("export", f"--format={name}"):
         return importlib.import_module(f"refinenet_jax.inference.export.{name}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("refinenet_jax"):
-            raise
-        raise UsageError(
-            f"--format={name} needs the package {error.name}, which is not installed: pip install 'refinenet-jax[export]', or "
-            "in a checkout pip install -e .[export]."
-        ) from error
 
 
 def _check_output(output: Path, form: ModuleType, overwrite: bool) -> None:
