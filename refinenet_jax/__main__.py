@@ -1,7 +1,9 @@
-"""Runs `refinenet-jax COMMAND` (`python -m refinenet_jax COMMAND`): the commands that need no config."""
+"""Runs `refinenet-jax COMMAND` (`python -m refinenet_jax COMMAND`)."""
 
+import argparse
 import importlib
 import os
+import runpy
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -12,27 +14,34 @@ from refinenet_jax import compilation_cache
 from refinenet_jax.command_line import Parser, expand_home
 from refinenet_jax.errors import UsageError
 
-# Name -> module, imported only when its command is run, and what it does.
+# Name -> module, imported only when its command is run, and what it does. Those without a module are jobs of main.py.
 COMMANDS = {
-    "check": ("data.doctor.check", "find what is wrong with a dataset before training on it"),
-    "convert": (
-        "weights.convert",
-        "turn other people's weights into a folder that predict, evaluate and training take",
-    ),
-    "export": (
-        "inference.export.command",
-        "write a trained network as ONNX, TFLite, SavedModel or StableHLO, compared with it",
-    ),
     "predict": (
         "inference.predict.command",
         "find hands in pictures, videos and cameras: masks, overlays, outlines, tables",
     ),
+    "train": ("", "train a network on a dataset or on a folder of your own pictures"),
+    "evaluate": ("", "score a trained network, or masks of any program, on a dataset"),
+    "check": ("data.doctor.check", "find what is wrong with a dataset before training on it"),
+    "convert": (
+        "weights.convert",
+        "convert other people's weights to a folder for predict, evaluate and train",
+    ),
+    "export": (
+        "inference.export.command",
+        "write a network as ONNX, TFLite, SavedModel or StableHLO, and compare them",
+    ),
     "serve": (
         "inference.serve.command",
-        "a web page that finds hands in pictures, clips and a webcam, and a JSON API",
+        "serve a web page that finds hands in pictures, clips and a webcam",
     ),
-    "verify": ("verify", "report whether the checkpoints in a folder are what was written"),
+    "verify": ("verify", "compare the checkpoints in a folder with their checksums"),
 }
+_EXAMPLES = """examples:
+  refinenet-jax predict photos/ clip.mp4 --output=results
+  refinenet-jax train --config=folder --config.data.name=./my_hands --workdir=run
+  refinenet-jax evaluate --workdir=run
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,9 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     argv = expand_home(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # file names that are not UTF-8, and terminals that are not
+    if argv and COMMANDS.get(argv[0], (None,))[0] == "":
+        return _run_job(*argv)
     parser = Parser(
         "refinenet-jax",
-        description="Hand segmentation with RefineNet. Training and evaluation: python -m refinenet_jax.main --help",
+        description="Hand segmentation with RefineNet. Options of a command: refinenet-jax COMMAND --help",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
@@ -65,6 +78,13 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `refinenet-jax check ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
         return 141  # what a shell gives a program that SIGPIPE ended
+
+
+def _run_job(job: str, *arguments: str) -> int:
+    """Runs `python -m refinenet_jax.main`, which has its own flags and exits by itself."""
+    sys.argv = [sys.argv[0], f"--job={job}", *arguments]
+    runpy.run_module("refinenet_jax.main", run_name="__main__", alter_sys=True)
+    return 0
 
 
 if __name__ == "__main__":

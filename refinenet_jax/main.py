@@ -1,25 +1,37 @@
 """Trains, evaluates or cross-evaluates as described by a config.
 
-  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands
-  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/egohands --job=evaluate
-  python -m refinenet_jax.main --config=configs/egohands.py:rf_lw_mbv2 --workdir=... --config.batch_size=8
+  refinenet-jax train --config=folder --config.data.name=./my_hands \\
+    --workdir=runs/my_hands
+  refinenet-jax train --config=egohands:rf_lw_mbv2 --workdir=runs/egohands \\
+    --config.init_from=runs/person_parts --config.batch_size=8
+  refinenet-jax evaluate --workdir=runs/egohands
+  refinenet-jax evaluate --config=folder --config.data.name=./my_hands \\
+    --predictions=masks --workdir=runs/masks
 
---job=train writes checkpoints to --workdir; started again, it resumes where it stopped. --job=evaluate scores the best
-checkpoint of --checkpoint (default: --workdir) on --config.evaluate.split, prints a table, adds to metrics.json, and writes
-tables, the page evaluation_*.html and pictures to --workdir. With --predictions=DIR it scores masks in a folder, made by any
-program, instead of a checkpoint; with --corruptions it also scores the checkpoint under blur, noise and other corruptions,
-which takes 30 times as long. --job=cross_evaluate scores each of --checkpoints on each of --datasets and compares with
-published results:
+`refinenet-jax train` is python -m refinenet_jax.main --job=train, and
+`refinenet-jax evaluate` is python -m refinenet_jax.main --job=evaluate.
 
-  python -m refinenet_jax.main --config=configs/egohands.py --workdir=runs/cross --job=cross_evaluate \
-    --checkpoints=runs/egohands,runs/gtea --datasets=egohands/hands,gtea/wrist
+train writes checkpoints into --workdir; run again, it resumes where it
+stopped. evaluate scores the best checkpoint of --checkpoint (default:
+--workdir) on --config.evaluate.split, prints a table, and writes metrics.json,
+tables, pictures and the page evaluation_*.html into --workdir. With
+--predictions=DIR it scores the masks in a folder, made by any program, instead
+of a checkpoint. With --corruptions it also scores the checkpoint under blur,
+noise and the like, which takes 30 times as long. cross_evaluate scores each of
+--checkpoints on each of --datasets, next to the published scores:
 
-Every field of the config can be set: --config.schedule.learning_rate=1e-4. A run stores its config: without --config, the jobs
-train and evaluate use that of the run in --workdir.
+  python -m refinenet_jax.main --config=egohands --workdir=runs/cross \\
+    --job=cross_evaluate --checkpoints=runs/egohands,runs/gtea \\
+    --datasets=egohands/hands,gtea/wrist
 
-Training that is stopped by SIGTERM or Ctrl-C saves a checkpoint first, and exits with status 143 or 130. Several processes
-train as one with the same command on each: under Slurm, Open MPI and on TPU pods without further flags, otherwise with
---coordinator, --num_processes and --process_id.
+--config names a packaged config, or a file such as configs/egohands.py. Every
+field can be set: --config.schedule.learning_rate=1e-4. Without --config, train
+and evaluate use the config of the run in --workdir.
+
+Training stopped by SIGTERM or Ctrl-C saves first, and exits with status 143 or
+130. Several processes train as one with the same command on each: under Slurm,
+Open MPI and on TPU pods as it is, elsewhere with --coordinator,
+--num_processes and --process_id.
 """
 
 import argparse
@@ -32,18 +44,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loade
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, parallel, run_config
+from refinenet_jax import compilation_cache, config_files, parallel, run_config
 from refinenet_jax.command_line import expand_home
-from refinenet_jax.errors import UsageError
+from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
 from refinenet_jax.evaluation.label_policies import POLICIES
-from refinenet_jax.training.dry_run import dry_run
-from refinenet_jax.training.loop import train
 from refinenet_jax.training.report import write_report
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The config, with a variant after a colon if need be; by default that of the run.", lock_config=True
+    "config", None, "Name or path of a config, a variant after a colon; by default that of the run.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "What to do.")
@@ -86,10 +96,9 @@ def main(argv: list[str]) -> None:
             parallel.use_deterministic_operations()
         compilation_cache.use(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        if _DRY_RUN.value:
-            print(dry_run(_CONFIG.value, _WORKDIR.value))
-        elif _JOB.value == "train":
-            train(_CONFIG.value, _WORKDIR.value)
+        if _DRY_RUN.value or _JOB.value == "train":
+            with require_extra("train", "Training"):
+                _train()
         elif _JOB.value == "cross_evaluate":
             cross_evaluate(_CONFIG.value, _WORKDIR.value, _CHECKPOINTS.value, _DATASETS.value, _POLICY.value)
         else:
@@ -104,7 +113,7 @@ def main(argv: list[str]) -> None:
 def _check_flags() -> None:
     """Raises UsageError if a flag is missing or would have no effect."""
     if _CONFIG.value is None:
-        raise UsageError(f"Give --config=configs/...py: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
+        raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
         for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
             if flag.value != flag.default:
@@ -121,6 +130,17 @@ def _check_flags() -> None:
             raise UsageError(f"--{flag.name} needs {needed}.")
 
 
+def _train() -> None:
+    # Imported here: evaluation needs neither Optax nor Grain.
+    from refinenet_jax.training.dry_run import dry_run
+    from refinenet_jax.training.loop import train
+
+    if _DRY_RUN.value:
+        print(dry_run(_CONFIG.value, _WORKDIR.value))
+    else:
+        train(_CONFIG.value, _WORKDIR.value)
+
+
 def _evaluate() -> None:
     config, workdir = _CONFIG.value, _WORKDIR.value
     if _PREDICTIONS.value:
@@ -133,26 +153,33 @@ def _evaluate() -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; reports an unknown config field with the nearest name, without a traceback."""
+    if {"--help", "-h"} & set(argv):
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     try:
         return flags.FLAGS(_with_config(expand_home(argv)))
     except (AttributeError, KeyError) as error:
         lines = str(error).encode().decode("unicode_escape").splitlines()
         unknown = ". ".join(line.strip("'\" ") for line in lines)
         sys.exit(f"error: the config has no field {unknown}\nAll fields: configs/common.py")
+    except UsageError as error:
+        sys.exit(f"error: {error}")
     except flags.Error as error:
         sys.exit(f"error: {error}\nPass --help to see the flags, and configs/common.py for the fields of --config.")
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """Returns the arguments, with the run's own config added if they name a run but no config."""
+    """Returns the arguments with the path of the config: a packaged one, or the run's own if none is named."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("config", "checkpoint", "workdir"):
         parser.add_argument(f"--{name}")
-    given = parser.parse_known_args(argv[1:])[0]
+    given, others = parser.parse_known_args(argv[1:])
     folder = given.checkpoint or given.workdir
-    if given.config or not folder or not Path(folder, run_config.NAME).is_file():
-        return argv
-    return [argv[0], f"--config={run_config.__file__}:{folder}", *argv[1:]]
+    if given.config:
+        given.config = config_files.find(given.config)
+        config_files.use_folder_of(given.config.partition(":")[0])
+    elif folder and Path(folder, run_config.NAME).is_file():
+        given.config = f"{run_config.__file__}:{folder}"
+    return [argv[0], *(f"--{name}={value}" for name, value in vars(given).items() if value is not None), *others]
 
 
 if __name__ == "__main__":

@@ -11,11 +11,18 @@ from refinenet_jax.progress import progress_bar
 _WIDTH = 80
 _SHOWN = 5  # faults of one checkpoint
 _DESCRIPTION_LIMIT = 2**20  # bytes
+_EXAMPLES = """examples:
+  refinenet-jax verify runs/egohands
+  refinenet-jax verify runs/egohands && rsync -a runs/egohands backup/
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `refinenet-jax verify`."""
-    parser.add_argument("folder", metavar="DIR", help="run folder (its --workdir), or a folder written by convert")
+    """Adds the command-line arguments of `refinenet-jax verify`."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
+    parser.add_argument(
+        "folder", metavar="DIR", help="run folder (its --workdir), or a folder that convert wrote; status 1 if damaged"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """What all commands share: `~`, wrong words, devices, and a reader that stops reading."""
 
+import importlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from refinenet_jax import __main__
-from refinenet_jax.command_line import expand_home, use_device
+from refinenet_jax.command_line import Parser, expand_home, use_device
+from refinenet_jax.data.doctor import finding_kinds
 from refinenet_jax.errors import UsageError
 
 
@@ -34,6 +37,21 @@ def test_a_wrong_word_is_one_line_with_the_nearest_right_one(arguments, near, ca
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert f"did you mean {near}?" in line
+
+
+@pytest.mark.parametrize("name", ["predict", "check", "convert", "export", "verify"])
+def test_examples_of_the_help_are_right_and_it_fits_80_columns(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = Parser(f"refinenet-jax {name}")
+    importlib.import_module(f"refinenet_jax.{__main__.COMMANDS[name][0]}").add_arguments(parser)
+    assert max(map(len, parser.format_help().splitlines())) <= 80
+    examples = [line.partition(" && ")[0] for line in parser.epilog.replace("\\\n", "").splitlines()[1:]]
+    assert len(examples) >= 2
+    for example in examples:
+        program, command, *arguments = shlex.split(example)
+        assert (program, command) == ("refinenet-jax", name)
+        args = parser.parse_args(arguments)
+        assert set(getattr(args, "allow", ())) <= set(finding_kinds.KINDS)
 
 
 def test_devices():

@@ -129,7 +129,7 @@ def test_ctrl_c_exits_with_its_status(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "train", interrupted)
+    monkeypatch.setattr("refinenet_jax.training.loop.train", interrupted)
     flags.FLAGS(["main", f"--config={ROOT / 'configs' / 'demo.py'}", "--workdir=none", "--compilation_cache="])
     try:
         with pytest.raises(SystemExit) as stopped:

@@ -9,15 +9,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import FAULTS, VOID, DataError, DatasetInfo, Source, naming_unreadable_files
 from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
 from refinenet_jax.data.masks import check_mask
+from refinenet_jax.errors import require_extra
 
 __all__ = ["FAULTS", "VOID", "DataError", "DatasetInfo", "Source", "check_masks", "open_source", "splits"]
 
@@ -47,7 +48,7 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
     """Returns the number of examples in each split of a dataset or folder; arguments and errors as in open_source."""
     if _is_folder(name, data_dir):
         return {split: len(items) for split, items in read_folder(name).splits.items()}
-    info = tfds.builder_from_directory(_find(name, _data_dir(data_dir))).info
+    info = _tfds().builder_from_directory(_find(name, _data_dir(data_dir))).info
     return {split: about.num_examples for split, about in info.splits.items()}
 
 
@@ -147,6 +148,7 @@ class TfdsSource:
         """
         self._directory = Path(directory)
         self._split = split
+        tfds = _tfds()
         self._builder = tfds.builder_from_directory(directory)
         info = self._builder.info
         name = info.full_name.rsplit("/", 1)[0]
@@ -221,6 +223,7 @@ class TfdsSource:
 
     @functools.cached_property
     def _records(self):
+        tfds = _tfds()
         skip = tfds.decode.SkipDecoding
         return self._builder.as_data_source(
             self._split, decoders={"image": skip(), "mask": skip()}, file_format=tfds.core.FileFormat.ARRAY_RECORD
@@ -273,10 +276,17 @@ def _configs(directory: Path) -> dict[str, list[str]]:
     """Returns the built configs ('' for none) of a dataset with their versions, oldest first."""
     built: dict[str, list[str]] = {}
     for info in [*directory.glob("*/dataset_info.json"), *directory.glob("*/*/dataset_info.json")]:
-        if tfds.core.Version.is_valid(info.parent.name):
+        if _tfds().core.Version.is_valid(info.parent.name):
             config = info.parent.parent.relative_to(directory).name
             built.setdefault(config, []).append(info.parent.name)
-    return {config: sorted(built[config], key=tfds.core.Version) for config in sorted(built)}
+    return {config: sorted(built[config], key=_tfds().core.Version) for config in sorted(built)}
+
+
+def _tfds() -> ModuleType:
+    """TensorFlow Datasets, which folders of pictures do not need."""
+    with require_extra("train", "A dataset built by `tfds build`"):
+        import tensorflow_datasets
+    return tensorflow_datasets
 
 
 def _datasets(data_dir: Path) -> list[str]:

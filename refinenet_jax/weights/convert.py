@@ -15,23 +15,37 @@ from refinenet_jax.weights.recognize import Network
 from refinenet_jax.weights.saving import ENDINGS, description_of, save_weights
 
 _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
+_EXAMPLES = """examples:
+  refinenet-jax convert refinenet_res101.mat
+  refinenet-jax convert rf_lw50.pth --output=runs/rf_lw50
+  refinenet-jax convert runs/egohands --output=hands.safetensors --half
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `refinenet-jax convert`."""
+    """Adds the command-line arguments of `refinenet-jax convert`."""
+    parser.usage = "refinenet-jax convert FILE [options]"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
     parser.add_argument(
-        "source", metavar="FILE", help=".pth, .safetensors, .npz, .tflite, MatConvNet's .mat, or a run's folder"
+        "source", metavar="FILE", help=".pth, .safetensors, .npz, .tflite, MatConvNet's .mat, or the folder of a run"
     )
-    parser.add_argument(
+    result = parser.add_argument_group("result")
+    result.add_argument(
         "--output",
         metavar="DIR_OR_FILE",
-        help="new folder that predict, evaluate and --config.init_from take, or a .safetensors or .npz file; "
-        "without it, what the file holds is told",
+        help="new folder, or a .safetensors or .npz file (default: nothing is written, the content of FILE is printed)",
     )
-    parser.add_argument("--classes", help="names of the classes, background first: background,left hand,right hand")
-    parser.add_argument("--licence", help="licence note to keep in model.json; by default what the file says")
-    parser.add_argument("--half", action="store_true", help="write a file of float16, half as large; loaded as float32")
-    parser.add_argument("--variant", choices=models.VARIANTS, help="for a trunk alone: the network to put on it")
+    result.add_argument("--half", action="store_true", help="write a file of float16, half as large (default: float32)")
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--variant", choices=models.VARIANTS, metavar="NAME", help=f"for a trunk alone: {', '.join(models.VARIANTS)}"
+    )
+    network.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="names of the classes, background first, as in 'background,left hand,right hand' (default: the file's)",
+    )
+    network.add_argument("--licence", metavar="TEXT", help="license note for model.json (default: what the file says)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ of the file before memory is taken, and what is not understood is refused.
 import os
 import stat
 
+from refinenet_jax.errors import require_extra
 from refinenet_jax.weights import flat, pytorch, zips
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
@@ -54,12 +55,8 @@ def read(path: str | os.PathLike) -> WeightsFile:
 
         return matconvnet.read_matconvnet(path)
     if head[4:8] == _TFLITE_MAGIC:
-        try:
-            from refinenet_jax.weights import tflite  # loads the schema, which is not in every installation
-        except ImportError as error:
-            raise WeightsError(
-                f"{path} is a TFLite file, for which the package {error.name} is missing: pip install 'refinenet-jax[export]'."
-            ) from error
+        with require_extra("export", f"{path} is a TFLite file, which"):
+            from refinenet_jax.weights import tflite
         return tflite.read_tflite(path)
     if head[8:9] == b"{":
         return flat.read_safetensors(path)

@@ -23,21 +23,34 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar
 
 _MAKER = "refinenet-jax check"  # marks the files that this command wrote
+_EXAMPLES = """examples:
+  refinenet-jax check ./my_hands
+  refinenet-jax check egohands/hands --splits train --limit=200
+  refinenet-jax check ./my_hands --allow missing undecodable --output=out
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `refinenet-jax check`."""
+    """Adds the command-line arguments of `refinenet-jax check`."""
+    parser.usage = "refinenet-jax check DATASET_OR_FOLDER [options]"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
     parser.add_argument("dataset", metavar="DATASET_OR_FOLDER", help="name of a built dataset, or a folder of your own")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="directory of built datasets (default: ~/tensorflow_datasets)"
+    content = parser.add_argument_group("what is checked")
+    content.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to check (default: all)")
+    content.add_argument("--limit", type=int, metavar="N", help="pictures of each split, evenly spread (default: all)")
+    content.add_argument(
+        "--data-dir", metavar="DIR", help="folder of built datasets (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
     )
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to check (default: all)")
-    parser.add_argument(
+    result = parser.add_argument_group("result")
+    result.add_argument(
         "--output", metavar="DIR", help="folder for check.json and contact_sheet.jpg (default: check/NAME)"
     )
-    parser.add_argument("--allow", nargs="+", default=[], metavar="FAULT", help="problems to accept, as in [brackets]")
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="images to check per split, evenly spread (default: all)"
+    result.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        metavar="PROBLEM",
+        help="problems to accept, by the names that are printed in [brackets] (default: none; the exit status is 1)",
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from refinenet_jax.data import images, polygons
 from refinenet_jax.data.examples import DataError, DatasetInfo, first_few, naming_unreadable_files
@@ -34,6 +33,7 @@ from refinenet_jax.data.folders.layouts import (
 from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
+from refinenet_jax.errors import require_extra
 from refinenet_jax.progress import say_once
 
 _MASKS = ("masks", "voc")  # layouts in which every picture has a mask file
@@ -281,16 +281,21 @@ def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
 
 def _select(folder: Folder, split: str) -> list[Item]:
     sizes = {name: len(items) for name, items in folder.splits.items()}
-    infos = {
-        name: tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0, filename_template=None)
-        for name, size in sizes.items()
-    }
     has = f"it has {', '.join(f'{name} ({size})' for name, size in sizes.items())}"
-    try:
-        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-    except (ValueError, AssertionError) as error:
-        raise DataError(f"{folder.root} has no split {split!r}; {has}. {error}") from error
-    items = [item for part in parts for item in folder.splits[part.splitname][part.from_ : part.to]]
+    if split in sizes:
+        items = folder.splits[split]
+    else:
+        with require_extra("train", f"{folder.root} has no split {split!r}; {has}. Slicing or joining splits"):
+            import tensorflow_datasets as tfds
+        infos = {
+            name: tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0, filename_template=None)
+            for name, size in sizes.items()
+        }
+        try:
+            parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        except (ValueError, AssertionError) as error:
+            raise DataError(f"{folder.root} has no split {split!r}; {has}. {error}") from error
+        items = [item for part in parts for item in folder.splits[part.splitname][part.from_ : part.to]]
     if not items:
         raise DataError(f"The split {split!r} of {folder.root} is empty. Choose another one: {has}.")
     return items

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from refinenet_jax import checkpoint, pretrained
-from refinenet_jax.errors import UsageError
+from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
@@ -24,30 +24,48 @@ from refinenet_jax.weights import files, saving
 FORMATS = ("stablehlo", "onnx", "tflite", "savedmodel")
 INT8_FORMATS = ("onnx", "tflite")
 REJECTED = ".rejected"
+_EXAMPLES = """examples:
+  refinenet-jax export --format=onnx --size=720x1280 --output=hands.onnx
+  refinenet-jax export --checkpoint=runs/egohands --format=savedmodel \\
+    --size=720x1280 --output=hands --dataset=egohands/hands
+  refinenet-jax export --format=tflite --size=360x640 --output=hands.tflite \\
+    --int8 --calibration photos/
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command-line arguments of `refinenet-jax export`."""
-    parser.add_argument(
+    parser.usage = "refinenet-jax export --format FORMAT --size HxW --output FILE [options]"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
+    result = parser.add_argument_group("result")
+    result.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    result.add_argument(
+        "--size", required=True, metavar="HxW", help="height x width of the input pictures in pixels, such as 720x1280"
+    )
+    result.add_argument("--output", required=True, metavar="FILE", help="file to write (a folder for savedmodel)")
+    result.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    result.add_argument("--int8", action="store_true", help="quantize to 8 bits (onnx, tflite); needs --calibration")
+    result.add_argument(
+        "--calibration", nargs="+", metavar="FOLDER", help="typical pictures for --int8, about 20 to 100"
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument(
         "--checkpoint", metavar="PATH", help="run folder or weight file (default: the network in the package)"
     )
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--size", required=True, metavar="HxW", help="size of the input pictures, such as 720x1280")
-    parser.add_argument("--output", required=True, metavar="FILE", help="file to write (a folder for savedmodel)")
-    parser.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
-    test_time.add_arguments(parser)
-    parser.add_argument("--int8", action="store_true", help="quantize to 8 bits (onnx and tflite); needs --calibration")
-    parser.add_argument(
-        "--calibration", nargs="+", metavar="FOLDER", help="typical pictures, about 20 to 100, for --int8"
+    network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
+    test_time.add_arguments(network)
+    comparison = parser.add_argument_group("comparison of the export with the network")
+    comparison.add_argument(
+        "--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: --calibration, else synthetic)"
     )
-    parser.add_argument("--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: synthetic)")
-    parser.add_argument("--dataset", metavar="NAME", help="dataset to compare on, with its ground truth")
-    parser.add_argument("--split", default="test", help="split of --dataset (default: %(default)s)")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the built datasets (default: that of TFDS)")
-    parser.add_argument(
-        "--num-pictures", type=int, default=8, help="number of pictures to compare (default: %(default)s)"
+    comparison.add_argument("--dataset", metavar="NAME", help="dataset to compare on, which includes its truth")
+    comparison.add_argument("--split", default="test", help="split of --dataset (default: %(default)s)")
+    comparison.add_argument(
+        "--data-dir", metavar="DIR", help="folder of built datasets (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    comparison.add_argument(
+        "--num-pictures", type=int, default=8, metavar="N", help="number of pictures to compare (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -161,15 +179,8 @@ def _format(name: str) -> ModuleType:
     Raises:
       UsageError: a package that the format needs is not installed.
     """
-    try:
+    with require_extra("export", f"--format={name}"):
         return importlib.import_module(f"refinenet_jax.inference.export.{name}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("refinenet_jax"):
-            raise
-        raise UsageError(
-            f"--format={name} needs the package {error.name}, which is not installed. Run pip install 'refinenet-jax[export]', "
-            "or in a checkout pip install -e .[export]."
-        ) from error
 
 
 def _check_output(output: Path, form: ModuleType, overwrite: bool) -> None:

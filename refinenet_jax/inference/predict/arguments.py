@@ -11,7 +11,7 @@ from refinenet_jax.inference.video import writer as video_writer
 KINDS = (*outputs.ENDINGS, *coco.FORMS, "frames")
 _EXAMPLES = """examples:
   refinenet-jax predict photos/ clip.mp4
-  refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/egohands --output=out
+  refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/hands --output=out
   refinenet-jax predict 0 --save overlays frames --max-seconds=60
 """
 

@@ -20,7 +20,7 @@ import numpy as np
 from refinenet_jax import pretrained
 from refinenet_jax.command_line import use_device
 from refinenet_jax.data.examples import DataError, first_few
-from refinenet_jax.errors import UsageError
+from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.crf import parse_parameters
 from refinenet_jax.inference.predict import coco, outputs
@@ -167,12 +167,8 @@ def _work_on_beam(
     args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict
 ) -> Counter:
     """Does the same with a Beam pipeline, whose workers each load the network."""
-    try:
+    with require_extra("train", "--beam-pipeline-options"):
         from refinenet_jax.inference.predict import beam
-    except ImportError as error:
-        raise UsageError(
-            "--beam-pipeline-options needs Apache Beam. Run pip install 'refinenet-jax[train]'."
-        ) from error
     work = beam.Work(
         checkpoint=str(_checkpoint(args).absolute()),
         device=args.device,
