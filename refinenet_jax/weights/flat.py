@@ -3,13 +3,13 @@
 import os
 import struct
 import tokenize
+import zipfile
 from typing import IO
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
-from refinenet_jax.weights import zips
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 # A thousand arrays take 100 KB. The format itself allows 100 MB, from which a reader makes gigabytes.
@@ -60,25 +60,27 @@ def read_safetensors(path: str | os.PathLike) -> WeightsFile:
     return WeightsFile("safetensors", arrays, facts)
 
 
-def read_npz(path: str | os.PathLike) -> WeightsFile:
+def read_npz(path: str | os.PathLike, archive: zipfile.ZipFile) -> WeightsFile:
     """Reads arrays saved by numpy.savez or savez_compressed; single texts among them become facts.
+
+    Args:
+      path: the file, for messages.
+      archive: the file, open; all its members together are not much larger than it.
 
     Raises:
       WeightsError: it is damaged, or holds Python objects, structures or other things that are no numbers.
     """
     arrays, facts = {}, {}
-    members = zips.read_members(path)
-    with zips.opened(path) as archive:
-        for member_name in members:
-            name = member_name.removesuffix(".npy")
-            with archive.open(member_name) as member:
-                array = _npy_array(member, path, name)
-            if array.dtype.kind in "fiub":
-                arrays[name] = array
-            elif array.dtype.kind == "U" and array.shape == () and array.nbytes <= _MAX_NOTE_BYTES:
-                facts[name] = str(array)
-            else:
-                raise _not_numbers(path, name, array.dtype)
+    for member_name in archive.namelist():
+        name = member_name.removesuffix(".npy")
+        with archive.open(member_name) as member:
+            array = _npy_array(member, path, name)
+        if array.dtype.kind in "fiub":
+            arrays[name] = array
+        elif array.dtype.kind == "U" and array.shape == () and array.nbytes <= _MAX_NOTE_BYTES:
+            facts[name] = str(array)
+        else:
+            raise _not_numbers(path, name, array.dtype)
     return WeightsFile("npz", arrays, facts)
 
 
