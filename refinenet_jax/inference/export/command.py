@@ -19,7 +19,7 @@ from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
-from refinenet_jax.weights import files, saving
+from refinenet_jax.weights import files, flat
 
 FORMATS = ("stablehlo", "onnx", "tflite", "savedmodel")
 INT8_FORMATS = ("onnx", "tflite")
@@ -201,7 +201,7 @@ def _description(path: Path) -> dict:
     """What the checkpoint tells of itself; a foreign file tells nothing."""
     if path.is_dir():
         return checkpoint.require_description(path)
-    return saving.description_of(files.read(path)) or {}
+    return flat.description_of(files.read(path)) or {}
 
 
 def _source(path: Path, step: int | None) -> str:
