@@ -6,6 +6,7 @@ import os
 import pickle
 import runpy
 import struct
+from typing import Any
 
 import pytest
 import torch_files
@@ -96,6 +97,12 @@ _BLANK = Call("numpy._core.multiarray._reconstruct", (Global("numpy.ndarray"), (
         {"a": Call("numpy.core.multiarray.scalar", (_OBJECT, "abcdefgh"))},
         {"a": Build(Call("torch.Size", ((1,),)), {"__class__": 1})},
         {"a": Build({}, {}), "b": Build("text", {"x": 1})},
+        # Attributes of what stands for a name, by the unpickler's own hand.
+        {"a": Build(Global("torch._utils._rebuild_tensor_v2"), (None, {"__defaults__": ()}))},
+        {"a": Build(Global("argparse.Namespace"), (None, {"__setstate__": None}))},
+        {"a": Build(torch_files.storage("0", 6), {"count": 1 << 40})},
+        {"a": Build(torch_files.tensor(torch_files.storage("0", 6), (6,), (1,)), {"shape": (1 << 40,)})},
+        {"a": Raw(b"ctorch\nSize\n)\x81")},  # NEWOBJ
         {"a": Build(Call("argparse.Namespace", ()), {(1,): 1})},
         {"a": Call("argparse.Namespace", ({"x": 1},))},
         {"a": Call("collections.OrderedDict", ([[[1], 2]],))},
@@ -131,6 +138,11 @@ def _nested(make: bytes, levels: int = 60) -> Raw:
     return Raw(b"N" + b"".join(b"q\x00h\x00" + make for _ in range(levels)))
 
 
+def _again(value: Any, use: bytes, times: int) -> Raw:
+    """A tuple that starts with a value in memo slot 0, and has many times what instructions make of it."""
+    return Raw(b"(" + torch_files.code(value) + b"q\x00" + use * times + b"t")
+
+
 _PAIR = b"\x86"  # TUPLE2
 _LONG = Raw(b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20))
 
@@ -147,6 +159,13 @@ _LONG = Raw(b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20))
         {"a": _nested(_PAIR)},  # plain, but not to be told
         {"a": Raw(b"]" * 50_000 + b"a" * 49_999)},  # deep
         {"a": Raw(b"N" * 1_000_001)},  # long
+        # The same long list, copied over and over.
+        {"a": _again([[str(i), 1] for i in range(5_000)], b"ccollections\nOrderedDict\nh\x00\x85R", 5_000)},
+        {"a": _again((1,) * 5_000, b"ctorch\nSize\nh\x00R", 5_000)},
+        # The same long text as the data of many arrays.
+        {"a": _again(_LONG, torch_files.code(Build(_BLANK, (1, (1 << 20,), _BYTE, False, Raw(b"h\x00")))), 2_000)},
+        # Equal long texts are compared to their end.
+        {"a": Raw(b"}" + _LONG.code + b"q\x00Ns" + _LONG.code + b"q\x01Ns" + b"h\x00Nsh\x01Ns" * 50_000)},
         # The same long text, encoded over and over.
         {"a": Raw(torch_files.code(_LONG) + b"q\x00" + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 100)},
         {
