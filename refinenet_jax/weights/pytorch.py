@@ -145,7 +145,8 @@ def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray]
     weights = content[found[0]] if found else content
     tensors = _tensors_in(weights)
     if not tensors:
-        holders = [key for key, value in content.items() if _tensors_in(value)]
+        values = {id(value): (key, value) for key, value in content.items()}  # the same one may be there many times
+        holders = [key for key, value in values.values() if _tensors_in(value)]
         fix = (
             f"Give one of {holders[:20]!r:.500}: torch.save(torch.load(...)[key], 'weights.pth')"
             if holders

@@ -164,6 +164,14 @@ _LONG = Raw(b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20))
         {"a": _again((1,) * 5_000, b"ctorch\nSize\nh\x00R", 5_000)},
         # The same long text as the data of many arrays.
         {"a": _again(_LONG, torch_files.code(Build(_BLANK, (1, (1 << 20,), _BYTE, False, Raw(b"h\x00")))), 2_000)},
+        # The same dict under many keys.
+        Raw(
+            b"}(X\x00\x00\x00\x00"
+            + torch_files.code(dict.fromkeys(range(20000)))
+            + b"q\x00"
+            + b"".join(torch_files.code(i) + b"h\x00" for i in range(20_000))
+            + b"u"
+        ),
         # Equal long texts are compared to their end.
         {"a": Raw(b"}" + _LONG.code + b"q\x00Ns" + _LONG.code + b"q\x01Ns" + b"h\x00Nsh\x01Ns" * 50_000)},
         # The same long text, encoded over and over.
