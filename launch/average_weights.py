@@ -10,7 +10,7 @@ import numpy as np
 
 from refinenet_jax import weights
 from refinenet_jax.weights.files import read
-from refinenet_jax.weights.saving import description_of
+from refinenet_jax.weights.flat import description_of
 
 
 def main() -> None:

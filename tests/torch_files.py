@@ -154,9 +154,9 @@ def assert_refused(folder: Path, content: Any, match: str, storages: Mapping[str
         write_zip(folder / "zip.pth", content, storages),
         write_legacy(folder / "legacy.pth", content, counts),
     ):
-        start = time.monotonic()
+        start = time.process_time()
         with pytest.raises(files.WeightsError, match=match) as error:
             files.read(path)
         assert str(path) in str(error.value)
         assert len(str(error.value)) < 1000
-        assert time.monotonic() - start < 20
+        assert time.process_time() - start < 20

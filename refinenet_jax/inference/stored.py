@@ -6,8 +6,8 @@ from pathlib import Path
 from refinenet_jax import weights
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.convert import describe
+from refinenet_jax.weights.flat import description_of
 from refinenet_jax.weights.loading import build
-from refinenet_jax.weights.saving import description_of
 
 
 def open_network(path: Path, step: int | None = None) -> tuple[Mapping, dict]:

@@ -69,7 +69,7 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
         new = {"cascade", "classifier"} if network.variant is None else set()
         if network.num_classes != model.num_classes:
             new.add("classifier")
-        trained = weights.load_weights(init_from, model, skip=sorted(new))
+        trained = weights.loading.fill(model, network, init_from, tuple(new))
         source = f"{init_from}, a {network.variant or network.trunk}"
         if network.unused:
             source += f" (without {', '.join(network.unused)})"

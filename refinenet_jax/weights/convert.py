@@ -10,9 +10,9 @@ import numpy as np
 
 from refinenet_jax import models
 from refinenet_jax.errors import UsageError
+from refinenet_jax.weights.flat import ENDINGS, description_of, save_weights
 from refinenet_jax.weights.loading import build, network_in
 from refinenet_jax.weights.recognize import Network
-from refinenet_jax.weights.saving import ENDINGS, description_of, save_weights
 
 _LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
 _EXAMPLES = """examples:

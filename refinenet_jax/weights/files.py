@@ -4,11 +4,16 @@ A file may come from anywhere, so its readers keep to one rule: every size that 
 of the file before memory is taken, and what is not understood is refused.
 """
 
+import collections
+import io
 import os
 import stat
+import struct
+import zipfile
+import zlib
 
 from refinenet_jax.errors import require_extra
-from refinenet_jax.weights import flat, pytorch, zips
+from refinenet_jax.weights import flat, pytorch
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 # The integer 0x1950a86a20f9469cfc6c as a pickle holds it: how PyTorch's files began before 1.6.
@@ -36,6 +41,23 @@ _STRANGERS = (
     ),
 )
 _TFLITE_MAGIC = b"TFL3"
+# The list of members of a zip file may take this much: 40,000 members with names of 60 letters. A network has about 1,000.
+_MAX_LIST_BYTES = 4 << 20
+# Weights hardly shrink by packing. Small arrays may hold nothing but zeros, hence the free part.
+_MAX_RATIO, _FREE_BYTES = 20, 16 << 20
+# What the standard library raises on damaged zip files, found by fuzzing it.
+_ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 _KNOWN = "PyTorch's .pth, .safetensors, .npz, TFLite's .tflite and MatConvNet's .mat are understood"
 
 
@@ -47,9 +69,14 @@ def read(path: str | os.PathLike) -> WeightsFile:
     """
     head = _head(path)
     if head.startswith(b"PK"):
-        return pytorch.read_pytorch(path) if zips.is_pytorch(path) else flat.read_npz(path)
-    if _LEGACY_MAGIC in head[:32] or head[257:262] == b"ustar":
-        return pytorch.read_pytorch(path)
+        return _read_zip(os.fspath(path))
+    if _LEGACY_MAGIC in head[:32]:
+        return pytorch.read_legacy(os.fspath(path))
+    if head[257:262] == b"ustar":
+        raise WeightsError(
+            f"{path} is a tar archive. If it is of PyTorch 0.1, open it there and save it again; if it was packed with tar,"
+            " unpack it and give the file inside."
+        )
     if _HDF5_MAGIC in (head[:8], head[512:520]) or head.startswith(b"MATLAB") or head[124:128] in _MAT_V5_ENDINGS:
         from refinenet_jax.weights import matconvnet  # loads h5py
 
@@ -88,3 +115,54 @@ def _head(path: str | os.PathLike) -> bytes:
     if not head:
         raise WeightsError(f"{path} is empty. Download or copy it again.")
     return head
+
+
+def _read_zip(path: str) -> WeightsFile:
+    """Reads a file of PyTorch or NumPy after looking at its list of members, in which sizes, names and packing may lie."""
+    file_size = os.path.getsize(path)
+    try:
+        with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+            members, names = archive.infolist(), archive.namelist()
+            for member in members:
+                if member.flag_bits & 0x1:
+                    raise WeightsError(
+                        f"{path}: {member.filename!r:.100} is encrypted. Unpack it with its password, and save it again."
+                    )
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise WeightsError(
+                        f"{path}: {member.filename!r:.100} is packed in a rare way. Save it with numpy.savez."
+                    )
+            total = sum(member.file_size for member in members)
+            if total > _FREE_BYTES + _MAX_RATIO * file_size:
+                raise WeightsError(
+                    f"{path} would unpack to {total:,} bytes from {file_size:,}; that is no file of weights. If it is, save it"
+                    " unpacked, with numpy.savez."
+                )
+            if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+                raise WeightsError(
+                    f"{path} holds {twice[0]!r:.100} twice, so it is not clear which is meant. Download or copy it again."
+                )
+            if any(name.endswith("/data.pkl") for name in names):
+                return pytorch.read_zip(path, members)
+            if names and all(name.endswith(".npy") for name in names):
+                return flat.read_npz(path, archive)
+    except WeightsError:
+        raise
+    except _ZIP_FAULTS as error:
+        raise WeightsError(
+            f"{path} is a zip file that is cut short or damaged ({error!s:.200}). Download or copy it again."
+        ) from error
+    shown = ", ".join(f"{name!r:.100}" for name in names[:4]) + (", ..." if len(names) > 4 else "")
+    raise WeightsError(
+        f"{path} is a zip file, but neither of PyTorch (data.pkl) nor of NumPy (.npy members only); it holds"
+        f" {shown or 'nothing'}. If the weights are in it, unpack it and give their file."
+    )
+
+
+class _SmallReads(io.FileIO):
+    """A file that gives no more than a few MiB at once, for zipfile reads the list of members whole, however long."""
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MAX_LIST_BYTES:
+            raise zipfile.BadZipFile(f"its list of members takes {size:,} bytes")
+        return super().read(_MAX_LIST_BYTES if size < 0 else size)

@@ -1,16 +1,27 @@
-"""Readers of the two formats that are a flat list of named arrays: safetensors and NumPy's npz."""
+"""The two formats that are a flat list of named arrays, safetensors and NumPy's npz: any file read, our own weights written.
 
+Our own have a description like model.json's with them.
+"""
+
+import json
 import os
 import struct
 import tokenize
-from typing import IO
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
 
+import jax
 import ml_dtypes
 import numpy as np
-import safetensors
+import safetensors.numpy
 
-from refinenet_jax.weights import zips
+from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
+
+DESCRIPTION = "model.json"  # the entry of the file that holds it
+ENDINGS = (".safetensors", ".npz")
 
 # A thousand arrays take 100 KB. The format itself allows 100 MB, from which a reader makes gigabytes.
 _MAX_HEADER_BYTES = 4 << 20
@@ -60,25 +71,27 @@ def read_safetensors(path: str | os.PathLike) -> WeightsFile:
     return WeightsFile("safetensors", arrays, facts)
 
 
-def read_npz(path: str | os.PathLike) -> WeightsFile:
+def read_npz(path: str | os.PathLike, archive: zipfile.ZipFile) -> WeightsFile:
     """Reads arrays saved by numpy.savez or savez_compressed; single texts among them become facts.
+
+    Args:
+      path: the file, for messages.
+      archive: the file, open; all its members together are not much larger than it.
 
     Raises:
       WeightsError: it is damaged, or holds Python objects, structures or other things that are no numbers.
     """
     arrays, facts = {}, {}
-    members = zips.read_members(path)
-    with zips.opened(path) as archive:
-        for member_name in members:
-            name = member_name.removesuffix(".npy")
-            with archive.open(member_name) as member:
-                array = _npy_array(member, path, name)
-            if array.dtype.kind in "fiub":
-                arrays[name] = array
-            elif array.dtype.kind == "U" and array.shape == () and array.nbytes <= _MAX_NOTE_BYTES:
-                facts[name] = str(array)
-            else:
-                raise _not_numbers(path, name, array.dtype)
+    for member_name in archive.namelist():
+        name = member_name.removesuffix(".npy")
+        with archive.open(member_name) as member:
+            array = _npy_array(member, path, name)
+        if array.dtype.kind in "fiub":
+            arrays[name] = array
+        elif array.dtype.kind == "U" and array.shape == () and array.nbytes <= _MAX_NOTE_BYTES:
+            facts[name] = str(array)
+        else:
+            raise _not_numbers(path, name, array.dtype)
     return WeightsFile("npz", arrays, facts)
 
 
@@ -101,3 +114,55 @@ def _not_numbers(path: str | os.PathLike, name: str, dtype: np.dtype) -> Weights
         f"{path}: {name!r:.100} holds {dtype!s:.50}, not numbers. Python objects are never loaded, for they may run"
         " anything; save numbers alone, bfloat16 as float32: numpy.savez('weights.npz', **arrays)."
     )
+
+
+def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+    """Writes variables to a new file; `load` gives them back, bit for bit.
+
+    Args:
+      path: ends in .safetensors or .npz. Arrays are named by their place, as in 'params/trunk/conv1/kernel'.
+      variables: {'params': ..., 'batch_stats': ...}.
+      description: as in model.json: variant, class_names, options, licence, ...
+
+    Raises:
+      UsageError: another ending, or the file exists.
+    """
+    path = Path(path)
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"{path} must end in {' or '.join(ENDINGS)}.")
+    if path.exists():
+        raise UsageError(f"{path} exists; move it, or write to another file.")
+    arrays = {
+        "/".join(key.key for key in place): np.ascontiguousarray(leaf)
+        for place, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+    text = json.dumps(description)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    if path.suffix == ".npz":
+        with partial.open("wb") as file:
+            np.savez(file, **arrays, **{DESCRIPTION: np.frombuffer(text.encode(), np.uint8)})
+    else:
+        safetensors.numpy.save_file(arrays, partial, {DESCRIPTION: text})
+    partial.replace(path)  # whole or not at all
+
+
+def description_of(file: WeightsFile) -> dict[str, Any] | None:
+    """The description in a file that `save_weights` wrote; None in any other.
+
+    Raises:
+      WeightsError: there is one, but it cannot be read.
+    """
+    text = file.facts.get(DESCRIPTION)
+    if text is None and DESCRIPTION in file.arrays:
+        text = file.arrays[DESCRIPTION].tobytes()
+    if text is None:
+        return None
+    try:
+        description = json.loads(text)
+        missing = {"variant", "class_names", "dtype"} - description.keys()
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"Its {DESCRIPTION} cannot be read ({error}).") from error
+    if missing:
+        raise WeightsError(f"Its {DESCRIPTION} does not tell {', '.join(sorted(missing))}.")
+    return description

@@ -53,13 +53,13 @@ def build(
                 f"variant={' or '.join(map(repr, fitting))}, num_classes=...)."
             )
         model = models.create_model(variant, num_classes, **network.options)
-        return model, _fill(model, network, path)
+        return model, fill(model, network, path)
     if variant not in (None, network.variant) or num_classes not in (None, network.num_classes):
         raise UsageError(
             f"{path} holds a {network.variant} with {network.num_classes} channels, not what was asked for."
         )
     model = models.create_model(network.variant, network.num_classes, **network.options)
-    return model, _fill(model, network, path)
+    return model, fill(model, network, path)
 
 
 def load_weights(
@@ -81,7 +81,7 @@ def load_weights(
     """
     if isinstance(source, Mapping):
         return _fill_from(source, model, "These arrays", tuple(skip))
-    return _fill(model, network_in(source), source, tuple(skip))
+    return fill(model, network_in(source), source, tuple(skip))
 
 
 def network_in(path: str | os.PathLike) -> Network:
@@ -97,7 +97,8 @@ def network_in(path: str | os.PathLike) -> Network:
         raise error if str(path) in str(error) else WeightsError(f"{path} cannot be used. {error}") from error
 
 
-def _fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
+def fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
+    """As `load_weights`, of a file that was read already; `where` is for messages."""
     if network.variant is None:
         skip = (*skip, *_NEW_ON_A_TRUNK, *network.unused)
     return _fill_from(network.arrays, model, where, skip, network.ours)

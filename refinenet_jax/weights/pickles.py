@@ -1,40 +1,165 @@
-"""PyTorch's pickles, understood without being run.
+"""A reader of PyTorch's pickles that runs nothing.
 
-A pickle is a program for a small stack machine, and Python's own unpickler may call anything that is installed. Forbidding it
-some names is not enough: its C code takes memory for memo slots that the file merely claims, sets attributes, and hashes nested
-keys for ever. So this module is a machine of its own, with only the instructions that tensors and plain containers need. None
-of them can import, call or set anything of Python: a name in the file is looked up in the table `torch_records.CALLS`, and the
-functions there make inert records. The standard library only splits the file into instructions (`pickletools.genops`, which
-runs nothing). An instruction takes time and memory in proportion to its own length; those that use what is already there over
-again, to call and to build, are charged for it; and instructions and charges are limited.
+A pickle is a program for a small stack machine, and `pickle.Unpickler` may call whatever a file names. Here a name becomes an
+inert record from the table below. What the unpickler can do without names (take memory for memo slots that a file merely
+claims, hash nested tuples forever) is ruled out before it starts, by one pass over the instructions.
+
+The records keep what they are given by reference, after checking its type and length: a file can pass the same long list to a
+million calls. None of them is ever printed, compared or hashed as a whole.
 """
 
 import dataclasses
+import io
+import math
+import pickle
 import pickletools
+import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from refinenet_jax.weights.torch_records import (
-    CALLS,
-    MARKS,
-    STORAGE_DTYPES,
-    TORCH_DTYPE,
-    DamagedError,
-    Name,
-    Storage,
-    build,
-    fill,
-    natural,
-    require,
-)
+import ml_dtypes
+import numpy as np
+
 from refinenet_jax.weights.weights_file import WeightsError
 
 MAX_BYTES = 16 << 20  # of one pickle; that of a network of 1,000 tensors takes 0.1 MB
 _MAX_INSTRUCTIONS = 1_000_000  # the same network takes 30,000
-_MAX_CHARGE = 16 << 20  # bytes of text, or 16 for each element of a container
 _MAX_INTEGER_BITS = 1 << 10
+_MAX_AXES = 32
+# Larger integers may hash alike, and many such make a dict slow; so do long texts that are equal but not the same object.
+_MAX_KEY, _MAX_KEY_LENGTH = 1 << 60, 1000
 
-CURE = "Where it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+SAVE_WEIGHTS = "Where it was made, save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+
+_PUT, _GET = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
+_KEYS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "NONE", "NEWTRUE", "NEWFALSE"}
+_KEYS |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+_KEYS |= {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+_INSTRUCTIONS = _PUT | _GET | _KEYS | {"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "FLOAT", "BINFLOAT"}
+_INSTRUCTIONS |= {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"}
+_INSTRUCTIONS |= {"EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"}
+_INSTRUCTIONS |= {"GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID"}
+
+_STORAGE_DTYPES = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+# torch.float32 and its like, which are written as bare names.
+_TORCH_DTYPE = re.compile("float(16|32|64)|bfloat16|half|float|double|u?int8|int(16|32|64)|short|int|long|bool")
+_NUMPY_DTYPE = re.compile("[<>|=]?(b1|[iu][1248]|f[248])")
+
+
+class _DamagedError(Exception):
+    """The pickle is damaged."""
+
+
+class _RefusedError(Exception):
+    """The pickle asks for something that is not allowed; the message says for what."""
+
+
+class _Record:
+    """Stands for an object of the file. Without this method the unpickler would set attributes itself."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise _DamagedError(f"attributes for a {type(self).__name__}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(_Record):
+    """A run of numbers kept outside the pickle: `count` elements, from the `begin`-th on, of the run called `key`."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+    begin: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tensor(_Record):
+    """A view of a storage; offset and strides in elements. None of them is checked against the storage yet."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclasses.dataclass(eq=False)
+class _NumpyDtype(_Record):
+    """A NumPy type; its byte order follows it in the file."""
+
+    code: str
+    order: str = "<"
+
+    def __setstate__(self, state: Any) -> None:
+        order = _require(_require(state, tuple)[1], str)
+        if order not in ("<", ">", "|", "="):
+            raise _DamagedError("a NumPy type of unknown byte order")
+        self.order = order
+
+    def check(self, data: Any, count: int) -> None:
+        if type(data) not in (str, bytes) or len(data) != count * np.dtype(self.code).itemsize:
+            raise _DamagedError("a NumPy array of another size than its bytes")
+
+    def read(self, data: str | bytes) -> np.ndarray:
+        data = data.encode("latin1") if type(data) is str else data  # to Python 2 they were the same
+        return np.frombuffer(data, np.dtype(self.code).newbyteorder(self.order))
+
+
+class NumpyArray(_Record):
+    """An array kept within the pickle.
+
+    Attributes:
+      shape: None as long as the file has given it no state.
+      nbytes: size in bytes.
+    """
+
+    shape: tuple[int, ...] | None = None
+    nbytes = 0
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, self._dtype, self._fortran, self._data = _require(state, tuple)
+        self.shape = _sizes(shape)
+        _require(self._dtype, _NumpyDtype).check(self._data, math.prod(self.shape))
+        self.nbytes = len(self._data)
+
+    def read(self) -> np.ndarray:
+        """The array, read-only; ValueError where its text is not made of bytes."""
+        return self._dtype.read(self._data).reshape(self.shape, order="F" if self._fortran is True else "C")
+
+
+class Namespace(_Record):
+    """The attributes of an argparse.Namespace."""
+
+    attributes: dict | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = _require(state, dict)
+
+
+class _OrderedDict(dict):
+    def __setstate__(self, state: Any) -> None:
+        pass  # versions of PyTorch's layers
+
+
+class _Name(_Record):
+    """What the unpickler gets for a name. Not a function, whose defaults a file could set."""
+
+    def __init__(self, module: str, name: str, call: Callable[..., Any] | None = None):
+        self.module, self.name, self._call = module, name, call
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._call is None:
+            raise _RefusedError(f"to call {self.module}.{self.name}")
+        return self._call(*arguments)
 
 
 def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
@@ -45,178 +170,193 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
       path: the file, for messages.
 
     Returns:
-      What it describes, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage`, `Name`,
-      `Namespace`, `NumpyArray` and `NumpyDtype`; any of them may occur many times, even within itself. And the storages that it
-      speaks of, by key.
+      What it describes, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage`,
+      `Namespace` and `NumpyArray`; any of them may occur many times, even within itself. And the storages that it names, by
+      key.
 
     Raises:
       WeightsError: it is damaged, too long, or asks for anything beyond these.
     """
-    machine = _Machine(path)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count == _MAX_INSTRUCTIONS:
-                raise WeightsError(f"{path} holds far more than weights (over {count:,} pickle instructions). {CURE}.")
-            machine.step(opcode.name, argument)
-        (result,) = machine.stack
-    except WeightsError:
-        raise
-    except (DamagedError, ValueError, TypeError, LookupError, OverflowError) as error:
+        start = stream.tell()
+        _check_instructions(stream)
+        end = stream.tell()
+        stream.seek(start)
+        unpickler = _Unpickler(io.BytesIO(stream.read(end - start)), encoding="latin1")
+        return unpickler.load(), unpickler.storages
+    except _RefusedError as refused:
+        what = str(refused).encode("unicode_escape").decode()  # it may hold a terminal's control codes
+        raise WeightsError(
+            f"{path} asks {what:.200}. Only tensors, numbers, texts and plain containers are read; nothing in a file is"
+            f" ever run, so a whole pickled network or any other object is refused. {SAVE_WEIGHTS}."
+        ) from None
+    except (
+        _DamagedError,
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise WeightsError(
             f"{path} is cut short or damaged: its pickle makes no sense ({error!s:.200}). Download or copy it again."
         ) from error
-    return result, machine.storages
 
 
-class _Machine:
-    """The stack machine; `step` is one instruction."""
+def _check_instructions(stream: BinaryIO) -> None:
+    """Follows the stack as far as needed to know the keys of dicts, and refuses what the unpickler must not meet."""
+    stack: list[bool] = []  # whether what is there may be a key
+    below: list[list[bool]] = []  # the stacks under each mark
+    memo: dict[int, bool] = {}
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
+        name, takes, keys = instruction.name, instruction.stack_before, []
+        if count == _MAX_INSTRUCTIONS:
+            raise _RefusedError(f"for over {count:,} pickle instructions, far more than weights need")
+        if name not in _INSTRUCTIONS:
+            raise _RefusedError(f"for the pickle instruction {name}")
+        if type(argument) is int and argument.bit_length() > _MAX_INTEGER_BITS:
+            raise _DamagedError("an integer of hundreds of digits")
+        if name in _PUT and argument > count:  # the unpickler takes memory for all slots up to this one
+            raise _DamagedError("a memo slot beyond the number of instructions")
+        if name == "MARK":
+            below.append(stack)
+            stack = []
+        elif name in _PUT or name == "MEMOIZE":
+            memo[argument if name in _PUT else len(memo)] = stack[-1]
+        elif name in _GET:
+            stack.append(memo[argument])
+        else:
+            if pickletools.markobject in takes:
+                keys = stack[::2] if name in ("SETITEMS", "DICT") else []
+                stack, takes = below.pop(), takes[:-2]
+            elif name == "SETITEM":
+                keys = stack[-2:-1]
+            if not all(keys):
+                raise _DamagedError("a key that is no short text or number")
+            if len(stack) < len(takes):
+                raise _DamagedError("an instruction without its operands")
+            del stack[len(stack) - len(takes) :]
+            stack += [name in _KEYS and _may_be_key(argument)] * len(instruction.stack_after)
+    if stack or below:
+        raise _DamagedError("it ends within a list")
 
-    def __init__(self, path: str):
-        self.path = path
-        self.stack: list[Any] = []
+
+def _may_be_key(argument: Any) -> bool:
+    if isinstance(argument, int):
+        return abs(argument) < _MAX_KEY
+    return argument is None or len(argument) <= _MAX_KEY_LENGTH
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.storages: dict[str, Storage] = {}
-        self._below: list[list[Any]] = []  # what lies under each mark; the newest mark lies under `stack`
-        self._memo: dict[int, Any] = {}
-        self._charged = 0
 
-    def step(self, opcode: str, argument: Any) -> None:
-        stack = self.stack
-        match opcode:
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self._memo[argument] = stack[-1]
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
-                stack.append(self._memo[argument])
-            case (
-                "BINUNICODE"
-                | "SHORT_BINUNICODE"
-                | "BINUNICODE8"
-                | "UNICODE"
-                | "STRING"
-                | "BINSTRING"
-                | "SHORT_BINSTRING"
-            ):
-                stack.append(argument)
-            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4":
-                if argument.bit_length() > _MAX_INTEGER_BITS:
-                    raise DamagedError("an integer of hundreds of digits")
-                stack.append(argument)
-            case "BINFLOAT" | "FLOAT" | "SHORT_BINBYTES" | "BINBYTES" | "BINBYTES8":
-                stack.append(argument)
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(opcode == "NEWTRUE")
-            case "MARK":
-                self._below.append(stack)
-                self.stack = []
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                items = [stack.pop() for _ in range(int(opcode[-1]))]
-                stack.append(tuple(reversed(items)))
-            case "TUPLE":
-                self._gather(tuple)
-            case "EMPTY_LIST":
-                stack.append([])
-            case "LIST":
-                self._gather(list)
-            case "APPEND":
-                item = stack.pop()
-                require(stack[-1], list).append(item)
-            case "APPENDS":
-                items = self._pop_mark()
-                require(self.stack[-1], list).extend(items)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "DICT":
-                self._gather(lambda items: fill({}, items))
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                fill(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self._pop_mark()
-                fill(self.stack[-1], items)
-            case "GLOBAL":
-                stack.append(self._name(*argument.split(" ", 1)))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(self._name(require(module, str), require(name, str)))
-            case "BINPERSID":
-                stack.append(self._storage(*require(stack.pop(), tuple)))
-            case "REDUCE" | "NEWOBJ":
-                arguments, callee = require(stack.pop(), tuple), require(stack.pop(), Name)
-                if callee not in CALLS:
-                    raise self._refusal(f"to call {callee.module}.{callee.name}")
-                self._charge(arguments)
-                stack.append(CALLS[callee](*arguments))
-            case "BUILD":
-                state = stack.pop()
-                self._charge(state)
-                build(stack[-1], state)
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                self._pop_mark()
-            case "DUP":
-                stack.append(stack[-1])
-            case "PROTO" | "FRAME":
-                pass
-            case "STOP":
-                if self._below:
-                    raise DamagedError("it ends within a list")
-            case _:
-                raise self._refusal(f"for the pickle instruction {opcode}")
-
-    def _pop_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self._below.pop()
-        return items
-
-    def _gather(self, make: Callable[[list[Any]], Any]) -> None:
-        """Puts one container of all that lies above the mark in its place."""
-        items = self._pop_mark()
-        self.stack.append(make(items))
-
-    def _charge(self, parts: Any) -> None:
-        """Counts what a call or a state may copy: a file can hand over the same long list a million times."""
-        for part in (parts, *parts) if type(parts) is tuple else (parts,):
-            if isinstance(part, (str, bytes)):
-                self._charged += len(part)
-            elif isinstance(part, (tuple, list, dict)):
-                self._charged += 16 * len(part)
-        if self._charged > _MAX_CHARGE:
-            raise WeightsError(f"{self.path} holds far more than weights, or the same things over and over. {CURE}.")
-
-    def _name(self, module: str, name: str) -> Name | str:
-        if module == "torch" and TORCH_DTYPE.fullmatch(name):
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and _TORCH_DTYPE.fullmatch(name):
             return f"torch.{name}"
-        mark = Name(module, name)
-        if mark not in CALLS and mark not in MARKS:
-            raise self._refusal(f"for {module}.{name}")
-        return mark
+        if (module, name) not in _NAMES:
+            raise _RefusedError(f"for {module}.{name}")
+        return _NAMES[module, name]
 
-    def _storage(
-        self, kind: str, dtype: Name, key: str, _location: Any, count: int, view: tuple[str, int, int] | None = None
-    ) -> Storage:
-        """What PyTorch's persistent identifiers stand for."""
+    def persistent_load(self, pid: Any) -> Storage:
+        return self._storage(*_require(pid, tuple))
+
+    def _storage(self, kind: str, dtype: _Name, key: str, _location: Any, count: int, view: Any = None) -> Storage:
         if kind != "storage":
-            raise self._refusal("for the source code of a network")
-        if require(dtype, Name).name not in STORAGE_DTYPES:
-            raise self._refusal(f"for a storage of {dtype.module}.{dtype.name}")
-        whole = Storage(require(key, str), STORAGE_DTYPES[dtype.name], natural(count))
+            raise _RefusedError("for the source code of a network")
+        if _require(dtype, _Name).name not in _STORAGE_DTYPES:
+            raise _RefusedError(f"for a storage of {dtype.module}.{dtype.name}")
+        if not _may_be_key(_require(key, str)):
+            raise _DamagedError("a storage with a long key")
+        whole = Storage(key, _STORAGE_DTYPES[dtype.name], _size(count))
         if self.storages.setdefault(key, whole) != whole:
-            raise DamagedError("two sizes or types for one storage")
+            raise _DamagedError("two sizes or types for one storage")
         if view is None:
             return whole
-        _, begin, size = require(view, tuple)
-        if natural(begin) + natural(size) > count:
-            raise DamagedError("a view beyond its storage")
+        _, begin, size = _require(view, tuple)
+        if _size(begin) + _size(size) > count:
+            raise _DamagedError("a view beyond its storage")
         return dataclasses.replace(whole, count=size, begin=begin)
 
-    def _refusal(self, what: str) -> WeightsError:
-        what = what.encode("unicode_escape").decode()  # it may hold a terminal's control codes
-        return WeightsError(
-            f"{self.path} asks {what:.200}. Only tensors, numbers, texts and plain containers are read; nothing in a file is"
-            f" ever run, so a whole pickled network or any other object is refused. {CURE}."
-        )
+
+def _require(value: Any, kind: type) -> Any:
+    """The value itself, if it is of exactly this type."""
+    if type(value) is not kind:
+        raise _DamagedError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+    return value
+
+
+def _size(value: Any) -> int:
+    if not 0 <= _require(value, int) < 1 << 63:
+        raise _DamagedError("a size that nothing has")
+    return value
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    """The values as sizes along axes."""
+    if type(values) not in (tuple, list) or len(values) > _MAX_AXES:
+        raise _DamagedError("a shape that no array has")
+    return tuple(_size(value) for value in values)
+
+
+# ---- What the names that a file may call do. None takes more arguments than PyTorch writes: passing them on copies them.
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any = None, _hooks: Any = None, _more: Any = None
+):
+    return Tensor(_require(storage, Storage), _size(offset), _sizes(shape), _sizes(strides))
+
+
+def _ordered_dict(pairs: Any = None) -> dict:
+    result = _OrderedDict()
+    if pairs is None:
+        return result
+    for pair in _require(pairs, list):
+        key, value = pair if type(pair) in (tuple, list) else ()
+        if type(key) not in (str, bytes, int, bool, type(None)) or not _may_be_key(key):
+            raise _DamagedError(f"a {type(key).__name__} as a key")
+        result[key] = value
+    pairs.clear()  # nothing else needs it, and a file could pass it a million times
+    return result
+
+
+def _encode(text: Any, encoding: Any) -> str:
+    """Python 3 writes bytes for Python 2 as text to be encoded; they stay text, as in files that Python 2 wrote."""
+    if _require(encoding, str) != "latin1":
+        raise _DamagedError("bytes in an unknown encoding")
+    return _require(text, str)
+
+
+def _numpy_dtype(code: Any, _align: Any = False, _copy: Any = False) -> _NumpyDtype:
+    if not _NUMPY_DTYPE.fullmatch(_require(code, str)):
+        raise _DamagedError("a NumPy type that is no number")
+    return _NumpyDtype(code.lstrip("<>|="))
+
+
+def _numpy_scalar(dtype: Any, data: Any) -> Any:
+    _require(dtype, _NumpyDtype).check(data, 1)
+    return dtype.read(data)[0].item()
+
+
+_CALLS: dict[tuple[str, str], Callable[..., Any] | None] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, _grad=None, _hooks=None: _require(tensor, Tensor),
+    ("torch", "Size"): lambda sizes=(): _sizes(sizes),
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _numpy_dtype,
+}
+for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _CALLS[_core, "scalar"] = _numpy_scalar
+    _CALLS[_core, "_reconstruct"] = lambda _kind, _shape, _code: NumpyArray()
+# Names that only stand for themselves, as arguments.
+_MARKS = [("numpy", "ndarray"), ("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage")]
+_MARKS += [("torch", name) for name in _STORAGE_DTYPES]
+
+_NAMES = {key: _Name(*key, _CALLS.get(key)) for key in [*_CALLS, *_MARKS]}
+_NAMES["argparse", "Namespace"] = Namespace  # NEWOBJ takes nothing but a class

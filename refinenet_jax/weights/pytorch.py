@@ -6,13 +6,15 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from refinenet_jax.weights import pickles, zips
-from refinenet_jax.weights.torch_records import NumpyArray, Storage, Tensor
+from refinenet_jax.weights import pickles
+from refinenet_jax.weights.pickles import Namespace, NumpyArray, Storage, Tensor
 from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 # Where training scripts put the network's state dict beside other things; the first one that holds tensors counts.
@@ -30,77 +32,60 @@ _MAX_FACTS, _MAX_DEPTH, _MAX_TEXT, _MAX_NAMES = 10_000, 8, 10_000, 100
 _AGAIN = "Download or copy it again"
 
 
-def read_pytorch(path: str | os.PathLike) -> WeightsFile:
-    """Reads a .pth file: a state dict, bare or under one of the usual keys, with or without DataParallel's `module.`.
+def read_zip(path: str, members: Iterable[zipfile.ZipInfo]) -> WeightsFile:
+    """Reads a .pth file as written since PyTorch 1.6, a zip file: a state dict, bare or under one of the usual keys.
 
-    Plain values beside the weights become facts. So do, under names of our own, what was chosen ('wrapped in'), what else would
-    have done ('also holds'), and what was neither tensor nor plain ('left out').
+    DataParallel's `module.` is removed from the names. Plain values next to the weights become facts. So do, under names of
+    our own, what was chosen ('wrapped in'), what else would have done ('also holds'), and what was neither tensor nor plain
+    ('left out').
+
+    Args:
+      path: the file.
+      members: what is in it; their names differ.
 
     Raises:
       WeightsError: it is damaged, holds no tensors, or asks for anything but tensors and plain containers.
     """
-    path = os.fspath(path)
-    with open(path, "rb") as file:
-        head = file.read(262)
-    if head[257:262] == b"ustar":
-        raise WeightsError(
-            f"{path} is a tar archive. If it is of PyTorch 0.1, open it there and save it again; if it was packed with tar,"
-            " unpack it and give the file inside."
-        )
-    is_zip = head.startswith(b"PK")
-    content, storages, places = _read_zip(path) if is_zip else _read_legacy(path)
-    for key, storage in storages.items():
-        if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
-            there = f"{places[key][1]:,} bytes" if key in places else "nothing"
+    memory = np.memmap(path, np.uint8, "r")
+    places, end = {}, 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        name, size = member.filename, member.file_size
+        if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{path} claims {storage.count:,} {storage.dtype} for storage {key!r:.50}; {there} there. {_AGAIN}."
+                f"{path} was packed again: {name!r:.100} is deflated. Save it again with torch.save, or zip it with -0."
             )
-    tensors, facts = _state_dict(path, content)
-    _check_sizes(path, tensors)
-    readers = {
-        name: functools.partial(_read_tensor, path, places[tensor.storage.key][0], tensor)
-        if isinstance(tensor, Tensor)
-        else functools.partial(_copy, tensor.array)
-        for name, tensor in tensors.items()
-    }
-    return WeightsFile("PyTorch (zip)" if is_zip else "PyTorch (legacy)", LazyArrays(readers), facts)
-
-
-# What a layout gives: the pickled object, its storages by key, and offset and size in bytes of every storage in the file.
-_Layout = tuple[Any, dict[str, Storage], dict[str, tuple[int, int]]]
-
-
-def _read_zip(path: str) -> _Layout:
-    members = zips.read_members(path)
-    tops = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
+        # The bytes follow a header of their own, whose length the list of members does not give.
+        magic, name_size, extra_size = struct.unpack_from("<4s22xHH", memory, member.header_offset)
+        begin = member.header_offset + 30 + name_size + extra_size
+        if magic != b"PK\x03\x04" or member.header_offset < end or begin + member.compress_size > memory.size:
+            raise WeightsError(f"{path}: {name!r:.100} overlaps another member or the end of the file. {_AGAIN}.")
+        end = begin + member.compress_size
+        if end != begin + size or zlib.crc32(memory[begin:end]) != member.CRC:
+            raise WeightsError(f"{path}: {name!r:.100} does not match its checksum; the file is damaged. {_AGAIN}.")
+        places[name] = begin, size
+    tops = [name.removesuffix("/data.pkl") for name in places if name.endswith("/data.pkl")]
     if len(tops) != 1:
         raise WeightsError(f"{path} holds {len(tops)} files data.pkl, so it is not clear which is meant. {_AGAIN}.")
     (top,) = tops
-    if f"{top}/constants.pkl" in members:
-        raise WeightsError(f"{path} is a program of TorchScript, which is not run. {pickles.CURE}.")
-    packed = next((name for name, member in members.items() if member.is_packed), None)
-    if packed is not None:
-        raise WeightsError(
-            f"{path} was packed again: {packed!r:.100} is deflated. Save it anew with torch.save, or zip it with -0."
-        )
-    pickled = members[f"{top}/data.pkl"]
-    if pickled.size > pickles.MAX_BYTES:
-        raise WeightsError(f"{path} holds far more than weights: {pickled.size:,} bytes of pickle. {pickles.CURE}.")
-    order = members.get(f"{top}/byteorder")
-    if order is not None and zips.read_member(path, order, 16) != b"little":
+    if f"{top}/constants.pkl" in places:
+        raise WeightsError(f"{path} is a program of TorchScript, which is not run. {pickles.SAVE_WEIGHTS}.")
+    begin, size = places.get(f"{top}/byteorder", (0, 0))
+    if memory[begin : begin + size][:16].tobytes() not in (b"", b"little"):
         raise WeightsError(f"{path} was saved on a big-endian machine. Load and save it again on an ordinary one.")
-    content, storages = pickles.load(io.BytesIO(zips.read_member(path, pickled)), path)
+    begin, size = places[f"{top}/data.pkl"]
+    if size > pickles.MAX_BYTES:
+        raise WeightsError(f"{path} holds far more than weights: {size:,} bytes of pickle. {pickles.SAVE_WEIGHTS}.")
+    content, storages = pickles.load(io.BytesIO(memory[begin : begin + size]), path)
     folder = f"{top}/data/"
-    places = {
-        name.removeprefix(folder): (member.offset, member.size)
-        for name, member in members.items()
-        if name.startswith(folder)
-    }
-    return content, storages, places
+    stored = {name.removeprefix(folder): place for name, place in places.items() if name.startswith(folder)}
+    return _weights_file("PyTorch (zip)", path, content, storages, stored)
 
 
-def _read_legacy(path: str) -> _Layout:
-    """Five pickles (magic number, protocol, machine, object, keys of the storages), then count and numbers of each storage."""
+def read_legacy(path: str) -> WeightsFile:
+    """Reads a .pth file from before PyTorch 1.6, as `read_zip`.
+
+    It holds five pickles (magic number, protocol, machine, object, keys of the storages), then each storage: count and numbers.
+    """
     file_size = os.path.getsize(path)
     with (
         open(path, "rb") as file,
@@ -118,35 +103,57 @@ def _read_legacy(path: str) -> _Layout:
         places, offset = {}, head.tell()
         for key in keys:
             file.seek(offset)
-            count = file.read(8)
-            if len(count) < 8 or struct.unpack("<q", count)[0] != storages[key].count:
+            count, size = file.read(8), storages[key].count * storages[key].dtype.itemsize
+            if count != storages[key].count.to_bytes(8, "little") or offset + 8 + size > file_size:
                 raise WeightsError(f"{path} is cut short or damaged before storage {key!r:.50}. {_AGAIN}.")
-            size = storages[key].count * storages[key].dtype.itemsize
             places[key] = (offset + 8, size)
             offset += 8 + size
-            if offset > file_size:
-                raise WeightsError(
-                    f"{path} is cut short: storage {key!r:.50} ends {offset - file_size:,} bytes behind it. {_AGAIN}."
-                )
-    return content, storages, places
+    return _weights_file("PyTorch (legacy)", path, content, storages, places)
+
+
+def _weights_file(
+    form: str, path: str, content: Any, storages: Mapping[str, Storage], places: Mapping[str, tuple[int, int]]
+) -> WeightsFile:
+    """What was pickled, with its storages, each at an offset and of a size in bytes in the file."""
+    for key, storage in storages.items():
+        if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
+            there = f"{places[key][1]:,} bytes" if key in places else "nothing"
+            raise WeightsError(
+                f"{path} claims {storage.count:,} {storage.dtype} for storage {key!r:.50}; {there} there. {_AGAIN}."
+            )
+    tensors, facts = _state_dict(path, content)
+    _check_sizes(path, tensors)
+    readers = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor):
+            readers[name] = functools.partial(_read_tensor, path, places[tensor.storage.key][0], tensor)
+        else:
+            try:
+                readers[name] = functools.partial(_copy, tensor.read())
+            except ValueError as error:
+                raise WeightsError(f"{path}: {name!r:.100} is damaged ({error!s:.100}). {_AGAIN}.") from error
+    return WeightsFile(form, LazyArrays(readers), facts)
 
 
 def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray], dict[str, Any]]:
     """The tensors by name, and the facts."""
-    if type(content) is not dict:
-        raise WeightsError(f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.CURE}.")
+    if not isinstance(content, dict):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.SAVE_WEIGHTS}."
+        )
     found = [key for key in _WRAPPERS if _tensors_in(content.get(key))]
     weights = content[found[0]] if found else content
     tensors = _tensors_in(weights)
     if not tensors:
-        holders = [key for key, value in content.items() if _tensors_in(value)]
-        cure = (
+        values = {id(value): (key, value) for key, value in content.items()}  # the same one may be there many times
+        holders = [key for key, value in values.values() if _tensors_in(value)]
+        fix = (
             f"Give one of {holders[:20]!r:.500}: torch.save(torch.load(...)[key], 'weights.pth')"
             if holders
-            else pickles.CURE
+            else pickles.SAVE_WEIGHTS
         )
         raise WeightsError(
-            f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {cure}."
+            f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {fix}."
         )
     beside = {key: value for key, value in weights.items() if key not in tensors}
     if found:
@@ -162,10 +169,10 @@ def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray]
 
 def _tensors_in(value: Any) -> dict[str, Tensor | NumpyArray]:
     """The items of a dict that are tensors; if there is none, those that are NumPy arrays."""
-    named = {key: item for key, item in value.items() if type(key) is str} if type(value) is dict else {}
+    named = {key: item for key, item in value.items() if type(key) is str} if isinstance(value, dict) else {}
     tensors = {key: item for key, item in named.items() if isinstance(item, Tensor)}
     return tensors or {
-        key: item for key, item in named.items() if isinstance(item, NumpyArray) and item.array is not None
+        key: item for key, item in named.items() if isinstance(item, NumpyArray) and item.shape is not None
     }
 
 
@@ -189,9 +196,11 @@ def _plain_values(holder: dict) -> tuple[dict[str, Any], list[str]]:
                 return [plain(item, depth + 1) for item in value]
             case dict():
                 return {str(plain(key)): plain(item, depth + 1) for key, item in value.items()}
-            case NumpyArray() if value.array is not None and value.array.size <= left:
-                left -= value.array.size
-                return value.array.tolist()
+            case Namespace():
+                return plain(value.attributes, depth)
+            case NumpyArray() if value.shape is not None and math.prod(value.shape) <= left:
+                left -= math.prod(value.shape)
+                return value.read().tolist()
         raise ValueError
 
     facts, left_out = {}, []
@@ -209,7 +218,7 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor | NumpyArray]) -> None:
     total = 0
     for name, tensor in tensors.items():
         if isinstance(tensor, NumpyArray):
-            total += tensor.array.nbytes
+            total += tensor.nbytes
             continue
         storage = tensor.storage
         if len(tensor.shape) != len(tensor.strides):
@@ -238,48 +247,20 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor | NumpyArray]) -> None:
 
 
 def _read_tensor(path: str, begin: int, tensor: Tensor) -> np.ndarray:
-    """Reads a tensor whose storage starts `begin` bytes into the file."""
-    dtype = tensor.storage.dtype
-    offset = begin + (tensor.storage.begin + tensor.offset) * dtype.itemsize
-    return _stored_array(path, offset, dtype, tensor.shape, tensor.strides)
-
-
-def _stored_array(
-    path: str | os.PathLike,
-    offset: int,
-    dtype: np.dtype,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...] | None = None,
-) -> np.ndarray:
-    """Reads one array that lies unpacked in a file.
-
-    Args:
-      path: the file.
-      offset: bytes before the first element.
-      dtype: what the file holds, byte order included.
-      shape: any; that it fits the file has been checked.
-      strides: elements from one to the next along every axis, none of them negative; by default the last axis is dense.
-
-    Returns:
-      A new array [*shape], in C order and native byte order; bfloat16 as float32.
-
-    Raises:
-      WeightsError: the file cannot be read any more.
-    """
-    native = np.dtype(np.float32) if dtype.name == "bfloat16" else dtype.newbyteorder("=")
-    if 0 in shape:
-        return np.zeros(shape, native)
-    if strides is None:
-        strides = np.cumprod((1, *shape[:0:-1]), dtype=np.int64)[::-1].tolist() if shape else ()
-    extent = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    """Reads a tensor whose storage starts `begin` bytes into the file, and which lies within it; bfloat16 as float32."""
+    storage, dtype = tensor.storage, tensor.storage.dtype
+    begin, size = begin + storage.begin * dtype.itemsize, storage.count * dtype.itemsize
+    if 0 in tensor.shape:
+        return _copy(np.zeros(tensor.shape, dtype))
     try:
         # A map, not a read: a view of a few elements far apart costs their pages only.
-        flat = np.memmap(path, dtype, "r", offset, (extent,))
+        data = np.memmap(path, np.uint8, "r", begin, (size,))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} has changed since it was opened ({error}). Read it again.") from error
-    view = np.lib.stride_tricks.as_strided(flat, shape, [step * dtype.itemsize for step in strides])
-    return np.array(view, native, order="C", subok=False)
+    strides = [step * dtype.itemsize for step in tensor.strides]
+    return _copy(np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides))
 
 
 def _copy(array: np.ndarray) -> np.ndarray:
-    return array.astype(array.dtype.newbyteorder("="), order="C")
+    native = np.dtype(np.float32) if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("=")
+    return np.array(array, native, order="C")

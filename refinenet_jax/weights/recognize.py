@@ -10,8 +10,8 @@ import numpy as np
 
 from refinenet_jax import models
 from refinenet_jax.weights import matlab_names, names
+from refinenet_jax.weights.flat import DESCRIPTION, description_of
 from refinenet_jax.weights.matlab_names import Renamed
-from refinenet_jax.weights.saving import DESCRIPTION, description_of
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage

@@ -9,7 +9,7 @@ import pytest
 from refinenet_jax import models, pretrained, weights
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.files import read
-from refinenet_jax.weights.saving import description_of
+from refinenet_jax.weights.flat import description_of
 from tfds_builders.synthetic_hands import scene, tabletop
 
 CARD = pretrained.PATH.with_name("model_card.md")

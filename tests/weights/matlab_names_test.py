@@ -71,7 +71,7 @@ def test_network_computes_what_matlab_computes(golden, order):
     network = recognize.recognize(matlab_file(arrays))
     assert (network.variant, network.num_classes, network.class_names) == ("rf101", 3, ("background", "hand"))
     model = models.create_model(network.variant, network.num_classes, **network.options)
-    variables = loading._fill(model, network, "the golden file")
+    variables = loading.fill(model, network, "the golden file")
     expected = np.load(golden(f"matconvnet/reference_{order}.npz"))
 
     @jax.jit
@@ -148,7 +148,7 @@ def test_what_is_no_such_network_is_refused(change, says):
 
     def read():
         network = recognize.recognize(matlab_file(arrays))
-        return loading._fill(models.create_model("rf101", 3, **network.options), network, "it")
+        return loading.fill(models.create_model("rf101", 3, **network.options), network, "it")
 
     with pytest.raises(ValueError, match=says):
         read()

@@ -15,8 +15,8 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.models.mobilenet import STAGES
 from refinenet_jax.weights import convert, recognize
 from refinenet_jax.weights.files import read
+from refinenet_jax.weights.flat import description_of
 from refinenet_jax.weights.names import pytorch_name
-from refinenet_jax.weights.saving import description_of
 from refinenet_jax.weights.weights_file import WeightsFile
 
 

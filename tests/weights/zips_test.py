@@ -77,7 +77,7 @@ def test_encrypted_packed_and_bursting_zip_files_are_refused(tmp_path):
     with pytest.raises(files.WeightsError, match="encrypted"):
         files.read(path)
     _zip(path, [("a/data.pkl", content)], zipfile.ZIP_DEFLATED)
-    with pytest.raises(files.WeightsError, match=r"deflated\. Save it anew"):
+    with pytest.raises(files.WeightsError, match=r"deflated\. Save it again"):
         files.read(path)
     _zip(path, [("a/data.pkl", content)], zipfile.ZIP_LZMA)
     with pytest.raises(files.WeightsError, match="rare way"):

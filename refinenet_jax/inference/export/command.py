@@ -19,7 +19,7 @@ from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
-from refinenet_jax.weights import files, saving
+from refinenet_jax.weights import files, flat
 
 FORMATS = ("stablehlo", "onnx", "tflite", "savedmodel")
 INT8_FORMATS = ("onnx", "tflite")
@@ -216,7 +216,7 @@ def _description(path: Path) -> dict:
     """Returns the description of a checkpoint, as in model.json; empty for foreign files."""
     if path.is_dir():
         return checkpoint.require_description(path)
-    return saving.description_of(files.read(path)) or {}
+    return flat.description_of(files.read(path)) or {}
 
 
 def _source(path: Path, step: int | None) -> str:
