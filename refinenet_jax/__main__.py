@@ -29,7 +29,7 @@ COMMANDS = {
     ),
     "serve": (
         "inference.serve.command",
-        "a web page that finds hands in pictures, clips and a webcam, and a JSON API",
+        "a web page and an API that find hands in pictures, clips and a webcam",
     ),
     "verify": ("verify", "report whether the checkpoints in a folder are what was written"),
 }
