@@ -1,6 +1,8 @@
 """The web page as a real server: what it answers, also after a reverse proxy; what it refuses; that it leaves no file."""
 
+import base64
 import http.client
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import av
 import clips
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -28,7 +31,7 @@ from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve import command, results
 
 gradio_client = pytest.importorskip("gradio_client")
-pytest.importorskip("gradio")
+Page = pytest.importorskip("refinenet_jax.inference.serve.page").Page
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = tiny.HANDS
@@ -278,7 +281,7 @@ def test_disk_is_bounded_and_old_files_go(server):
     with large.open("wb") as file:
         file.truncate(21_000_000)
     try:
-        assert server.upload(b"x")[0] == 503
+        assert server.upload(b"x")[0] == server.request("POST", "/gradio_api/queue/join", "{}")[0] == 503
         os.utime(large, (0, time.time() - 4000))
         assert server.upload(b"x")[0] == 200
         assert not large.exists()
@@ -327,6 +330,22 @@ def test_canceled_clip_leaves_no_file(segmenter, clip, tmp_path):
     assert next(work) == ({"frames": 1, "of": 8}, [])
     assert list(tmp_path.iterdir())
     work.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("view", ["Overlay", "Mask", "Cut-out"])
+def test_webcam(segmenter, tmp_path, view):
+    """Frames are not mirrored, and leave no files."""
+    image = tiny.Pictures([(90, 150)], SIDES)[0]["image"]
+    encoded = base64.b64encode(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]).decode()
+    page = Page(segmenter, results.Limits(), tmp_path)
+    answer = page.frame(f"data:image/png;base64,{encoded}", view, [1.0], False)
+    found = np.array(Image.open(io.BytesIO(base64.b64decode(answer.removeprefix("data:image/png;base64,")))))
+    result = segmenter(image)
+    expected = {"Overlay": result.overlay(), "Mask": result.mask, "Cut-out": result.cutout()}
+    np.testing.assert_array_equal(found, expected[view])
+    webcams = [block for block in page.build("tiny").blocks.values() if getattr(block, "sources", []) == ["webcam"]]
+    assert [block.webcam_options.mirror for block in webcams] == [False]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -78,7 +78,12 @@ def run(args: argparse.Namespace) -> int:
             app = create_app(segmenter, limits, checkpoint.name, folder, args.host, args.allowed_hosts)
             _announce(args.host, listener.getsockname()[1])
             config = uvicorn.Config(
-                app, log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=_PATIENCE
+                app,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                timeout_graceful_shutdown=_PATIENCE,
             )
             uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:

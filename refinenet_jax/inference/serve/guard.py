@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from refinenet_jax.inference.serve.results import Limits
 
 KEPT_SECONDS = 3600  # uploads and results are removed when they are older
-_MOST_UPLOADS = 20  # largest uploads' worth of files that may lie on the disk
+_MOST_UPLOADS = 20  # bound of the size of all files, in largest uploads
+_WRITING = ("/upload", "/queue/join", "/call/")  # requests that lead to files
 _FORM_BYTES = 100_000  # around a file
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
-    # Gradio needs inline scripts and eval; nothing is loaded from, or sent to, any other server.
+    # Gradio needs inline scripts and eval. Nothing is loaded from, or sent to, any other server.
     "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -79,6 +80,10 @@ class Guard:
             return PlainTextResponse(f"This server is not known as {host[:100]!r}; start it with --allowed-hosts.", 421)
         if scope["method"] in ("GET", "HEAD"):
             return None
+        if scope["path"].endswith(
+            "/process_recording"
+        ):  # Gradio's screen recorder, which would run ffmpeg without limits
+            return PlainTextResponse("Not found.", 404)
         # Browsers say where a request comes from, and also after a proxy; over plain http they may not.
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         foreign = site not in ("same-origin", "none") if site else origin is not None and not self._is_known(origin)
@@ -90,8 +95,8 @@ class Guard:
         if length.isdecimal() and int(length[:20]) > self._limits.upload_megabytes * 1e6 + _FORM_BYTES:
             text = f"The upload is larger than {self._limits.upload_megabytes:g} MB."
             return PlainTextResponse(text, 413, {"Connection": "close"})
-        if _is_upload(scope) and not self._make_room():
-            return PlainTextResponse("The server has too many uploads; try again later.", 503, {"Retry-After": "600"})
+        if any(part in scope["path"] for part in _WRITING) and not self._make_room():
+            return PlainTextResponse("The server has too many files; try again later.", 503, {"Retry-After": "600"})
         return None
 
     def _make_room(self) -> bool:

@@ -121,7 +121,6 @@ class Page:
             self.picture,
             [picture, scales, mirror],
             [*views, figures],
-            concurrency_id="picture",
             api_name="picture",
         )
         figures.change(_legend, figures, legend, queue=False, api_visibility="private")
@@ -141,7 +140,6 @@ class Page:
             self.clip,
             [clip, scales, mirror],
             [overlay, files, figures],
-            concurrency_id="clip",
             show_progress="minimal",
             api_name="clip",
         )
@@ -181,11 +179,13 @@ class Page:
         return [{"name": name, "color": results.color(i)} for i, name in enumerate(self._segmenter.class_names) if i]
 
     def _network(self, scales: Sequence[float], mirror: bool) -> Segmenter:
-        """The network with these settings; those that it was stored with keep their order."""
+        """The network with these settings; with its own, what was compiled before, and its order of scales."""
         if not scales:
             raise UsageError("No scale is chosen. Choose at least one.")
-        stored = self._segmenter.scales
-        return self._with_settings(stored if set(scales) == set(stored) else tuple(sorted(set(scales))), mirror)
+        stored = self._segmenter
+        if set(scales) != set(stored.scales):
+            return self._with_settings(tuple(sorted(set(scales))), mirror)
+        return stored if mirror == stored.flip else self._with_settings(stored.scales, mirror)
 
     def picture(self, picture: str | None, scales: list[float], mirror: bool) -> list[Any]:
         """Finds hands in a picture.
