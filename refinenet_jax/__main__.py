@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "serve": (
         "inference.serve.command",
-        "serve a web page that finds hands in pictures, clips and a webcam",
+        "serve a web page and an API that find hands in pictures, clips and a webcam",
     ),
     "verify": ("verify", "compare the checkpoints in a folder with their checksums"),
 }

@@ -4,7 +4,6 @@ Batches of one length give the same bits wherever an image stands in them. Those
 last place (2e-7 with rf_lw_mbv2 on a CPU), and so may an export: there a pixel may differ where two scores are that close.
 """
 
-import io
 import itertools
 from pathlib import Path
 
@@ -128,16 +127,14 @@ def test_beam(settings, folder, tmp_path, monkeypatch):
             assert one == other
 
 
-def test_the_web_page(folder):
-    """The settings of the page are those of its network."""
-    testclient = pytest.importorskip("starlette.testclient")
-    from refinenet_jax.inference.serve.app import create_app
-    from refinenet_jax.inference.serve.limits import Limits
+def test_the_web_page(folder, tmp_path):
+    """The settings that it begins with are those of its network."""
+    pytest.importorskip("gradio")
+    from refinenet_jax.inference.serve.page import Page
+    from refinenet_jax.inference.serve.results import Limits
 
     settings = SETTINGS[-2]
-    segmenter = _network(**settings)
-    with testclient.TestClient(create_app(segmenter, Limits(), "tiny"), base_url="http://localhost:8000") as client:
-        content = (folder / "0.png").read_bytes()
-        answer = client.post("/api/segment", content=content, headers={"accept": "image/png"})
-    mask = np.array(Image.open(io.BytesIO(answer.content)))
-    np.testing.assert_array_equal(mask, _network(**settings)(_pictures()[0]["image"]).mask)
+    page = Page(_network(**settings), Limits(), tmp_path)
+    _, mask, _, _ = page.picture(str(folder / "0.png"), list(settings["scales"]), settings["flip"])
+    expected = _network(**settings)(_pictures()[0]["image"]).mask
+    np.testing.assert_array_equal(np.array(Image.open(mask)), expected)

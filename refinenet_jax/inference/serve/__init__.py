@@ -1,1 +1,1 @@
-"""`refinenet-jax serve`: a web page that finds hands in pictures, clips and a webcam, and a JSON API beside it."""
+"""`refinenet-jax serve`: a web page and an API, on Gradio, for pictures, clips and a webcam."""

@@ -3,7 +3,10 @@
 import argparse
 import dataclasses
 import ipaddress
+import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +15,18 @@ from refinenet_jax import pretrained
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import test_time
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.inference.serve.limits import Limits
+from refinenet_jax.inference.serve.results import Limits
 from refinenet_jax.progress import say
 
 _LONGEST_SIDE = 640  # pixels, for a network that was stored with none: uploads of any size take a bounded time
-_MOST_CONNECTIONS = 64
-_PATIENCE = 5  # seconds that Ctrl-C leaves to requests under way
+_PATIENCE = 2  # seconds that Ctrl-C leaves to open connections
 _FLAGS = {
-    "picture_megabytes": "of an uploaded picture",
-    "picture_megapixels": "of it",
-    "picture_seconds": "until a picture is answered",
-    "clip_megabytes": "of an uploaded clip",
-    "clip_length": "of it, in seconds",
-    "clip_seconds": "until a clip is answered",
-    "waiting": "requests that wait while one is worked on",
+    "picture_megapixels": "most pixels of a picture, in millions",
+    "upload_megabytes": "largest upload, in MB",
+    "clip_length": "longest clip, in seconds",
+    "clip_seconds": "longest time to work on a clip, in seconds",
+    "upload_seconds": "longest time for an upload to arrive, in seconds",
+    "waiting": "most requests in the queue",
 }
 
 
@@ -41,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=8000, help="to listen at; 0 for a free one (default: %(default)s)")
     parser.add_argument(
-        "--allow-host", nargs="+", default=[], metavar="NAME", help="further names the server is known by"
+        "--allowed-hosts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further names in the Host header that are accepted, as of a proxy; * for any",
     )
     limits = parser.add_argument_group("limits")
     for name, what in _FLAGS.items():
@@ -53,17 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM; returns the exit status."""
+    folder = Path(tempfile.mkdtemp(prefix="refinenet-jax-serve-"))
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}  # read on import
     try:
-        import python_multipart  # noqa: F401
-        import uvicorn
+        limits = Limits(**{name: getattr(args, name) for name in _FLAGS})
+        try:
+            import uvicorn
 
-        from refinenet_jax.inference.serve.app import create_app
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{error.name} is missing; pip install 'refinenet-jax[serve]' brings what serving needs."
-        ) from error
-    limits = Limits(**{name: getattr(args, name) for name in _FLAGS})
-    try:
+            from refinenet_jax.inference.serve.page import create_app
+        except ModuleNotFoundError as error:
+            raise UsageError(f'{error.name} is missing. Install it: pip install "refinenet-jax[serve]".') from error
         with _listen(args.host, args.port) as listener:
             checkpoint = Path(args.checkpoint or pretrained.PATH)
             segmenter = Segmenter.from_checkpoint(checkpoint, step=args.step, **test_time.options(args))
@@ -71,26 +75,26 @@ def run(args: argparse.Namespace) -> int:
                 segmenter = dataclasses.replace(segmenter, longest_side=_LONGEST_SIDE)
             say(f"{checkpoint.name}: preparing the network for a longest side of {segmenter.longest_side} pixels ...")
             segmenter(np.zeros((480, 640, 3), np.uint8))  # of the shape that most pictures and webcams have
-            app = create_app(segmenter, limits, checkpoint.name, args.host, args.allow_host)
+            app = create_app(segmenter, limits, checkpoint.name, folder, args.host, args.allowed_hosts)
             _announce(args.host, listener.getsockname()[1])
             config = uvicorn.Config(
                 app,
-                access_log=False,  # guard.py has a line for each request
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
                 ws="none",
-                limit_concurrency=_MOST_CONNECTIONS,
                 timeout_graceful_shutdown=_PATIENCE,
             )
             uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         say("stopped")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Before the network is read, which takes a while: a port in use is told at once."""
+    """Opens the port before the network is read, so that one in use is reported at once."""
     if not 0 <= port < 2**16:
         raise UsageError(f"--port={port} is no port; they go from 0 to {2**16 - 1}.")
     try:

@@ -1,88 +1,125 @@
-"""What every request passes: where it comes from, what browsers may do with the answer, and a line about it."""
+"""ASGI middleware in front of Gradio: who may ask, how much may be uploaded, and what a browser may load."""
 
 import asyncio
 import ipaddress
 import time
-from urllib.parse import quote, urlsplit
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from refinenet_jax.progress import say
+from refinenet_jax.inference.serve.results import Limits
 
+KEPT_SECONDS = 3600  # uploads and results are removed when they are older
+_MOST_UPLOADS = 20  # bound of the size of all files, in largest uploads
+_WRITING = ("/upload", "/queue/join", "/call/")  # requests that lead to files
+_FORM_BYTES = 100_000  # around a file
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
-    # The page and its files, what the page makes of answers (blob:), and nothing from anywhere else.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    # Gradio needs inline scripts and eval. Nothing is loaded from, or sent to, any other server.
+    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
 }
-_LONGEST_PATH = 100  # characters of it in the log
-_GONE = 499  # as web servers note a client that did not wait
 
 
 class Guard:
-    """ASGI middleware.
+    """Refuses requests under a foreign name (DNS rebinding), from pages of other sites, and uploads beyond the limits."""
 
-    It refuses, before anything else is read, requests to a name that is not the server's, so that another web site cannot
-    reach it by pointing its own name here (DNS rebinding), and requests that a page of another site makes (Origin).
-    """
-
-    def __init__(self, app: ASGIApp, host: str, names: tuple[str, ...] = ()):
+    def __init__(self, app: ASGIApp, host: str, allowed_hosts: Sequence[str], limits: Limits, folder: Path):
         """Args:
-        app: what answers.
-        host: name or address that is listened at.
-        names: further names that it is known by.
+        app: Gradio.
+        host: name or address that the server listens at.
+        allowed_hosts: further names that browsers or proxies may use; "*" for any.
+        limits: of uploads.
+        folder: where Gradio keeps uploads.
         """
-        self._app = app
-        self._names = _LOOPBACK | {name.lower() for name in (host, *names)}
-        self._addresses = host not in _LOOPBACK  # an address in numbers cannot be somebody else's name
+        self._app, self._limits, self._folder = app, limits, folder
+        self._names = _LOOPBACK | {name.lower() for name in (host, *allowed_hosts)}
+        self._addresses = host not in _LOOPBACK  # an address in numbers cannot be another site's name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin, status = time.monotonic(), 0
+        headers = MutableHeaders(scope=scope)
+        begun = False
 
         async def guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                begun = True
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(scope, headers)
+        if refusal:
+            await refusal(scope, receive, guarded)
+            return
+        # Gradio makes links from these headers, which a proxy may have replaced: a dot makes them relative.
+        with suppress(KeyError):
+            del headers["x-forwarded-host"]
+        headers["x-gradio-server"] = "."
         try:
-            await (refusal or self._app)(scope, receive, guarded)
-        except asyncio.CancelledError:  # Ctrl-C, and the request took longer than is waited for
-            if not status:
-                await JSONResponse({"error": "The server is being stopped."}, 503)(scope, receive, guarded)
-        finally:
-            path = quote(scope["path"])[:_LONGEST_PATH]  # what a client sends may steer a terminal
-            say(
-                f"{time.strftime('%H:%M:%S')} {scope['method']} {path} {status or _GONE} {time.monotonic() - begin:.2f} s"
-            )
+            async with asyncio.timeout(self._limits.upload_seconds if _is_upload(scope) else None):
+                await self._app(scope, receive, guarded)
+        except TimeoutError:
+            if not begun:
+                text = f"The upload did not arrive within {self._limits.upload_seconds:g} seconds."
+                await PlainTextResponse(text, 408, {"Connection": "close"})(scope, receive, guarded)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._is_known(host):
-            known = (
-                f"This server is not known as {host[:_LONGEST_PATH]!r}; start it with --allow-host=NAME to let it be."
-            )
-            return JSONResponse({"error": known}, 421)
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return JSONResponse({"error": "Only this server's own page may ask it; another site's may not."}, 403)
+    def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
+        host = headers.get("host", "")
+        if not self._is_known(f"//{host}"):
+            return PlainTextResponse(f"This server is not known as {host[:100]!r}; start it with --allowed-hosts.", 421)
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if scope["path"].endswith(
+            "/process_recording"
+        ):  # Gradio's screen recorder, which would run ffmpeg without limits
+            return PlainTextResponse("Not found.", 404)
+        # Browsers say where a request comes from, and also after a proxy; over plain http they may not.
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        foreign = site not in ("same-origin", "none") if site else origin is not None and not self._is_known(origin)
+        if foreign:
+            return PlainTextResponse("Pages of other sites may not use this server.", 403)
+        length = headers.get("content-length", "")
+        if not length.isdecimal() and scope["method"] == "POST":
+            return PlainTextResponse("The request has no Content-Length.", 411, {"Connection": "close"})
+        if length.isdecimal() and int(length[:20]) > self._limits.upload_megabytes * 1e6 + _FORM_BYTES:
+            text = f"The upload is larger than {self._limits.upload_megabytes:g} MB."
+            return PlainTextResponse(text, 413, {"Connection": "close"})
+        if any(part in scope["path"] for part in _WRITING) and not self._make_room():
+            return PlainTextResponse("The server has too many files; try again later.", 503, {"Retry-After": "600"})
         return None
 
-    def _is_known(self, host: str) -> bool:
+    def _make_room(self) -> bool:
+        """Removes old files, also those of uploads that broke off; returns whether there is room for one more."""
+        size = 0
+        for path in self._folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                if path.is_file() and time.time() - about.st_mtime > KEPT_SECONDS:
+                    path.unlink()
+                else:
+                    size += about.st_size
+        return size < _MOST_UPLOADS * self._limits.upload_megabytes * 1e6
+
+    def _is_known(self, url: str) -> bool:
+        if "*" in self._names:
+            return True
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            name = urlsplit(url).hostname or ""
             return name in self._names or (self._addresses and bool(ipaddress.ip_address(name)))
         except ValueError:
             return False
+
+
+def _is_upload(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload")

@@ -1,0 +1,371 @@
+"""The web page as a real server: what it answers, also after a reverse proxy; what it refuses; that it leaves no file."""
+
+import base64
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import clips
+import cv2
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from refinenet_jax import __main__
+from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.serve import command, results
+
+gradio_client = pytest.importorskip("gradio_client")
+Page = pytest.importorskip("refinenet_jax.inference.serve.page").Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDES = tiny.HANDS
+PROGRAM = f"""
+    import sys
+    sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+    import argparse, tiny
+    from refinenet_jax.inference.segmenter import Segmenter
+    from refinenet_jax.inference.serve import command
+    network = Segmenter(
+        tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, longest_side=128
+    )
+    Segmenter.from_checkpoint = lambda path, **options: network
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    sys.exit(command.run(parser.parse_args(sys.argv[1:])))
+"""
+LIMITS = ("--upload-megabytes=1", "--upload-seconds=3", "--picture-megapixels=0.05", "--clip-length=2")
+FILE = {"meta": {"_type": "gradio.FileData"}}
+
+
+class Server:
+    """Requests without a client library."""
+
+    def __init__(self, port: int, folder: Path):
+        self.port, self.folder = port, folder
+
+    def request(self, method, path, body=None, headers=None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
+
+    def call(self, name: str, file: dict, headers=None) -> str:
+        """Events of a call of the API, as text."""
+        body = json.dumps({"data": [file | FILE, [1.0], False]})
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        status, text = self.request("POST", f"/gradio_api/call/{name}", body, headers)
+        assert status == 200, text
+        return self.request("GET", f"/gradio_api/call/{name}/{json.loads(text)['event_id']}", None, headers)[1]
+
+    def upload(self, content: bytes, headers=None) -> tuple[int, str]:
+        form = (
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            + content
+            + b"\r\n--x--\r\n"
+        )
+        headers = {"Content-Type": "multipart/form-data; boundary=x", **(headers or {})}
+        return self.request("POST", "/gradio_api/upload", form, headers)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Started by the command, and ended by SIGTERM."""
+    scratch = tmp_path_factory.mktemp("temporary")
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), "--port=0", *LIMITS],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch), "XLA_FLAGS": ""},
+    ) as process:
+        try:
+            lines = []
+            while not (lines and lines[-1].startswith("Open http://localhost:")):
+                lines.append(process.stderr.readline())
+                assert lines[-1], "".join(lines)
+            (folder,) = scratch.iterdir()
+            yield Server(int(re.search(r":(\d+) ", lines[-1])[1]), folder)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return gradio_client.Client(f"http://127.0.0.1:{server.port}", verbose=False)
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(tiny.Tiny(3), tiny.variables(), SIDES.class_names, SIDES.flip_pairs, longest_side=128)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    """With EXIF data that turn it."""
+    path = tmp_path_factory.mktemp("pictures") / "hand.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(tiny.Pictures([(90, 150)], SIDES)[0]["image"]).save(path, exif=exif, quality=95)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """With sound, and frames at uneven times."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    return clips.write(path, clips.pictures(8), pts=[0, 1, 2, 5, 6, 9, 10, 11], time_base=Fraction(1, 25), sound="aac")
+
+
+@pytest.fixture(scope="module")
+def proxy(server):
+    """Serves the page below /hands/, with a Host of its own that has no port."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            assert self.path.startswith("/hands/")
+            headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+            upstream = http.client.HTTPConnection("127.0.0.1", server.port)
+            upstream.request(self.command, self.path.removeprefix("/hands"), body, headers | {"Host": "localhost"})
+            answer = upstream.getresponse()
+            self.send_response(answer.status)
+            for key, value in answer.getheaders():
+                if key.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(key, value)
+            self.end_headers()
+            while chunk := answer.read1(65536):
+                self.wfile.write(chunk)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        yield f"http://127.0.0.1:{proxy.server_port}/hands/"
+        proxy.shutdown()
+
+
+def test_documented_calls(server, picture, clip, monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("hand.jpg").write_bytes(picture.read_bytes())
+    Path("clip.mp4").write_bytes(clip.read_bytes())
+    names = {}
+    exec(code.replace("localhost:8000", f"127.0.0.1:{server.port}"), names)
+    assert names["figures"]["width"] == 90
+    assert {entry["name"] for entry in names["figures"]["classes"]} == {"left", "right"}
+    assert [Path(file).suffix for file in names["files"]] == [".mp4", ".mkv", ".csv"]
+
+
+@pytest.mark.parametrize(("scales", "flip"), [([1.0], False), ([0.5, 1.25], True)])
+def test_mask_is_that_of_predict(client, picture, segmenter, scales, flip, tmp_path, monkeypatch):
+    file = gradio_client.handle_file(picture)
+    overlay, mask, cutout, figures = client.predict(picture=file, scales=scales, mirror=flip, api_name="/picture")
+    settings = {"scales": tuple(scales), "flip": flip, "longest_side": 128}
+    network = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, SIDES.flip_pairs, **settings)
+    monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: network)
+    assert __main__.main(["predict", str(picture), "--checkpoint=x", "--save", "masks", f"--output={tmp_path}"]) == 0
+    mask = np.array(Image.open(mask))
+    np.testing.assert_array_equal(mask, np.array(Image.open(tmp_path / "hand_mask.png")))
+    assert len(np.unique(mask)) == 3
+    assert Image.open(overlay).size == Image.open(cutout).size == (90, 150)
+    assert Image.open(cutout).mode == "RGBA"
+    assert [entry["pixels"] for entry in figures["classes"]] == [(mask == 1).sum(), (mask == 2).sum()]
+
+
+def test_clip_keeps_times_and_sound(client, clip):
+    overlay, files, figures = client.predict(clip=gradio_client.handle_file(clip), api_name="/clip")
+    assert figures["frames"] == figures["of"] == 8
+    for path in files[:2]:
+        assert clips.times(Path(path)) == clips.times(clip)
+    assert clips.sound_packets(Path(files[0])) == clips.sound_packets(clip)
+    assert len(Path(files[2]).read_text().splitlines()) == 9
+    assert clips.times(Path(overlay["video"] if isinstance(overlay, dict) else overlay)) == clips.times(clip)
+    with av.open(files[1]) as masks:
+        assert {int(value) for frame in masks.decode(video=0) for value in np.unique(frame.to_ndarray())} <= {0, 1, 2}
+
+
+def test_after_a_proxy_with_another_host_and_path(proxy, picture, server):
+    """A browser's links are relative to the page; Sec-Fetch-Site, not Host, says where a request comes from."""
+    client = gradio_client.Client(proxy, verbose=False)
+    assert client.predict(picture=gradio_client.handle_file(picture), api_name="/picture")[3]["height"] == 150
+    browser = {"Host": "localhost", "Origin": "https://hands.example", "Sec-Fetch-Site": "same-origin"}
+    browser |= {"X-Forwarded-Host": "other.example", "X-Forwarded-Proto": "https"}
+    status, text = server.upload(picture.read_bytes(), browser)
+    assert status == 200
+    events = server.call("picture", {"path": json.loads(text)[0]}, browser)
+    urls = re.findall(r'"url": ?"([^"]+)"', events)
+    assert len(urls) == 3
+    assert all(url.startswith("./gradio_api/file=") for url in urls)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {"Host": "localhost:1"}, 200),
+        ("GET", {"Host": "[::1]:8000"}, 200),
+        ("GET", {"Host": "evil.example"}, 421),
+        ("GET", {"Host": "localhost.evil.example"}, 421),
+        ("GET", {"Host": "localhost@evil.example"}, 421),
+        ("GET", {"Host": "192.168.1.7"}, 421),
+        ("GET", {"Host": ""}, 421),
+        ("POST", {"Host": "evil.example"}, 421),
+        ("POST", {"Origin": "https://evil.example"}, 403),
+        ("POST", {"Origin": "null"}, 403),
+        ("POST", {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 403),
+        ("POST", {"Content-Length": "1000000000"}, 413),
+        ("POST", {"Transfer-Encoding": "chunked"}, 411),
+    ],
+)
+def test_who_may_ask_and_how_much(server, method, headers, status):
+    path = "/" if method == "GET" else "/gradio_api/upload"
+    assert server.request(method, path, None, headers)[0] == status
+
+
+def test_page_loads_nothing_from_elsewhere(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    page = response.read().decode()
+    assert response.getheader("Content-Security-Policy").startswith("default-src 'self'")
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
+    assert '"analytics_enabled":false' in page
+
+
+def test_a_request_cannot_name_a_file_of_the_server(server, picture):
+    assert "event: error" in server.call("picture", {"path": str(picture)})
+    assert server.request("GET", f"/gradio_api/file={picture}")[0] == 403
+
+
+@pytest.mark.parametrize("name", ["picture", "clip"])
+def test_addresses_are_not_fetched(server, name):
+    assert "Web addresses" in server.call(name, {"path": "https://example.org/hand.png"})
+
+
+def test_idle_uploads_block_nobody_and_end(server, picture):
+    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(50)]
+    for connection in idle:
+        connection.sendall(head.encode())
+    time.sleep(0.2)
+    assert server.upload(picture.read_bytes())[0] == 200
+    for connection in idle:
+        with connection:
+            assert connection.recv(20).split()[1] == b"408"
+
+
+def test_disk_is_bounded_and_old_files_go(server):
+    large = server.folder / "upload"
+    with large.open("wb") as file:
+        file.truncate(21_000_000)
+    try:
+        assert server.upload(b"x")[0] == server.request("POST", "/gradio_api/queue/join", "{}")[0] == 503
+        os.utime(large, (0, time.time() - 4000))
+        assert server.upload(b"x")[0] == 200
+        assert not large.exists()
+    finally:
+        large.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "says"), [("RGB", (300, 200), "300 x 200"), ("1", (20000, 10000), "0.05"), ("", (), "damaged")]
+)
+def test_pictures_beyond_the_limits(client, tmp_path, mode, size, says):
+    path = tmp_path / "picture.png"
+    if mode:
+        Image.new(mode, size).save(path)
+    else:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(gradio_client.exceptions.AppError, match=says):
+        client.predict(picture=gradio_client.handle_file(path), api_name="/picture")
+
+
+@pytest.mark.parametrize(
+    ("limits", "fact"),
+    [
+        ({"clip_length": 0.2}, "0.2 seconds"),
+        ({"clip_frames": 7}, "7 frames"),
+        ({"clip_megapixels": 0.001}, "64 x 48"),
+        ({"clip_seconds": 1e-9}, "1e-09 seconds"),
+        ({"upload_megabytes": 1e-6}, "room"),
+    ],
+)
+def test_clips_beyond_the_limits(segmenter, clip, tmp_path, limits, fact):
+    with pytest.raises(UsageError, match=fact):
+        list(results.predict_clip(segmenter, clip, tmp_path, results.Limits(**limits)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_clip_is_reported_without_paths_of_the_server(segmenter, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(bytes(1000))
+    with pytest.raises(UsageError, match="The clip") as error:
+        list(results.predict_clip(segmenter, tmp_path / "clip.mp4", tmp_path, results.Limits()))
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_canceled_clip_leaves_no_file(segmenter, clip, tmp_path):
+    work = results.predict_clip(segmenter, clip, tmp_path, results.Limits())
+    assert next(work) == ({"frames": 1, "of": 8}, [])
+    assert list(tmp_path.iterdir())
+    work.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("view", ["Overlay", "Mask", "Cut-out"])
+def test_webcam(segmenter, tmp_path, view):
+    """Frames are not mirrored, and leave no files."""
+    image = tiny.Pictures([(90, 150)], SIDES)[0]["image"]
+    encoded = base64.b64encode(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]).decode()
+    page = Page(segmenter, results.Limits(), tmp_path)
+    answer = page.frame(f"data:image/png;base64,{encoded}", view, [1.0], False)
+    found = np.array(Image.open(io.BytesIO(base64.b64decode(answer.removeprefix("data:image/png;base64,")))))
+    result = segmenter(image)
+    expected = {"Overlay": result.overlay(), "Mask": result.mask, "Cut-out": result.cutout()}
+    np.testing.assert_array_equal(found, expected[view])
+    webcams = [block for block in page.build("tiny").blocks.values() if getattr(block, "sources", []) == ["webcam"]]
+    assert [block.webcam_options.mirror for block in webcams] == [False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ports_and_limits():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"port {port}.*--port"):
+            command._listen("127.0.0.1", port)
+    with pytest.raises(UsageError, match="--port=70000"):
+        command._listen("127.0.0.1", 70000)
+    with pytest.raises(UsageError, match=r"--host=nowhere\.invalid"):
+        command._listen("nowhere.invalid", 0)
+    for value in (0, -1, float("nan")):
+        with pytest.raises(UsageError, match="--clip-length"):
+            results.Limits(clip_length=value)
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)]
+)
+def test_a_server_open_to_others_is_announced(host, warned, capsys):
+    command._announce(host, 8000)
+    assert ("password" in capsys.readouterr().err) == warned
