@@ -44,15 +44,15 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def egohands(root: pathlib.Path) -> None:
-    from tfds_builders.egohands import labelled_samples, make_dummy_data
+    from tfds_builders.egohands import labeled_samples, make_dummy_data
 
     rng = np.random.default_rng(0)
     centers = {"myleft": (400, 500), "myright": (800, 500), "yourleft": (500, 200), "yourright": (700, 200)}
     hands = {name: make_dummy_data.make_hand(rng, center) for name, center in centers.items()}
     make_dummy_data.write_polygons(root / "polygons", [hands] * 100)
     picture = _picture(root / "picture.jpg", 1280, 720, "photograph")
-    for video in labelled_samples.VIDEOS:
-        folder = root / labelled_samples.FOLDER / video
+    for video in labeled_samples.VIDEOS:
+        folder = root / labeled_samples.FOLDER / video
         _link(root / "polygons", folder / "polygons.mat")
         for index in range(100):
             _link(picture, folder / f"frame_{27 * index:04d}.jpg")

@@ -54,7 +54,7 @@ def with_jax(case: Case, parallel_kind: str = "pmap") -> tuple[Callable[[], None
         else:
 
             def function(variables: dict, image: jax.Array) -> jax.Array:
-                return model.apply(variables, models.normalise(image))
+                return model.apply(variables, models.normalize(image))
 
         function, variables = jax.jit(function), jax.device_put(variables)
 

@@ -32,7 +32,7 @@ def losses(kind: str, steps: int) -> list[float]:
     from refinenet_jax.data.pipeline import train_batches
     from refinenet_jax.training import init, optim, step
 
-    model = models.create_model("rf_lw_mbv2", 3, batch_norm="synchronised", dropout=0.0)
+    model = models.create_model("rf_lw_mbv2", 3, batch_norm="synchronized", dropout=0.0)
     schedule = optim.create_schedule(name="constant", num_steps=steps, learning_rate=0.02, warmup_steps=0)
     optimizer = optim.create_optimizer(schedule=schedule, name="sgd", momentum=0.9, weight_decay=5e-4)
     state = parallel.replicate(step.create_state(init.initial_variables(model, 0), optimizer))

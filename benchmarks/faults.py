@@ -50,7 +50,7 @@ def work(arguments: argparse.Namespace) -> None:
     config.update_from_flattened_dict(
         {
             "data.name": "squares",
-            "model.batch_norm": "synchronised",
+            "model.batch_norm": "synchronized",
             "model.dropout": 0.1,
             "augment.crop_size": 32,
             "augment.short_edge": (),

@@ -35,7 +35,7 @@ def differences(network: str, precision: str, gradients: bool = True) -> list[fl
     classes = expected["logits"].shape[-1]
     model = models.create_model(VARIANTS[network], classes, dropout=0.0, precision=precision)
     variables = weights.load_weights(state_dict(GOLDEN / f"{network}.json"), model)
-    image, label = models.normalise(expected["image"]), jnp.asarray(expected["label"])
+    image, label = models.normalize(expected["image"]), jnp.asarray(expected["label"])
 
     @jax.jit
     def compute(variables: dict) -> tuple:

@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 DEVICES = 2
 PRECISIONS = ("float32", "bfloat16")
-BATCH_NORMS = ("local", "frozen", "synchronised")  # local first: the frozen runs start from it
+BATCH_NORMS = ("local", "frozen", "synchronized")  # local first: the frozen runs start from it
 STEPS = {"rf_lw_mbv2": 200}
 FEWER_STEPS = 30  # for the large networks
 EVERY = 5

@@ -10,7 +10,7 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.variant = "rf101"  # rf50 rf101 rf152 rf_lw50 rf_lw101 rf_lw152 rf_lw_mbv2
-    config.model.batch_norm = "frozen"  # frozen | local | synchronised
+    config.model.batch_norm = "frozen"  # frozen | local | synchronized
     config.model.dropout = 0.5  # in the cascade of ResNets; not used by rf_lw_mbv2
     config.model.dtype = "float32"  # dtype of the computation: float32 | bfloat16
     config.model.remat = (
@@ -35,8 +35,8 @@ def get_config() -> ConfigDict:
     config.augment.short_edge = (450, 1100)  # bounds in pixels, before the random scale; () for none
     config.augment.scales = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
     config.augment.flip = True
-    config.augment.crop = "class_centred"  # class_centred | random
-    config.augment.colour_jitter = 0.0
+    config.augment.crop = "class_centered"  # class_centered | random
+    config.augment.color_jitter = 0.0
     config.augment.blur = 0.0
     config.augment.longest_side = 0  # in pixels, before the random scale, with short_edge=(); 0 for none
     config.augment.color_cast = 0.0

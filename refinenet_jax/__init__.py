@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refinenet_jax.inference.segmentation import Segmentation
     from refinenet_jax.inference.segmenter import Segmenter
     from refinenet_jax.models import VARIANTS, create_model
-    from refinenet_jax.models import normalise as normalize
+    from refinenet_jax.models import normalize as normalize
     from refinenet_jax.training.loop import train  # noqa: F401
     from refinenet_jax.weights import load, load_weights, save_weights
 
@@ -47,7 +47,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate:evaluate_checkpoint",
     "load": "weights",
     "load_weights": "weights",
-    "normalize": "models:normalise",
+    "normalize": "models:normalize",
     "open_dataset": "data.sources:open_source",
     "predict": "inference.predict.api",
     "save_weights": "weights",

@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from refinenet_jax import integrity, parallel
+from refinenet_jax import integrity, models, parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.progress import say
 
@@ -298,9 +298,10 @@ def read_description(workdir: str | os.PathLike) -> dict | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}). Restore it, or start in another --workdir.") from error
+    return models.with_current_names(description) if isinstance(description, dict) else description
 
 
 def _folder(workdir: str | os.PathLike) -> Path:

@@ -71,7 +71,7 @@ _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "Folder of masks to evaluate instead of a run: ID.png of class ids, or of 0 and 255."
 )
 _RESIZE_PREDICTIONS = flags.DEFINE_bool(
-    "resize_predictions", False, "Resize masks in --predictions that are of another size, by nearest neighbour."
+    "resize_predictions", False, "Resize masks in --predictions that are of another size, by nearest neighbor."
 )
 _SAVE_PREDICTIONS = flags.DEFINE_bool(
     "save_predictions", False, "Write the masks of --job=evaluate into --workdir; --predictions takes them."

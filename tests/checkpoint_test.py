@@ -22,7 +22,7 @@ DESCRIPTION = {
     "class_names": ("background", "left", "right"),
     "flip_pairs": ((1, 2),),
     "input_scale": 1.0,
-    "normalisation": "imagenet",
+    "normalization": "imagenet",
     "dtype": "float32",
 }
 IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale")

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def pictures(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[np.ndarray]:
-    """A red square that moves over a dark grey ground, uint8 [h, w, 3] each."""
+    """A red square that moves over a dark gray ground, uint8 [h, w, 3] each."""
     ground = np.repeat(np.linspace(50 + seed, 90, size[1]).astype(np.uint8)[None, :, None], size[0], 0).repeat(3, 2)
     found = []
     for i in range(count):

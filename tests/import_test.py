@@ -44,5 +44,5 @@ def test_public_names_are_those_of_the_modules():
     assert refinenet_jax.train is loop.train
     assert refinenet_jax.evaluate is evaluate_checkpoint
     assert refinenet_jax.open_dataset is open_source
-    assert refinenet_jax.normalize is models.normalise
+    assert refinenet_jax.normalize is models.normalize
     assert re.match(r"\d", refinenet_jax.__version__)

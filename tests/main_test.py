@@ -47,7 +47,7 @@ def test_egohands_is_the_recipe_of_the_paper():
     assert (config.schedule.name, config.schedule.learning_rate, config.batch_size) == ("constant", 5e-5, 1)
     assert config.num_steps == 80 * 3600
     assert (config.model.batch_norm, config.model.input_scale, config.augment.crop_size) == ("frozen", 1.2, 400)
-    assert (config.augment.crop, config.augment.short_edge) == ("class_centred", (450, 1100))
+    assert (config.augment.crop, config.augment.short_edge) == ("class_centered", (450, 1100))
     assert config.evaluate.scales == (0.6, 0.8, 1.0)
 
 

@@ -259,7 +259,7 @@ def _leaves(prefix: str, tree: dict) -> dict[str, np.ndarray]:
 def _train_and_evaluate(folder: Path) -> dict[str, np.ndarray]:
     """Some steps in each way on this process's share of the batches, an evaluation, a checkpoint and its return."""
     results = {}
-    model, optimizer = tiny.Tiny(3, "synchronised"), optax.sgd(0.2, momentum=0.9)
+    model, optimizer = tiny.Tiny(3, "synchronized"), optax.sgd(0.2, momentum=0.9)
     pictures = tiny.Pictures(SIZES)
     share = slice(jax.process_index() * 8 // jax.process_count(), (jax.process_index() + 1) * 8 // jax.process_count())
     segmenter = Segmenter(model, {}, tiny.SQUARES.class_names)

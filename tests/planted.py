@@ -13,7 +13,7 @@ SPLITS = {"train": 8, "validation": 3, "test": 4}
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Coloured clouds, uint8 [h, w, 3]; another seed gives another picture."""
+    """Colored clouds, uint8 [h, w, 3]; another seed gives another picture."""
     rng = np.random.default_rng(seed)
     clouds = sum(
         cv2.resize(rng.normal(0, weight, (n, n, 3)), size[::-1], interpolation=cv2.INTER_CUBIC)

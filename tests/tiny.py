@@ -11,7 +11,7 @@ from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.errors import require
 from refinenet_jax.models import VARIANTS
 
-COLOURS = np.array([(40, 40, 40), (220, 60, 60), (60, 220, 60)], np.uint8)
+COLORS = np.array([(40, 40, 40), (220, 60, 60), (60, 220, 60)], np.uint8)
 SQUARES = DatasetInfo("squares", ("background", "red", "green"))
 HANDS = DatasetInfo("sides", ("background", "left", "right"), ((1, 2),))
 
@@ -50,7 +50,7 @@ class Tiny(nn.Module):
     batch_norm: str = "frozen"
     dropout: float = 0.0
     input_scale: float = 1.0
-    normalisation: str = "imagenet"
+    normalization: str = "imagenet"
     pool_order: str = "pool_conv"
     pool_stages: int = 4
     stride_on: str = "3x3"
@@ -63,7 +63,7 @@ class Tiny(nn.Module):
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train or self.batch_norm == "frozen",
-            axis_name="batch" if train and self.batch_norm == "synchronised" else None,
+            axis_name="batch" if train and self.batch_norm == "synchronized" else None,
             momentum=0.9,
             epsilon=1e-5,
         )
@@ -89,7 +89,7 @@ def variables(num_classes: int = 3, seed: int = 0) -> dict:
 
 
 class Pictures(list):
-    """A source: pictures of the given sizes on which rectangles have the colour of their class, with some void."""
+    """A source: pictures of the given sizes on which rectangles have the color of their class, with some void."""
 
     def __init__(self, sizes, info: DatasetInfo = SQUARES, seed: int = 0):
         super().__init__(_picture(i, size, np.random.default_rng([seed, i])) for i, size in enumerate(sizes))
@@ -102,7 +102,7 @@ def _picture(index: int, size: tuple[int, int], rng: np.random.Generator) -> dic
     for class_id in (1, 2):
         top, left = rng.integers(0, max(height // 2, 1)), rng.integers(0, max(width // 2, 1))
         mask[top : top + height // 2, left : left + width // 3] = class_id
-    image = (COLOURS[mask].astype(int) + rng.integers(-30, 31, (*size, 3))).clip(0, 255).astype(np.uint8)
+    image = (COLORS[mask].astype(int) + rng.integers(-30, 31, (*size, 3))).clip(0, 255).astype(np.uint8)
     mask[: index % 3, :] = 255
     return {"image": image, "mask": mask, "id": f"picture-{index}"}
 

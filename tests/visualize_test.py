@@ -1,4 +1,4 @@
-"""Pictures show what they should: classes tinted, background as it was, files upright and in the right colours."""
+"""Pictures show what they should: classes tinted, background as it was, files upright and in the right colors."""
 
 import cv2
 import numpy as np
@@ -29,14 +29,14 @@ def test_overlay_tints_classes_and_leaves_background(noise):
         expected = (noise[inside] + np.array(visualize.COLORS[class_id - 1], float)) / 2
         assert np.abs(result[inside] - expected).max() <= 1
     on_outline = result[10, 20:30].astype(int)
-    assert np.abs(on_outline - visualize.COLORS[0]).max() < 40  # nearly the full colour; the line is anti-aliased
+    assert np.abs(on_outline - visualize.COLORS[0]).max() < 40  # nearly the full color; the line is anti-aliased
 
 
 def test_overlay_of_background_only_is_the_image(noise):
     np.testing.assert_array_equal(visualize.overlay(noise, np.zeros((60, 80), np.uint8)), noise)
 
 
-def test_void_is_grey_without_outline(noise):
+def test_void_is_gray_without_outline(noise):
     mask = np.zeros((60, 80), np.uint8)
     mask[20:] = 255
     result = visualize.overlay(noise, mask, opacity=0.5)
@@ -66,7 +66,7 @@ def test_palette():
     assert palette.dtype == np.uint8
     assert palette[0].tolist() == [0, 0, 0]
     assert palette[255].tolist() == [128, 128, 128]
-    assert [tuple(colour) for colour in palette[1:7].tolist()] == list(visualize.COLORS)
+    assert [tuple(color) for color in palette[1:7].tolist()] == list(visualize.COLORS)
     assert palette[7].tolist() == palette[1].tolist()
     assert len(set(visualize.COLORS) | {visualize.VOID_COLOR, (0, 0, 0)}) == len(visualize.COLORS) + 2
 
@@ -109,9 +109,9 @@ def test_read_turns_as_exif_says(tmp_path, orientation, turn):
 
 
 def test_read_gives_three_channels_whatever_is_stored(tmp_path):
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(visualize.read(str(tmp_path / "grey.png")), np.stack([grey] * 3, -1))
+    gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    np.testing.assert_array_equal(visualize.read(str(tmp_path / "gray.png")), np.stack([gray] * 3, -1))
     Image.new("RGBA", (5, 4), (9, 8, 7, 0)).save(tmp_path / "alpha.png")
     assert visualize.read(str(tmp_path / "alpha.png")).tolist() == [[[9, 8, 7]] * 5] * 4
     indexed = Image.new("P", (5, 4), 1)

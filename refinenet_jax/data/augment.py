@@ -10,7 +10,7 @@ from refinenet_jax.data.images import Picture
 from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
-MEAN_COLOUR = (124, 116, 104)  # ImageNet mean, RGB: padding is zero after normalization
+MEAN_COLOR = (124, 116, 104)  # ImageNet mean, RGB: padding is zero after normalization
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # RGB weights, ITU-R BT.601
 
@@ -27,8 +27,8 @@ class Augmentation:
         objects of several datasets have comparable sizes; 0 keeps the size. Cannot be combined with `short_edge`.
       scales: scale factors, one of which is drawn for each example.
       flip: whether to mirror left and right with probability 1/2; class ids that name a side are exchanged.
-      crop: 'class_centred' centers the crop on a random pixel of a random class in the picture; 'random' is uniform.
-      colour_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this value; 0 disables it.
+      crop: 'class_centered' centers the crop on a random pixel of a random class in the picture; 'random' is uniform.
+      color_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this value; 0 disables it.
       blur: probability of a Gaussian blur with a standard deviation of 0.5 to 2 pixels.
       color_cast: red, green and blue are each multiplied by up to 1 +- this value; 0 disables it.
       motion_blur: probability of a blur along a line of 3 to 15 pixels in a random direction.
@@ -41,8 +41,8 @@ class Augmentation:
     short_edge: tuple[int, int] | tuple[()] | None = (450, 1100)
     scales: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
     flip: bool = True
-    crop: str = "class_centred"
-    colour_jitter: float = 0.0
+    crop: str = "class_centered"
+    color_jitter: float = 0.0
     blur: float = 0.0
     longest_side: int = 0
     color_cast: float = 0.0
@@ -57,13 +57,13 @@ class Augmentation:
             raise UsageError(f"scales={self.scales} must contain at least one number, all above 0")
         if self.short_edge and (None in self.short_edge or not 1 <= self.short_edge[0] <= self.short_edge[-1]):
             raise UsageError(f"short_edge={self.short_edge} must be (shortest, longest) in pixels, or () for no bounds")
-        if self.crop not in ("class_centred", "random"):
-            raise UsageError(f"crop={self.crop!r} must be 'class_centred' or 'random'")
+        if self.crop not in ("class_centered", "random"):
+            raise UsageError(f"crop={self.crop!r} must be 'class_centered' or 'random'")
         if self.longest_side < 0 or (self.longest_side and self.short_edge):
             raise UsageError(
                 f"longest_side={self.longest_side} must be 0, or at least 1 pixel together with short_edge=()"
             )
-        for name in ("colour_jitter", "blur", "color_cast", "motion_blur", "jpeg", "uneven_light"):
+        for name in ("color_jitter", "blur", "color_cast", "motion_blur", "jpeg", "uneven_light"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be from 0 to 1")
 
@@ -93,7 +93,7 @@ class Augmentation:
             such as `CopyPaste`.
 
         Returns:
-          Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Outside the picture the image is MEAN_COLOUR and the
+          Image uint8 [*shape, 3] and mask uint8 [*shape], contiguous. Outside the picture the image is MEAN_COLOR and the
           mask is 255.
 
         Raises:
@@ -101,7 +101,7 @@ class Augmentation:
         """
         draws = rng.random(27)
         scaled = self._scaled_size(mask.shape, draws[0])
-        if self.crop == "class_centred":
+        if self.crop == "class_centered":
             center = _class_center(mask, *draws[1:3])
             top, left = (
                 _clamp(round((c + 0.5) * new / old - size / 2), new, size)
@@ -126,14 +126,14 @@ class Augmentation:
         patch = self._photographed(patch, draws)
 
         padding = out_rows.start, self.shape[0] - out_rows.stop, out_columns.start, self.shape[1] - out_columns.stop
-        out_image = cv2.copyMakeBorder(patch, *padding, cv2.BORDER_CONSTANT, value=MEAN_COLOUR)
+        out_image = cv2.copyMakeBorder(patch, *padding, cv2.BORDER_CONSTANT, value=MEAN_COLOR)
         out_mask = cv2.copyMakeBorder(patch_mask, *padding, cv2.BORDER_CONSTANT, value=VOID)
         return _flip(out_image, out_mask, flip_pairs) if flip else (out_image, out_mask)
 
     def _photographed(self, image: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Applies color, blur and compression, as another camera might."""
-        if self.colour_jitter:
-            image = _jitter(image, *(1 + self.colour_jitter * (2 * draws[6:9] - 1)))
+        if self.color_jitter:
+            image = _jitter(image, *(1 + self.color_jitter * (2 * draws[6:9] - 1)))
         if self.color_cast:
             image = cv2.transform(image, np.diag(1 + self.color_cast * (2 * draws[11:14] - 1)))
         if self.uneven_light:

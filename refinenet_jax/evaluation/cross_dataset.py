@@ -111,7 +111,7 @@ def cross_evaluate(
 
 def _score(segmenter: Segmenter, source: Source, mapping: label_policies.Mapping, options: ConfigDict) -> dict:
     merged = label_policies.merged_segmenter(segmenter, mapping)
-    scores = score(merged, label_policies.RelabelledSource(source, mapping), options)
+    scores = score(merged, label_policies.RelabeledSource(source, mapping), options)
     return {"classes": list(mapping.class_names), **protocols.figures(scores, source.info.name, options.protocols)}
 
 

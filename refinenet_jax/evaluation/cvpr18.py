@@ -80,7 +80,7 @@ def prepare(model: models.RefineNet, image: jax.Array, scale: float) -> jax.Arra
     size = tuple(math.ceil(round(n * factor, 6)) for n in image.shape[1:3])
     image = imresize(image, size)
     image = imresize(image, tuple(math.floor(n * model.input_scale + 0.5) for n in size))
-    return models.normalise(image, model.normalisation)
+    return models.normalize(image, model.normalization)
 
 
 def imresize(image: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -109,7 +109,7 @@ class MergedSegmenter(Segmenter):
         return (*self.original.settings(), self.of_model)
 
 
-class RelabelledSource:
+class RelabeledSource:
     """A source with mapped class ids; void is unchanged."""
 
     def __init__(self, source: Source, mapping: Mapping):
@@ -152,8 +152,8 @@ class MergedModel:
         return self.model.input_scale
 
     @property
-    def normalisation(self) -> str:
-        return self.model.normalisation
+    def normalization(self) -> str:
+        return self.model.normalization
 
     def apply(self, variables: dict, x: jax.Array) -> jax.Array:
         """Maps float32 [b, h, w, 3] to log-probabilities [b, h/4, w/4, num_classes]."""

@@ -83,7 +83,7 @@ class Predictions:
             raise UsageError(
                 f"{self.folder / path} has {mask.shape[1]} x {mask.shape[0]} pixels, the picture {example['id']!r} has "
                 f"{size[1]} x {size[0]}. Predict at the picture's size; or pass --resize_predictions to have masks resized by "
-                "nearest neighbour."
+                "nearest neighbor."
             )
         return mask, cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 

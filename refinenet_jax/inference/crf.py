@@ -23,7 +23,7 @@ _PIXEL_LIMIT = 2**25  # pixels, which need 0.9 kB each
 _RANGES = {
     "bilateral_weight": (0, 1e4),
     "bilateral_position_stddev": (0.5, 1e4),
-    "bilateral_colour_stddev": (0.5, 1e4),
+    "bilateral_color_stddev": (0.5, 1e4),
     "smoothness_weight": (0, 1e4),
     "smoothness_stddev": (0.1, 16),
     "iterations": (0, 1000),
@@ -41,7 +41,7 @@ class CrfParameters:
     Attributes:
       bilateral_weight: weight of the kernel over position and color, 0 to 10,000.
       bilateral_position_stddev: its standard deviation in pixels, 0.5 to 10,000.
-      bilateral_colour_stddev: its standard deviation in levels (0 to 255) of R, G and B, 0.5 to 10,000.
+      bilateral_color_stddev: its standard deviation in levels (0 to 255) of R, G and B, 0.5 to 10,000.
       smoothness_weight: weight of the kernel over position alone, 0 to 10,000.
       smoothness_stddev: its standard deviation in pixels, 0.1 to 16.
       iterations: number of mean-field iterations, 0 to 1000; 0 returns the network's probabilities, clipped at 1e-5.
@@ -52,7 +52,7 @@ class CrfParameters:
 
     bilateral_weight: float = 4.0
     bilateral_position_stddev: float = 67.0
-    bilateral_colour_stddev: float = 3.0
+    bilateral_color_stddev: float = 3.0
     smoothness_weight: float = 3.0
     smoothness_stddev: float = 1.0
     iterations: int = 10
@@ -127,7 +127,7 @@ def _mean_field(image: jax.Array, probabilities: jax.Array, numbers: dict[str, j
     features = jnp.concatenate(
         [
             jnp.stack([columns.ravel(), rows.ravel()]) / numbers["bilateral_position_stddev"],
-            image.reshape(-1, 3).T.astype(jnp.float32) / numbers["bilateral_colour_stddev"],
+            image.reshape(-1, 3).T.astype(jnp.float32) / numbers["bilateral_color_stddev"],
         ]
     )
     lattice = crf_lattice.build(features)

@@ -64,8 +64,8 @@ def build(features: jax.Array) -> Lattice:
     chunks = -(-count // chunk)
     absent = jnp.full((dimensions + 1, capacity), capacity, jnp.int32)
 
-    def link(i: jax.Array, neighbours: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        before, after = neighbours
+    def link(i: jax.Array, neighbors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        before, after = neighbors
         direction, start = i // chunks, i % chunks * chunk
         here = start + jnp.arange(chunk, dtype=jnp.int32)
         hashes_there = lax.dynamic_slice(vertex_hashes, (0, start), (2, chunk)) + steps[direction][:, None]
@@ -87,8 +87,8 @@ def gaussian_filter(lattice: Lattice, values: jax.Array) -> jax.Array:
         def work(i: jax.Array, new: jax.Array) -> jax.Array:
             start = i * chunk
             total = lax.dynamic_slice(old, (start,), (chunk,))
-            for neighbours in (lattice.before, lattice.after):
-                indices = lax.dynamic_slice(neighbours, (direction, start), (1, chunk))[0]
+            for neighbors in (lattice.before, lattice.after):
+                indices = lax.dynamic_slice(neighbors, (direction, start), (1, chunk))[0]
                 total += 0.5 * old.at[indices].get(mode="fill", fill_value=0)
             return lax.dynamic_update_slice(new, total, (start,))
 

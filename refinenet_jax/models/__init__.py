@@ -28,9 +28,10 @@ OPTIONS = {
     "pool_stages": (4, 2),
     "stride_on": ("3x3", "1x1"),
     "resize": ("bilinear", "bicubic"),
-    "normalisation": ("imagenet", "minus_128"),
+    "normalization": ("imagenet", "minus_128"),
 }
-BATCH_NORM = ("frozen", "local", "synchronised")
+_RENAMED = {"normalisation": "normalization", "licence": "license"}  # entries of model.json in earlier versions
+BATCH_NORM = ("frozen", "local", "synchronized")
 DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("default", "high", "highest")
 
@@ -93,12 +94,17 @@ def create_model(
     )
 
 
+def with_current_names(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the content of a model.json with the entries of earlier versions renamed."""
+    return {_RENAMED.get(name, name): value for name, value in description.items()}
+
+
 def options_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options of `create_model` in a model.json; older files lack some."""
     return {name: description[name] for name in (*OPTIONS, "input_scale", "precision") if name in description}
 
 
-def normalise(image: jax.Array, how: str = "imagenet") -> jax.Array:
+def normalize(image: jax.Array, how: str = "imagenet") -> jax.Array:
     """Normalizes RGB images [..., 3] with values in [0, 255] to the network's float32 input.
 
     'imagenet' scales values to [0, 1], subtracts ImageNet's mean and divides by its standard deviation; 'minus_128' subtracts
@@ -114,7 +120,7 @@ def prepare(model: RefineNet, image: jax.Array, scale: float = 1.0) -> jax.Array
     """Resizes images by `scale` times the model's input scale (bicubic, anti-aliased) and normalizes them.
 
     Args:
-      model: network; its `input_scale` and `normalisation` are used.
+      model: network; its `input_scale` and `normalization` are used.
       image: uint8 RGB [b, h, w, 3].
       scale: test scale, multiplied by the model's input scale.
 
@@ -125,7 +131,7 @@ def prepare(model: RefineNet, image: jax.Array, scale: float = 1.0) -> jax.Array
     if size != image.shape[1:3]:
         image = jax.image.resize(image.astype(jnp.float32), (image.shape[0], *size, 3), "cubic")
         image = jnp.clip(image, 0, 255)
-    return normalise(image, model.normalisation)
+    return normalize(image, model.normalization)
 
 
 def prepared_size(model: RefineNet, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:

@@ -135,7 +135,7 @@ class RefineNet(nn.Module):
       num_classes: number of output channels.
       light: whether the cascade is light-weight.
       batch_norm: source of the batch norm statistics in training. 'frozen' uses the stored ones (scale and shift are still
-        trained), 'local' those of each device's examples, 'synchronised' those of the whole batch (under a mapped axis called
+        trained), 'local' those of each device's examples, 'synchronized' those of the whole batch (under a mapped axis called
         'batch').
       dropout: dropout rate for the two deepest features (and before the classifier of the full network); training needs an rng
         'dropout'.
@@ -144,7 +144,7 @@ class RefineNet(nn.Module):
       pool_stages: number of stages of the chained residual pooling.
       stride_on: convolution of a ResNet block that has the stride, '3x3' or '1x1'.
       resize: interpolation of the coarse path before fusion, 'bilinear' (aligned corners) or 'bicubic' (MATLAB's).
-      normalisation: normalization of the pixels, 'imagenet' or 'minus_128'; see `models.prepare`.
+      normalization: normalization of the pixels, 'imagenet' or 'minus_128'; see `models.prepare`.
       remat: whether the blocks of the trunk and of a ResNet's cascade are recomputed for their gradients, which saves memory
         in training.
       input_scale: factor by which every image is enlarged before the network; see `models.prepare`.
@@ -162,7 +162,7 @@ class RefineNet(nn.Module):
     pool_stages: int = 4
     stride_on: str = "3x3"
     resize: str = "bilinear"
-    normalisation: str = "imagenet"
+    normalization: str = "imagenet"
     input_scale: float = 1.0
     remat: bool = False
     precision: str = "default"
@@ -187,7 +187,7 @@ class RefineNet(nn.Module):
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train or self.batch_norm == "frozen",
-            axis_name="batch" if train and self.batch_norm == "synchronised" else None,
+            axis_name="batch" if train and self.batch_norm == "synchronized" else None,
             momentum=0.9,
             epsilon=1e-5,
             dtype=self.dtype,

@@ -14,7 +14,7 @@ from refinenet_jax.weights.flat import ENDINGS, description_of, save_weights
 from refinenet_jax.weights.loading import build, network_in
 from refinenet_jax.weights.recognize import Network
 
-_LICENCE_KEYS = ("licence", "license", "licence_note", "license_note")
+_LICENSE_KEYS = ("license", "licence", "license_note", "licence_note")
 _EXAMPLES = """examples:
   refinenet-jax convert refinenet_res101.mat
   refinenet-jax convert rf_lw50.pth --output=runs/rf_lw50
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="names of the classes, background first, as in 'background,left hand,right hand' (default: the file's)",
     )
-    network.add_argument("--licence", metavar="TEXT", help="license note for model.json (default: what the file says)")
+    network.add_argument("--license", metavar="TEXT", help="license note for model.json (default: what the file says)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
         if output is None or output.suffix not in ENDINGS:
             raise UsageError(f"{source} is a folder already; give an --output that ends in {' or '.join(ENDINGS)}.")
         description, variables = checkpoint.load_model(source)
-        if args.licence:
-            description = {**description, "licence": args.licence}
+        if args.license:
+            description = {**description, "license": args.license}
         _save(output, variables, description, args.half)
         print(f"Written: {output}")
         return 0
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
     if network.variant is None:
         wanted["num_classes"] = len(classes) or None
     model, variables = build(network, source, **wanted)
-    description = describe(network.variant or args.variant, model, network, file.facts, classes, args.licence)
+    description = describe(network.variant or args.variant, model, network, file.facts, classes, args.license)
     own = description_of(file) or {}
-    kept = {"dtype", "scales", "longest_side", "flip", "dataset", "licence", "flip_pairs"}
-    kept -= ({"licence"} if args.licence else set()) | ({"flip_pairs"} if classes else set())
+    kept = {"dtype", "scales", "longest_side", "flip", "dataset", "license", "flip_pairs"}
+    kept -= ({"license"} if args.license else set()) | ({"flip_pairs"} if classes else set())
     description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}
     if output.suffix in ENDINGS:
@@ -99,7 +99,7 @@ def describe(
     network: Network,
     facts: Mapping[str, Any],
     classes: tuple[str, ...] = (),
-    licence: str | None = None,
+    license: str | None = None,
 ) -> dict[str, Any]:
     """What model.json says of a converted network: as of one trained here, with the file's own facts.
 
@@ -111,7 +111,7 @@ def describe(
         names = names[:-1]
     if not model.num_classes - 1 <= len(names) <= model.num_classes:
         raise UsageError(f"The network has {model.num_classes} channels, but {len(names)} classes: {', '.join(names)}.")
-    noted = next((str(facts[key]) for key in _LICENCE_KEYS if key in facts), "not stated in the file")
+    noted = next((str(facts[key]) for key in _LICENSE_KEYS if key in facts), "not stated in the file")
     pairs = [
         (i, names.index(other))
         for i, name in enumerate(names)
@@ -127,7 +127,7 @@ def describe(
         "scales": (1.0,),
         "flip": False,
         "dataset": "",
-        "licence": licence or noted,
+        "license": license or noted,
     }
 
 

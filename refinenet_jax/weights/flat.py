@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
+from refinenet_jax import models
 from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
@@ -122,7 +123,7 @@ def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], descript
     Args:
       path: ends in .safetensors or .npz. Arrays are named by their place, as in 'params/trunk/conv1/kernel'.
       variables: {'params': ..., 'batch_stats': ...}.
-      description: as in model.json: variant, class_names, options, licence, ...
+      description: as in model.json: variant, class_names, options, license, ...
 
     Raises:
       UsageError: another ending, or the file exists.
@@ -159,10 +160,10 @@ def description_of(file: WeightsFile) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        description = json.loads(text)
+        description = models.with_current_names(json.loads(text))
         missing = {"variant", "class_names", "dtype"} - description.keys()
     except (ValueError, AttributeError) as error:
         raise WeightsError(f"Its {DESCRIPTION} cannot be read ({error}).") from error
     if missing:
-        raise WeightsError(f"Its {DESCRIPTION} does not tell {', '.join(sorted(missing))}.")
+        raise WeightsError(f"Its {DESCRIPTION} lacks {', '.join(sorted(missing))}.")
     return description

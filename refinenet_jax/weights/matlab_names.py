@@ -82,7 +82,7 @@ def options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[
         "pool_order": "conv_pool" if improved else "pool_conv",
         "stride_on": _stride_on(facts.get("strides", {})),
         "resize": "bicubic",
-        "normalisation": "minus_128",
+        "normalization": "minus_128",
         "input_scale": float(facts.get("net_input_img_scales", 1.0)),
     }
 

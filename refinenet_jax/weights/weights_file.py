@@ -20,7 +20,7 @@ class WeightsFile:
     Attributes:
       format: 'PyTorch (zip)', 'PyTorch (legacy)', 'safetensors', 'npz', 'TFLite', 'MatConvNet (v7.3)' or 'MatConvNet (v7)'.
       arrays: name -> array, as stored (PyTorch's convolutions OIHW, MATLAB's HWIO), except that bfloat16 comes as float32.
-      facts: what else the file says in plain text and numbers: epoch, arch, licence, net_input_img_scales, layers.
+      facts: what else the file says in plain text and numbers: epoch, arch, license, net_input_img_scales, layers.
     """
 
     format: str

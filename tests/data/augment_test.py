@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from refinenet_jax.data.augment import MEAN_COLOUR, VOID, Augmentation
+from refinenet_jax.data.augment import MEAN_COLOR, VOID, Augmentation
 from refinenet_jax.data.images import Picture
 
 PLAIN = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), flip=False, crop="random")
 
 
 def _blocks(height=90, width=120, block=30):
-    """A picture in which the colour tells the class: 60 x class id in every channel; ids 0..3 in blocks."""
+    """A picture in which the color tells the class: 60 x class id in every channel; ids 0..3 in blocks."""
     rows, columns = np.indices((height, width)) // block
     mask = ((rows + 2 * columns) % 4).astype(np.uint8)
     return np.repeat(mask[..., None] * np.uint8(60), 3, axis=2), mask
@@ -30,9 +30,9 @@ def _near_border(mask, distance):
 
 
 @pytest.mark.parametrize("scale", [0.35, 0.7, 0.93, 1.0, 1.1, 1.3, 2.7])
-@pytest.mark.parametrize("crop", ["random", "class_centred"])
+@pytest.mark.parametrize("crop", ["random", "class_centered"])
 def test_image_and_mask_stay_aligned(scale, crop):
-    """The colour tells the class in the output too, except within one source pixel of a border, which is interpolated."""
+    """The color tells the class in the output too, except within one source pixel of a border, which is interpolated."""
     image, mask = _blocks()
     augmentation = Augmentation(crop_size=(64, 80), short_edge=None, scales=(scale,), crop=crop)
     rng = np.random.default_rng(0)
@@ -91,8 +91,8 @@ def test_random_crops_reach_every_position():
     assert corners == {70 * row + column for row in range(3) for column in range(2)}
 
 
-@pytest.mark.parametrize("crop", ["random", "class_centred"])
-def test_padding_is_void_and_mean_colour(crop):
+@pytest.mark.parametrize("crop", ["random", "class_centered"])
+def test_padding_is_void_and_mean_color(crop):
     image, mask = _noise(40, 100)
     augmentation = Augmentation(crop_size=64, short_edge=None, scales=(1.0,), crop=crop)
     rng = np.random.default_rng(0)
@@ -100,8 +100,8 @@ def test_padding_is_void_and_mean_colour(crop):
         out_image, out_mask = augmentation(image, mask, rng)
         padding = out_mask == VOID
         assert padding.sum() == 24 * 64  # the whole height of the picture is shown
-        assert (out_image[padding] == MEAN_COLOUR).all()
-        assert (out_image[~padding] != MEAN_COLOUR).any(axis=1).mean() > 0.99
+        assert (out_image[padding] == MEAN_COLOR).all()
+        assert (out_image[~padding] != MEAN_COLOR).any(axis=1).mean() > 0.99
 
 
 def test_flip_mirrors_and_exchanges_sides():
@@ -122,8 +122,8 @@ def test_flip_mirrors_and_exchanges_sides():
     assert 75 < flips < 125
 
 
-def test_class_centred_crops_show_the_rare_class_as_often():
-    """Three classes, one of nine pixels: it is the centre of a third of the crops, not of one in a thousand."""
+def test_class_centered_crops_show_the_rare_class_as_often():
+    """Three classes, one of nine pixels: it is the center of a third of the crops, not of one in a thousand."""
     image = np.zeros((200, 200, 3), np.uint8)
     mask = np.zeros((200, 200), np.uint8)
     mask[100:] = 1
@@ -131,14 +131,14 @@ def test_class_centred_crops_show_the_rare_class_as_often():
     mask[:5] = VOID
     augmentation = Augmentation(crop_size=9, short_edge=None, scales=(1.0,))
     rng = np.random.default_rng(0)
-    centres = [augmentation(image, mask, rng)[1][4, 4] for _ in range(900)]
-    counts = np.bincount(centres, minlength=256)
+    centers = [augmentation(image, mask, rng)[1][4, 4] for _ in range(900)]
+    counts = np.bincount(centers, minlength=256)
     assert (np.abs(counts[:3] - 300) < 60).all()
-    # Only a pixel whose window had to be moved inside the picture can leave void in the centre.
+    # Only a pixel whose window had to be moved inside the picture can leave void in the center.
     assert counts[VOID] < 30
 
 
-def test_class_centred_centre_is_exact_at_every_scale():
+def test_class_centered_center_is_exact_at_every_scale():
     image = np.zeros((100, 100, 3), np.uint8)
     mask = np.full((100, 100), VOID, np.uint8)
     mask[50, 40] = 1
@@ -174,11 +174,11 @@ def test_every_scale_is_drawn():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (2, 3), (7, 1), (399, 401), (1500, 1200)])
-@pytest.mark.parametrize("crop", ["random", "class_centred"])
+@pytest.mark.parametrize("crop", ["random", "class_centered"])
 def test_any_size_gives_the_crop_size(size, crop):
     image, mask = _noise(*size)
     rng = np.random.default_rng(0)
-    for augmentation in (Augmentation(crop=crop), Augmentation((33, 70), None, crop=crop, colour_jitter=0.4, blur=1.0)):
+    for augmentation in (Augmentation(crop=crop), Augmentation((33, 70), None, crop=crop, color_jitter=0.4, blur=1.0)):
         for _ in range(3):
             out_image, out_mask = augmentation(image, mask, rng)
             assert out_image.shape == (*augmentation.shape, 3)
@@ -197,41 +197,41 @@ def test_all_void_mask_is_cropped_too():
 def test_inputs_are_not_changed():
     image, mask = _noise(64, 64)
     image.flags.writeable = mask.flags.writeable = False
-    augmentation = Augmentation(64, None, colour_jitter=0.5, blur=1.0)
+    augmentation = Augmentation(64, None, color_jitter=0.5, blur=1.0)
     for seed in range(5):
         augmentation(image, mask, np.random.default_rng(seed), ((0, 1),))
 
 
-def test_same_generator_same_result_and_colour_leaves_the_crop_alone():
+def test_same_generator_same_result_and_color_leaves_the_crop_alone():
     image, mask = _noise(150, 200)
     first = Augmentation(64, None)(image, mask, np.random.default_rng(5))
     again = Augmentation(64, None)(image, mask, np.random.default_rng(5))
-    coloured = Augmentation(64, None, colour_jitter=0.5, blur=0.5)(image, mask, np.random.default_rng(5))
+    colored = Augmentation(64, None, color_jitter=0.5, blur=0.5)(image, mask, np.random.default_rng(5))
     other = Augmentation(64, None)(image, mask, np.random.default_rng(6))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(first[1], coloured[1])
-    assert not np.array_equal(first[0], coloured[0])
+    np.testing.assert_array_equal(first[1], colored[1])
+    assert not np.array_equal(first[0], colored[0])
     assert not np.array_equal(first[1], other[1])
 
 
-def test_jitter_moves_colours_within_bounds_and_keeps_their_order():
+def test_jitter_moves_colors_within_bounds_and_keeps_their_order():
     image = np.full((64, 64, 3), 100, np.uint8)
     image[:, 32:] = (140, 100, 60)
     mask = np.zeros((64, 64), np.uint8)
-    augmentation = Augmentation(64, None, (1.0,), flip=False, colour_jitter=0.2)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, color_jitter=0.2)
     rng = np.random.default_rng(0)
-    greys = []
+    grays = []
     for _ in range(50):
         left, right = augmentation(image, mask, rng)[0][0, [0, -1]].astype(int)
-        greys.append(left[0])
-        assert np.ptp(left) <= 1  # grey stays grey
+        grays.append(left[0])
+        assert np.ptp(left) <= 1  # gray stays gray
         assert right[0] > right[1] > right[2]
         assert 40 * 0.8**3 * 0.9 < right[0] - right[1] < 40 * 1.2**3 * 1.1
-    assert min(greys) < 90
-    assert max(greys) > 110
-    assert min(greys) >= 75
-    assert max(greys) <= 125
+    assert min(grays) < 90
+    assert max(grays) > 110
+    assert min(grays) >= 75
+    assert max(grays) <= 125
 
 
 def test_blur_happens_as_often_as_asked():
@@ -296,7 +296,7 @@ def test_objects_are_pasted_before_the_colors_change():
         assert flip_pairs == ((1, 2),)
         return np.full_like(image, (200, 0, 0)), np.full_like(mask, 2)
 
-    augmentation = Augmentation(64, None, (1.0,), flip=False, crop="random", colour_jitter=0.2)
+    augmentation = Augmentation(64, None, (1.0,), flip=False, crop="random", color_jitter=0.2)
     out_image, out_mask = augmentation(image, mask, np.random.default_rng(0), ((1, 2),), paste)
     assert (out_mask == 2).all()
     assert len(np.unique(out_image.reshape(-1, 3), axis=0)) == 1
@@ -312,7 +312,7 @@ def test_objects_are_pasted_before_the_colors_change():
         {"scales": (0.0, 1.0)},
         {"short_edge": (500, 400)},
         {"crop": "center"},
-        {"colour_jitter": 2.0},
+        {"color_jitter": 2.0},
         {"blur": -0.1},
         {"color_cast": 1.5},
         {"motion_blur": 2},
@@ -328,7 +328,7 @@ def test_impossible_settings_are_named(settings):
 
 
 @pytest.mark.parametrize(("scale", "reduction"), [(0.7, 1), (0.5, 2), (0.35, 2), (0.25, 4), (0.2, 4), (0.12, 8)])
-@pytest.mark.parametrize("crop", ["random", "class_centred"])
+@pytest.mark.parametrize("crop", ["random", "class_centered"])
 def test_jpeg_is_decoded_no_larger_than_needed_and_the_crop_stays(scale, reduction, crop, monkeypatch):
     """Waves of up to 3 gray levels per pixel: a shift by half a pixel of the picture would show."""
     rows, columns = np.indices((357, 571))

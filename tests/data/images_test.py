@@ -194,7 +194,7 @@ def _indexed(bits):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_palettes_are_indices_not_colours(bits):
+def test_palettes_are_indices_not_colors(bits):
     encoded = _encode(_indexed(bits), bits=bits)
     assert encoded[24:26] == bytes([bits, 3])  # the header: depth, and that there is a palette
     np.testing.assert_array_equal(images.decode_mask(encoded, "it"), np.minimum(IDS, 2**bits - 1))
@@ -202,7 +202,7 @@ def test_palettes_are_indices_not_colours(bits):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_grey_values_are_not_stretched(bits):
+def test_gray_values_are_not_stretched(bits):
     ids = np.minimum(IDS, 2**bits - 1)
     packed = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes() for row in ids]
     header = struct.pack(">IIBBBBB", *SHAPE[::-1], bits, 0, 0, 0, 0)

@@ -6,7 +6,7 @@ import pytest
 from refinenet_jax.data.paste import VOID, CopyPaste, cut_out
 from refinenet_jax.data.sources import DatasetInfo
 
-GREY, RED, BLUE, WHITE = (90, 90, 90), (250, 20, 20), (20, 20, 250), (255, 255, 255)
+GRAY, RED, BLUE, WHITE = (90, 90, 90), (250, 20, 20), (20, 20, 250), (255, 255, 255)
 PAIRS = ((1, 2),)
 
 
@@ -39,7 +39,7 @@ def _paste(source=None, **options):
 
 
 def _target(size=200):
-    return np.full((size, size, 3), GREY, np.uint8), np.zeros((size, size), np.uint8)
+    return np.full((size, size, 3), GRAY, np.uint8), np.zeros((size, size), np.uint8)
 
 
 def _is(image, color, tolerance=40):
@@ -62,7 +62,7 @@ def test_labels_come_with_the_colors_and_nothing_of_the_page_does(rotation):
         orders.add(red)
         for class_id, color in ((red, RED), (3 - red, BLUE)):
             assert np.mean(np.abs(inside[class_id] - color).max(-1) < 60) > 0.7  # the two colors mix at their border
-        assert np.mean(_is(image[mask == 0], GREY, 5)) > 0.98  # but for the soft edge
+        assert np.mean(_is(image[mask == 0], GRAY, 5)) > 0.98  # but for the soft edge
     assert orders == {1, 2}
 
 
@@ -124,7 +124,7 @@ def test_arms_grow_from_the_edge_that_cuts_the_hand_off_and_are_background(rows,
     for arm, seed in np.ndindex(painted.shape):
         paste = _paste(source, size=(50, 60), rotation=0.0, arm=float(arm))
         image, mask = paste(*_target(500), np.random.default_rng(seed))
-        painted[arm, seed], labeled[arm, seed] = (~_is(image, GREY, 5)).sum(), (mask != 0).sum()
+        painted[arm, seed], labeled[arm, seed] = (~_is(image, GRAY, 5)).sum(), (mask != 0).sum()
     assert painted[1].sum() > 2 * painted[0].sum()
     assert (labeled[1] <= 1.02 * labeled[0]).all()
     assert labeled[1].sum() > 0.8 * labeled[0].sum()  # a sleeve may cover some

@@ -49,7 +49,7 @@ SPLITS = {
     "undecodable": [(b"\xff\xd8 not a picture", _png(_mask(0)))],
     "no_bytes": [(b"", _png(_mask(0)))],
     "other_shape": [(_png(_image(0)), _png(_mask(0)[:, 1:]))],
-    "colour_mask": [(_png(_image(0)), _png(_image(0)))],
+    "color_mask": [(_png(_image(0)), _png(_image(0)))],
     "wrong_values": [(_png(_image(0)), _png(_mask(0) + np.uint8(3)))],
     "binary": [(_png(_image(0)), _png(np.where(_mask(0) == i % 3, 255, 0).astype(np.uint8))) for i in range(20)],
 }
@@ -294,7 +294,7 @@ def test_other_file_format_says_how_to_build_again(tmp_path):
         ),
         ("no_bytes", "undecodable", r"cannot be decoded \(0 bytes"),
         ("other_shape", "size mismatch", r"'other_shape/0'.* uint8 \[24, 31\]; .* must be uint8 \[24, 32\]"),
-        ("colour_mask", "mask format", r"uint8 \[24, 32, 3\]"),
+        ("color_mask", "mask format", r"uint8 \[24, 32, 3\]"),
         (
             "wrong_values",
             "mask value",
@@ -309,7 +309,7 @@ def test_reading_says_which_example_is_wrong(data_dir, split, fault, message):
     assert error.value.fault == fault
 
 
-def test_masks_of_0_and_255_are_recognised(data_dir):
+def test_masks_of_0_and_255_are_recognized(data_dir):
     with pytest.raises(sources.DataError, match=r"(?s)only the values \[0, 255\].*255 means void.*mask == 255"):
         sources.check_masks(sources.open_source("tiny_hands", "binary", data_dir))
 
@@ -338,7 +338,7 @@ def test_masks_with_a_class_pass(masks):
 
 
 @pytest.mark.parametrize("masks", [[[0, 0]], [[0, 0]] * 50, [[0, 0]] * 50 + [[0, 255]] + [[0, 0]] * 50])
-def test_masks_without_any_class_are_recognised(masks):
+def test_masks_without_any_class_are_recognized(masks):
     with pytest.raises(sources.DataError, match=f"masks of all {len(masks)} examples contain only background"):
         sources.check_masks(_masks(*masks))
 

@@ -49,7 +49,7 @@ def test_shifted_within_and_beyond_the_tolerance():
 
 
 def test_distances_are_as_the_crow_flies():
-    """A diagonal neighbour is 1.41 pixels off: not near, where 1 is allowed."""
+    """A diagonal neighbor is 1.41 pixels off: not near, where 1 is allowed."""
     diagonal, beside = np.eye(9, dtype=np.uint8), np.eye(9, k=2, dtype=np.uint8)
     assert boundary._near(diagonal, beside, 1).sum() == 0
     assert boundary._near(diagonal, beside, 2).sum() == 9  # 1.41 off, all of them, and 2 at one end

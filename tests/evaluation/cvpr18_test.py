@@ -23,9 +23,9 @@ def _resized(row, m):
     stretch = max(n / m, 1)
     result = []
     for i in range(m):
-        centre = (i + 0.5) * n / m - 0.5
-        taps = range(int(np.floor(centre - 2 * stretch)) - 1, int(np.ceil(centre + 2 * stretch)) + 2)
-        weights = np.array([_cubic((centre - t) / stretch) for t in taps])
+        center = (i + 0.5) * n / m - 0.5
+        taps = range(int(np.floor(center - 2 * stretch)) - 1, int(np.ceil(center + 2 * stretch)) + 2)
+        weights = np.array([_cubic((center - t) / stretch) for t in taps])
         mirrored = [t % (2 * n) for t in taps]
         values = np.array([row[t if t < n else 2 * n - 1 - t] for t in mirrored])
         result.append((weights @ values) / weights.sum())
@@ -62,7 +62,7 @@ def test_imresize_to_the_same_size_changes_nothing():
         ([10, 12, 200, 202], 105.5),  # any of 12..199
         ([0, 0, 0, 0], 0),
         ([255, 255, 255, 255], 0),  # one value: the threshold is 0
-        # Otsu maximises w0 w1 (m0 - m1)^2. Cut at 0, 60 and 200: 3/16 (171.7)^2 = 5526, 1/4 (197.5)^2 = 9752 and
+        # Otsu maximizes w0 w1 (m0 - m1)^2. Cut at 0, 60 and 200: 3/16 (171.7)^2 = 5526, 1/4 (197.5)^2 = 9752 and
         # 3/16 (168.3)^2 = 5313. The best is any of 60..199.
         ([0, 60, 200, 255], 129.5),
     ],
@@ -96,16 +96,16 @@ def test_egohands_truth_is_resized_to_the_prediction():
 def test_resized_truth_follows_imresize_and_otsu():
     rng = np.random.default_rng(1)
     truth = (rng.random((12, 20)) < 0.5).astype(np.uint8)
-    grey = np.floor(np.apply_along_axis(_resized, 0, truth * 255.0, 6) + 0.5).clip(0, 255)
-    grey = np.floor(np.apply_along_axis(_resized, 1, grey, 10) + 0.5).clip(0, 255)
+    gray = np.floor(np.apply_along_axis(_resized, 0, truth * 255.0, 6) + 0.5).clip(0, 255)
+    gray = np.floor(np.apply_along_axis(_resized, 1, gray, 10) + 0.5).clip(0, 255)
     # Otsu's threshold by its definition, over all 255 cuts.
     spread = [
-        (grey <= t).mean() * (grey > t).mean() * (grey[grey <= t].mean() - grey[grey > t].mean()) ** 2
-        if 0 < (grey <= t).mean() < 1
+        (gray <= t).mean() * (gray > t).mean() * (gray[gray <= t].mean() - gray[gray > t].mean()) ** 2
+        if 0 < (gray <= t).mean() < 1
         else 0
         for t in range(255)
     ]
-    hand = grey > np.flatnonzero(np.isclose(spread, max(spread), rtol=1e-12)).mean()
+    hand = gray > np.flatnonzero(np.isclose(spread, max(spread), rtol=1e-12)).mean()
     assert 10 < hand.sum() < 50
     counts = cvpr18.compare(truth, np.ones((6, 10), np.uint8), "gtea")
     assert counts.tolist() == [[0, 60 - hand.sum()], [0, hand.sum()]]
@@ -134,7 +134,7 @@ class _Maps:
     """A network that gives set logits, other ones at each of the three scales."""
 
     input_scale = 1.0
-    normalisation = "minus_128"
+    normalization = "minus_128"
 
     def __init__(self, maps):
         self._maps = iter(maps)

@@ -71,10 +71,10 @@ def test_nothing_to_compare_is_refused_under_any_policy():
 
 def test_masks_get_the_new_classes_and_keep_void():
     source = tiny.Pictures([(24, 32)] * 3, tiny.HANDS)
-    relabelled = label_policies.RelabelledSource(source, meet(SIDES, SIDES[:1] + SIDES[:0:-1], "hands_only"))
-    assert relabelled.info.class_names == HANDS
-    assert len(relabelled) == 3
-    before, after = source[2], relabelled[2]
+    relabeled = label_policies.RelabeledSource(source, meet(SIDES, SIDES[:1] + SIDES[:0:-1], "hands_only"))
+    assert relabeled.info.class_names == HANDS
+    assert len(relabeled) == 3
+    before, after = source[2], relabeled[2]
     np.testing.assert_array_equal(after["mask"], np.where(before["mask"] == 2, 1, before["mask"]))
     assert set(np.unique(before["mask"])) == {0, 1, 2, 255}
     assert before["id"] == after["id"]

@@ -175,8 +175,8 @@ def test_other_sizes_are_refused_or_resized_by_nearest(tmp_path):
     assert table.cvpr18.tolist() == [[[3, 0], [0, 3]]]
 
 
-def test_nearest_takes_what_lies_under_the_centre(tmp_path):
-    """7 columns to 3: centres at 1.17, 3.5 and 5.83 of 7, in columns 1, 3 and 5."""
+def test_nearest_takes_what_lies_under_the_center(tmp_path):
+    """7 columns to 3: centers at 1.17, 3.5 and 5.83 of 7, in columns 1, 3 and 5."""
     save(tmp_path / "a.png", np.array([[0, 1, 0, 1, 0, 0, 1]], np.uint8))
     given, mask = predictions.Predictions(tmp_path, HAND, resize=True).read(example("a", np.zeros((1, 3), np.uint8)))
     assert given.shape == (1, 7)
@@ -188,9 +188,9 @@ def test_written_masks_are_read_as_they_were(tmp_path):
     predictions.write(tmp_path / "out", "video 1/frame.2 ü", mask)
     path = tmp_path / "out" / "video 1" / "frame.2 ü.png"
     np.testing.assert_array_equal(predictions.read_mask(path, THREE), mask)
-    with Image.open(path) as image:  # colours for people
-        colours = np.array(image.convert("RGB"))
-    assert len({tuple(colour) for colour in colours.reshape(-1, 3)}) == 3
+    with Image.open(path) as image:  # colors for people
+        colors = np.array(image.convert("RGB"))
+    assert len({tuple(color) for color in colors.reshape(-1, 3)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from refinenet_jax.data.examples import DatasetInfo
 from refinenet_jax.evaluation import predictions, protocols
-from tfds_builders.egohands import labelled_samples
+from tfds_builders.egohands import labeled_samples
 
 OPTIONS = ConfigDict({"protocols": ("strict", "cvpr18", "seed")})
 VIDEOS, FRAMES = slice(None, None, 8), (0, 55)  # of 48 videos and 100 frames
@@ -29,9 +29,9 @@ def source():
         pytest.skip("the outlines of EgoHands (../shared/realdata) are not on this machine")
     truth = Truth()
     for path in files:
-        frames = labelled_samples.read_polygons(epath.Path(path))
+        frames = labeled_samples.read_polygons(epath.Path(path))
         for number in FRAMES:
-            identities = labelled_samples.draw_identities(frames[number])
+            identities = labeled_samples.draw_identities(frames[number])
             mask = np.array([0, 1, 2, 1, 2], np.uint8)[identities]
             image = np.zeros((*mask.shape, 3), np.uint8)
             video = path.parent.name

@@ -21,11 +21,11 @@ def _exact(image, probabilities, parameters):
     """Mean field with sums over all pairs of pixels, in float64."""
     p, classes = parameters, probabilities.shape[-1]
     places = np.stack(np.mgrid[: image.shape[0], : image.shape[1]], -1).reshape(-1, 1, 2).astype(float)
-    colours = image.reshape(-1, 1, 3).astype(float)
+    colors = image.reshape(-1, 1, 3).astype(float)
     distance = ((places - places.swapaxes(0, 1)) ** 2).sum(-1)
-    difference = ((colours - colours.swapaxes(0, 1)) ** 2).sum(-1)
+    difference = ((colors - colors.swapaxes(0, 1)) ** 2).sum(-1)
     bilateral = np.exp(
-        -distance / (2 * p.bilateral_position_stddev**2) - difference / (2 * p.bilateral_colour_stddev**2)
+        -distance / (2 * p.bilateral_position_stddev**2) - difference / (2 * p.bilateral_color_stddev**2)
     )
     smoothness = np.exp(-distance / (2 * p.smoothness_stddev**2))
     kernel = 0
@@ -45,8 +45,8 @@ def _scene(classes=2, seed=0):
     rng = np.random.default_rng(seed)
     fields = np.stack([cv2.GaussianBlur(rng.normal(size=SIZE), (0, 0), 4) for _ in range(classes)], -1)
     truth = fields.argmax(-1)
-    colours = rng.integers(40, 216, (classes, 3))[truth] + 25 * (np.mgrid[: SIZE[0], : SIZE[1]][1] / SIZE[1])[..., None]
-    image = (colours + rng.normal(0, 4, (*SIZE, 3))).clip(0, 255).astype(np.uint8)
+    colors = rng.integers(40, 216, (classes, 3))[truth] + 25 * (np.mgrid[: SIZE[0], : SIZE[1]][1] / SIZE[1])[..., None]
+    image = (colors + rng.normal(0, 4, (*SIZE, 3))).clip(0, 255).astype(np.uint8)
     logits = 3 * cv2.GaussianBlur(np.eye(classes)[truth], (0, 0), 2) + rng.normal(0, 0.8, (*SIZE, classes))
     scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     return image, scores.astype(np.float32), truth
@@ -57,8 +57,8 @@ def _scene(classes=2, seed=0):
     "parameters",
     [
         CrfParameters(),
-        CrfParameters(bilateral_position_stddev=10, bilateral_colour_stddev=13, iterations=5),
-        CrfParameters(bilateral_weight=10, bilateral_position_stddev=80, bilateral_colour_stddev=20, iterations=5),
+        CrfParameters(bilateral_position_stddev=10, bilateral_color_stddev=13, iterations=5),
+        CrfParameters(bilateral_weight=10, bilateral_position_stddev=80, bilateral_color_stddev=20, iterations=5),
     ],
 )
 def test_like_the_sums_over_all_pairs(classes, parameters):
@@ -81,7 +81,7 @@ def test_smoothness_alone_is_exact(stddev):
 
 
 def test_by_hand():
-    # All n pixels are alike in colour and as good as at one place: k is 1 everywhere, D = n, K = 1/n everywhere. So each gets
+    # All n pixels are alike in color and as good as at one place: k is 1 everywhere, D = n, K = 1/n everywhere. So each gets
     # the message (0.8 + 0.4) / 2 = 0.6 for class 0 and 0.4 for class 1, and with weight 5 its odds grow by exp(5 * 0.2) = e.
     image = np.full((*SIZE, 3), 90, np.uint8)
     scores = np.full((*SIZE, 2), (0.8, 0.2), np.float32)
@@ -201,7 +201,7 @@ def test_wrong_arrays_are_refused(image, scores, says):
     ("name", "value"),
     [
         ("bilateral_weight", -1),
-        ("bilateral_colour_stddev", 0),
+        ("bilateral_color_stddev", 0),
         ("bilateral_position_stddev", float("nan")),
         ("smoothness_stddev", 17),
         ("smoothness_weight", "3"),

@@ -27,13 +27,13 @@ def _blobs(size, spread, seed):
 
 
 def _filled(polygons, shape):
-    """The mask that the polygons enclose, by the centres of the pixels."""
-    centres = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(shape[0])), -1).reshape(-1, 2) + 0.5
+    """The mask that the polygons enclose, by the centers of the pixels."""
+    centers = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(shape[0])), -1).reshape(-1, 2) + 0.5
     mask = np.zeros(shape, np.uint8)
     for polygon in polygons:
-        inside = Path(polygon.outer).contains_points(centres)
+        inside = Path(polygon.outer).contains_points(centers)
         for hole in polygon.holes:
-            inside &= ~Path(hole).contains_points(centres)
+            inside &= ~Path(hole).contains_points(centers)
         mask[inside.reshape(shape)] = polygon.class_id
     return mask
 

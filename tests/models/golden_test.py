@@ -30,7 +30,7 @@ def test_network_computes_what_the_published_one_computes(golden, file):
     expected = np.load(golden(f"{file}.npz"))
     model = models.create_model(NETWORKS[file], expected["logits"].shape[-1], batch_norm="local", dropout=0.0)
     variables = weights.load_weights(state_dict(golden(f"{file}.json")), model)
-    image, label = models.normalise(expected["image"]), jnp.asarray(expected["label"])
+    image, label = models.normalize(expected["image"]), jnp.asarray(expected["label"])
 
     @jax.jit
     def compute(variables):

@@ -74,14 +74,14 @@ def test_frozen_batch_norm_never_moves(small):
     jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
 
 
-def test_synchronised_batch_norm_on_four_devices_is_the_whole_batch_on_one(small):
+def test_synchronized_batch_norm_on_four_devices_is_the_whole_batch_on_one(small):
     variables, x = small
 
     def run(model, x):
         return model.apply(variables, x, train=True, mutable=["batch_stats"])
 
     whole, whole_stats = run(models.create_model("rf_lw_mbv2", 2, batch_norm="local"), x)
-    model = models.create_model("rf_lw_mbv2", 2, batch_norm="synchronised")
+    model = models.create_model("rf_lw_mbv2", 2, batch_norm="synchronized")
     parts, stats = jax.pmap(lambda x: run(model, x), axis_name="batch", devices=jax.devices()[:4])(x[:, None])
     np.testing.assert_allclose(parts[:, 0], whole, atol=1e-3 * float(whole.std()))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-4), stats, whole_stats)
@@ -97,7 +97,7 @@ def test_precision_is_read_from_the_description_and_is_the_default_without_one()
     ("arguments", "says"),
     [
         ({"name": "rf_lw_mbv3", "num_classes": 2}, "did you mean 'rf_lw_mbv2'"),
-        ({"name": "rf101", "num_classes": 2, "batch_norm": "sync"}, "did you mean 'synchronised'"),
+        ({"name": "rf101", "num_classes": 2, "batch_norm": "sync"}, "did you mean 'synchronized'"),
         ({"name": "rf101", "num_classes": 2, "dtype": "float16"}, "did you mean 'bfloat16'"),
         ({"name": "rf101", "num_classes": 2, "precision": "float32"}, "precision"),
         ({"name": "rf101", "num_classes": 1}, "num_classes is 1"),
@@ -137,3 +137,8 @@ def test_work_is_that_of_the_published_networks(variant, size, giga):
     """As the authors count multiply-adds at 512x512, times two; of MobileNet-v2 theirs (9.3) are more than convolutions."""
     model = models.create_model(variant, 2 if size == 400 else 21)
     assert models.forward_flops(model, (size, size)) / 1e9 == pytest.approx(giga, rel=0.02)
+
+
+def test_descriptions_of_earlier_versions_are_read():
+    old = {"variant": "rf101", "normalisation": "minus_128", "licence": "MIT"}
+    assert models.options_of(models.with_current_names(old)) == {"normalization": "minus_128"}

@@ -37,7 +37,7 @@ def test_gradient_of_a_resize_that_was_compiled_before():
     np.testing.assert_allclose(jax.jit(jax.grad(jax.jit(total)))(x), jax.grad(total)(x), rtol=1e-5)
 
 
-def test_nearest_labels_takes_the_pixel_at_the_centre():
+def test_nearest_labels_takes_the_pixel_at_the_center():
     mask = jnp.arange(64, dtype=jnp.uint8).reshape(1, 8, 8)
     np.testing.assert_array_equal(resize.nearest_labels(mask, (2, 2))[0], [[18, 22], [50, 54]])
     np.testing.assert_array_equal(resize.nearest_labels(mask, (8, 8)), mask)

@@ -25,7 +25,7 @@ def test_twin_computes_what_the_published_network_computes(golden, file):
     model = models.create_model(NETWORKS[file], classes)
     variables = weights.load_weights(state_dict(golden(f"{file}.json")), model)
     twin = torch_twin.load(torch_twin.Twin(NETWORKS[file], classes), variables).eval()
-    image = torch.tensor(np.array(models.normalise(expected["image"]))).permute(0, 3, 1, 2)
+    image = torch.tensor(np.array(models.normalize(expected["image"]))).permute(0, 3, 1, 2)
     label = torch.tensor(expected["label"].astype(np.int64))
     logits = twin(image)
     enlarged = torch.nn.functional.interpolate(logits, label.shape[1:], mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ def test_moments_folded_into_kernels_are_not_trained(tmp_path):
     path = tmp_path / "trunk.tflite"
     path.write_bytes(tflite_files.mobilenet(half=True))
     init.check_batch_norm("frozen", tmp_path / "run", path)
-    for batch_norm in ("local", "synchronised"):
+    for batch_norm in ("local", "synchronized"):
         with pytest.raises(UsageError, match=f"{batch_norm}.*{path.name}.*--config.model.batch_norm=frozen"):
             init.check_batch_norm(batch_norm, tmp_path / "run", path)
 

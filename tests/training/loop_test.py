@@ -42,7 +42,7 @@ def _mean(patch, open_source):
 def _config(**changes):
     config = common.get_config()
     config.data.name = "squares"
-    config.model.batch_norm = "synchronised"
+    config.model.batch_norm = "synchronized"
     config.model.dropout = 0.1
     config.augment.crop_size = 32
     config.augment.short_edge = None
@@ -199,7 +199,7 @@ def test_start_from_another_network_is_refused(unbroken):
         ({"schedule.name": "polly"}, "did you mean 'poly'"),
         ({"loss_resolution": "label"}, "did you mean 'labels'"),
         ({"parallel": "pmapp"}, "did you mean 'pmap'"),
-        ({"augment.crop": "centre"}, "crop='centre' must be"),
+        ({"augment.crop": "center"}, "crop='center' must be"),
         ({"init_from": "no/such/run"}, "no/such/run has no model.json"),
         ({"model.batch_norm": "frozen"}, r"(?s)--config.init_from=.*--config.model.batch_norm=local"),
         ({"data.mix": ("egohands/hands", "gtea/wrist")}, "--config.data.mix="),

@@ -251,7 +251,7 @@ def test_lovasz_of_certain_predictions_is_one_minus_iou():
 
 
 def test_lovasz_gradient_keeps_its_digits_in_large_images():
-    """Errors fall from pixel to pixel, so the order is known; neighbouring Jaccard losses differ by about 1e-5."""
+    """Errors fall from pixel to pixel, so the order is known; neighboring Jaccard losses differ by about 1e-5."""
     n = 20_000
     margin, y = np.linspace(4, -4, n), (np.arange(n) * 7 // 5 % 3 == 0).astype(int)
     logits = np.zeros((1, 100, 200, 2), np.float32)

@@ -76,7 +76,7 @@ def _log(workdir, steps=10, name="hand"):
 def _run(workdir, name="hand"):
     """A folder with all that a run leaves behind, and `name` wherever names come from files."""
     description = {"variant": "rf101", "class_names": ["background", name], "flip_pairs": [[0, 1]], "dataset": name}
-    checkpoint.write_description(workdir, {**description, "licence": name, "scales": [0.6, 1.0]})
+    checkpoint.write_description(workdir, {**description, "license": name, "scales": [0.6, 1.0]})
     _log(workdir, name=name)
     scores = {"mean_iou": 0.4321, "iou": {"background": 0.8, name: None}, "absent_classes": [name]}
     (workdir / "metrics.json").write_text(json.dumps({f"{name} [test]": scores, "other": {"mean_iou": 0.5}}))
@@ -219,7 +219,7 @@ def test_a_long_run_has_no_long_page(tmp_path):
     assert len(page.source) < 300_000
 
 
-def test_many_points_are_means_of_neighbours_and_gaps_stay():
+def test_many_points_are_means_of_neighbors_and_gaps_stay():
     steps, values = curves._thin({float(i): float(i) if 300 <= i < 900 else np.nan for i in range(1200)})
     assert len(steps) == 600
     np.testing.assert_allclose(values[150:450], steps[150:450])

@@ -17,7 +17,7 @@ from refinenet_jax.training.losses import cross_entropy
 
 RATE = 0.5
 NUMBERS = ("image", "mask", "weight")
-SYNCHRONISED = tiny.Tiny(3, "synchronised")
+SYNCHRONISED = tiny.Tiny(3, "synchronized")
 
 
 def _optimizer(rate=RATE):
@@ -97,7 +97,7 @@ def test_update_is_the_gradient_of_the_mean_over_pixels_that_count():
     counted = (labels != 255) & (batch["weight"] > 0)[:, None, None]
 
     def loss(params):
-        logits = model.apply({**variables, "params": params}, models.normalise(batch["image"]))
+        logits = model.apply({**variables, "params": params}, models.normalize(batch["image"]))
         log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), np.where(counted, labels, 0)[..., None], -1)[..., 0]
         return -(log_p * counted).sum() / counted.sum()
 
@@ -144,11 +144,11 @@ def test_frozen_moments_stay_while_scale_and_shift_are_trained(batch_norm, moves
 
 
 def test_labels_at_the_logits_are_nearest_never_mixed():
-    """Only the pixel at the centre of each 4 x 4 cell has a label; ids 0 and 2 alternate, and 1 would be their mean."""
+    """Only the pixel at the center of each 4 x 4 cell has a label; ids 0 and 2 alternate, and 1 would be their mean."""
     batch = tiny.batch()
-    centres = np.indices((8, 4, 6)).sum(0) % 2 * 2
+    centers = np.indices((8, 4, 6)).sum(0) % 2 * 2
     batch["mask"][:] = 1
-    batch["mask"][:, 2::4, 2::4] = centres
+    batch["mask"][:, 2::4, 2::4] = centers
     batch["mask"][0] = 255
     _, sums = parallel.parallel_step(_step(tiny.Tiny(3)))(parallel.replicate(_state()), batch)
     assert sums["confusion"].sum(-1).tolist() == [7 * 12, 0, 7 * 12]
@@ -165,7 +165,7 @@ def test_loss_at_the_labels_counts_every_pixel():
 
     @jax.jit
     def total(image):
-        logits = tiny.Tiny(3).apply(tiny.variables(), models.normalise(image))
+        logits = tiny.Tiny(3).apply(tiny.variables(), models.normalize(image))
         logits = jax.image.resize(logits, (8, 16, 24, 3), "bilinear")
         return cross_entropy(logits, batch["mask"], batch["weight"])[0]
 

@@ -91,10 +91,10 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 def test_safetensors_give_arrays_and_metadata(tmp_path):
     arrays = ARRAYS | {"b": np.array([1.0, -2.5], ml_dtypes.bfloat16)}
-    safetensors.numpy.save_file(arrays, tmp_path / "w", {"licence": "CC BY-NC 4.0"})
+    safetensors.numpy.save_file(arrays, tmp_path / "w", {"license": "CC BY-NC 4.0"})
     file = files.read(tmp_path / "w")
     assert_holds(file, arrays | {"b": arrays["b"].astype(np.float32)})
-    assert file.facts == {"licence": "CC BY-NC 4.0"}
+    assert file.facts == {"license": "CC BY-NC 4.0"}
 
 
 def _safetensors(path: Path, header: object, data: bytes = b"", size: int | None = None) -> Path:
@@ -144,10 +144,10 @@ def test_a_safetensors_header_larger_than_the_file_or_than_sense_is_refused(tmp_
 def test_npz_gives_arrays_of_either_order_and_texts(tmp_path, save):
     arrays = ARRAYS | {"fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "big": np.arange(3, dtype=">i4")}
     with open(tmp_path / "w", "wb") as file:
-        save(file, **arrays, licence="CC BY-NC 4.0")
+        save(file, **arrays, license="CC BY-NC 4.0")
     file = files.read(tmp_path / "w")
     assert_holds(file, arrays)
-    assert file.facts == {"licence": "CC BY-NC 4.0"}
+    assert file.facts == {"license": "CC BY-NC 4.0"}
 
 
 class Touch:

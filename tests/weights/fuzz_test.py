@@ -152,7 +152,7 @@ def whole_npz(rng: random.Random, path) -> None:
 
 def safetensors_header(rng: random.Random, path) -> None:
     data = b"".join(array.tobytes() for array in ARRAYS.values())
-    entries, begin = {"__metadata__": {"licence": "none"}}, 0
+    entries, begin = {"__metadata__": {"license": "none"}}, 0
     for name, array in ARRAYS.items():
         kind = {"f4": "F32", "f8": "F64", "i8": "I64"}[array.dtype.str[1:]]
         entries[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [begin, begin + array.nbytes]}
@@ -162,7 +162,7 @@ def safetensors_header(rng: random.Random, path) -> None:
 
 
 def whole_safetensors(rng: random.Random, path) -> None:
-    path.write_bytes(mutated(safetensors.numpy.save(ARRAYS, {"licence": "none"}), rng))
+    path.write_bytes(mutated(safetensors.numpy.save(ARRAYS, {"license": "none"}), rng))
 
 
 @functools.cache

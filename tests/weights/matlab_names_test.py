@@ -76,7 +76,7 @@ def test_network_computes_what_matlab_computes(golden, order):
 
     @jax.jit
     def compute(image):
-        x = models.normalise(image, model.normalisation)
+        x = models.normalize(image, model.normalization)
         features = model.apply(variables, x, features_only=True)
         logits, state = model.apply(
             variables, x, capture_intermediates=lambda m, _: m.name and m.name.startswith("refine")
@@ -107,7 +107,7 @@ def test_every_array_finds_its_place(depth, order, stages, legacy):
         "pool_stages": stages,
         "stride_on": "1x1",
         "resize": "bicubic",
-        "normalisation": "minus_128",
+        "normalization": "minus_128",
         "input_scale": 1.2,
     }
     model = models.create_model(network.variant, 22, **network.options)

@@ -89,10 +89,10 @@ def test_plain_values_beside_the_weights_are_facts(tmp_path, legacy):
         "size": Call("torch.Size", ([2, 3],)),
         "type": Global("torch.float32"),
         "options": Build(Call("argparse.Namespace", ()), {"lr": 0.1}),
-        "optimiser": {"state": {0: torch_files.tensor(torch_files.storage("0", 24), (24,), (1,))}},
+        "optimizer": {"state": {0: torch_files.tensor(torch_files.storage("0", 24), (24,), (1,))}},
         "loop": loop,
     }
-    beside["optimiser"] = {0: loop}
+    beside["optimizer"] = {0: loop}
     file = files.read(torch_files.write(tmp_path / "w.pth", ARRAYS, legacy, beside))
     assert_holds(file, ARRAYS)
     assert file.facts == {
@@ -105,7 +105,7 @@ def test_plain_values_beside_the_weights_are_facts(tmp_path, legacy):
         "type": "torch.float32",
         "options": {"lr": 0.1},
         "wrapped in": "state_dict",
-        "left out": ["optimiser", "loop"],
+        "left out": ["optimizer", "loop"],
     }
 
 

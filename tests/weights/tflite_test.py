@@ -75,7 +75,7 @@ def assert_same_features(path, picture):
         if keys[0] != "trunk":
             rest[pytorch_name(keys, model.trunk_name)] = np.zeros(leaf.shape[::-1], np.float32)
     variables = weights.load_weights(rest | dict(weights.network_in(path).arrays), model)
-    ours = _features(variables, models.normalise(picture[None]))
+    ours = _features(variables, models.normalize(picture[None]))
     theirs = interpreted(path.read_bytes(), picture)
     assert ours.keys() == theirs.keys()
     for stage, wanted in theirs.items():

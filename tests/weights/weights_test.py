@@ -238,11 +238,11 @@ def test_a_trunk_alone_wants_to_know_what_to_build(tmp_path):
 
 def test_converted_weights_are_a_folder_like_a_runs(npz, state_dict, tmp_path, capsys):
     folder = tmp_path / "converted"
-    arguments = [str(npz), "--output", str(folder), "--classes", "background, glove", "--licence", "for research only"]
+    arguments = [str(npz), "--output", str(folder), "--classes", "background, glove", "--license", "for research only"]
     assert main(["convert", *arguments]) == 0
     assert "rf_lw_mbv2, 2 channels" in capsys.readouterr().out
     description = json.loads((folder / "model.json").read_text())
-    assert (description["licence"], description["class_names"]) == ("for research only", ["background", "glove"])
+    assert (description["license"], description["class_names"]) == ("for research only", ["background", "glove"])
     segmenter = refinenet_jax.Segmenter.from_checkpoint(folder)
     _same(segmenter.variables, weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2)))
     assert segmenter.class_names == ("background", "glove")
@@ -272,12 +272,12 @@ def test_our_own_file_comes_back_bit_for_bit(npz, tmp_path, ending, capsys):
 def test_half_a_file_is_rounded_once_and_read_as_float32(npz, tmp_path, capsys):
     assert main(["convert", str(npz), "--output", str(tmp_path / "run")]) == 0
     path = tmp_path / "half.safetensors"
-    assert main(["convert", str(tmp_path / "run"), "--output", str(path), "--half", "--licence", "MIT"]) == 0
+    assert main(["convert", str(tmp_path / "run"), "--output", str(path), "--half", "--license", "MIT"]) == 0
     assert path.stat().st_size < 0.51 * sum(leaf.nbytes for leaf in jax.tree.leaves(refinenet_jax.load(npz)[1])) + 1e5
     _, variables = refinenet_jax.load(path)
     rounded = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), refinenet_jax.load(npz)[1])
     _same(variables, rounded)
-    assert description_of(read(path))["licence"] == "MIT"
+    assert description_of(read(path))["license"] == "MIT"
     assert main(["convert", str(npz), "--output", str(tmp_path / "other"), "--half"]) == 1
     assert "--half is for an --output that ends in .safetensors or .npz" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"beyond float16 \(65,504\)"):

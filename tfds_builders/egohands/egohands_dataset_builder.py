@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from tfds_builders.egohands import labelled_samples
-from tfds_builders.egohands.labelled_samples import Frame
+from tfds_builders.egohands import labeled_samples
+from tfds_builders.egohands.labeled_samples import Frame
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
 from tfds_builders.messages import raise_faults
 from tfds_builders.pictures import read_image
@@ -19,12 +19,12 @@ _HOMEPAGE = "http://vision.soic.indiana.edu/projects/egohands/"
 _ARCHIVE = Archive(
     "egohands_data.zip",
     "http://vision.soic.indiana.edu/egohands_files/egohands_data.zip",
-    tree=f"egohands_data/{labelled_samples.FOLDER}",
+    tree=f"egohands_data/{labeled_samples.FOLDER}",
     marker="*/polygons.mat",
     max_bytes=4 << 30,
     max_members=10_000,
 )
-_SIZE = labelled_samples.HEIGHT, labelled_samples.WIDTH
+_SIZE = labeled_samples.HEIGHT, labeled_samples.WIDTH
 _SIDES = ("background", "left hand", "right hand")
 _OWNERS = ("background", "own left hand", "own right hand", "other left hand", "other right hand")
 
@@ -60,7 +60,7 @@ class Builder(HandDataset):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
 Download {_ARCHIVE.url} (1.3 GB; page {_HOMEPAGE}).
 If that server is down, look for a copy at https://web.archive.org/web/2024/{_ARCHIVE.url}
-Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into a folder and pass that as --manual_dir.
+Put {_ARCHIVE.filename}, or the folder {labeled_samples.FOLDER}/ from it, into a folder and pass that as --manual_dir.
 """
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -71,27 +71,27 @@ Put {_ARCHIVE.filename}, or the folder {labelled_samples.FOLDER}/ from it, into 
         videos = self._read_videos(self.locate(dl_manager, _ARCHIVE))
         return {
             split: self._generate_examples([frame for name in names for frame in videos.get(name, [])])
-            for split, names in labelled_samples.SPLITS.items()
+            for split, names in labeled_samples.SPLITS.items()
             if any(name in videos for name in names)
         }
 
     def _read_videos(self, samples: epath.Path) -> dict[str, list[Frame]]:
         """Reads all videos without their pictures; raises one ValueError for all faults."""
         partial = self.builder_config.name.endswith("_available")
-        missing = [video for video in labelled_samples.VIDEOS if not (samples / video).is_dir()]
+        missing = [video for video in labeled_samples.VIDEOS if not (samples / video).is_dir()]
         videos, faults = {}, []
-        for name in sorted({*labelled_samples.VIDEOS} - {*missing}):
+        for name in sorted({*labeled_samples.VIDEOS} - {*missing}):
             try:
-                videos[name] = labelled_samples.read_video(samples / name)
+                videos[name] = labeled_samples.read_video(samples / name)
             except ValueError as error:
                 faults.append(error)
                 continue
-            if len(videos[name]) != (whole := labelled_samples.FRAMES_PER_VIDEO) and not partial:
+            if len(videos[name]) != (whole := labeled_samples.FRAMES_PER_VIDEO) and not partial:
                 faults.append(f"{samples / name} has {len(videos[name])} frames; the official video has {whole}.")
-        total = len(labelled_samples.VIDEOS)
+        total = len(labeled_samples.VIDEOS)
         lacks = f"{len(missing)} of the {total} videos are missing: {' '.join(missing)}"
         if missing and (not partial or len(missing) == total):
-            others = sorted({path.name for path in samples.iterdir() if path.is_dir()} - {*labelled_samples.VIDEOS})
+            others = sorted({path.name for path in samples.iterdir() if path.is_dir()} - {*labeled_samples.VIDEOS})
             faults.append(f"{lacks}. Other folders: {' '.join(others) or 'none'}.")
             faults.append("To build from the available videos, pass --config=hands_available.")
         raise_faults(f"{samples} is not the complete EgoHands:", faults)
@@ -108,7 +108,7 @@ def _example(frame: Frame, classes: tuple[int, ...]) -> Example:
     key = f"{video}/{frame.path.stem}"
     return key, {
         "image": read_image(frame.path, _SIZE),
-        "mask": np.asarray(classes, np.uint8)[labelled_samples.draw_identities(frame.polygons)][..., np.newaxis],
+        "mask": np.asarray(classes, np.uint8)[labeled_samples.draw_identities(frame.polygons)][..., np.newaxis],
         "id": key,
         "video": video,
         "frame": frame.number,

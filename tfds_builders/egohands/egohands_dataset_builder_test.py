@@ -14,12 +14,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tfds_builders import testing
-from tfds_builders.egohands import egohands_dataset_builder, labelled_samples, make_dummy_data
-from tfds_builders.egohands.labelled_samples import draw_identities, read_polygons
+from tfds_builders.egohands import egohands_dataset_builder, labeled_samples, make_dummy_data
+from tfds_builders.egohands.labeled_samples import draw_identities, read_polygons
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 REALDATA = pathlib.Path(__file__).parents[3] / "shared" / "realdata"
-VIDEO = DUMMY / labelled_samples.FOLDER / "CARDS_COURTYARD_H_S"
+VIDEO = DUMMY / labeled_samples.FOLDER / "CARDS_COURTYARD_H_S"
 # The dummy data are four of the videos.
 AVAILABLE = {
     name: dataclasses.replace(config, name=f"{name}_available")
@@ -46,7 +46,7 @@ def tree(tmp_path):
 
 
 def _hands(**polygons):
-    return {name: np.empty((0, 2)) for name in labelled_samples.IDENTITIES} | polygons
+    return {name: np.empty((0, 2)) for name in labeled_samples.IDENTITIES} | polygons
 
 
 def _square(left, top, right, bottom):
@@ -54,10 +54,10 @@ def _square(left, top, right, bottom):
 
 
 def test_official_split():
-    assert [len(videos) for videos in labelled_samples.SPLITS.values()] == [36, 4, 8]
-    assert len({*labelled_samples.VIDEOS}) == 48
+    assert [len(videos) for videos in labeled_samples.SPLITS.values()] == [36, 4, 8]
+    assert len({*labeled_samples.VIDEOS}) == 48
     # README.txt: each of four people does each of four activities at each of three places.
-    assert len({video.rpartition("_")[0] for video in labelled_samples.VIDEOS}) == 48
+    assert len({video.rpartition("_")[0] for video in labeled_samples.VIDEOS}) == 48
 
 
 def test_masks_of_the_three_labelings(tmp_path):
@@ -75,8 +75,8 @@ def test_masks_of_the_three_labelings(tmp_path):
 
 
 def test_own_hands_are_painted_over_the_others():
-    mask = draw_identities(_hands(**{name: _square(5, 5, 9, 9) for name in labelled_samples.IDENTITIES}))
-    assert np.unique(mask[5:10, 5:10]).tolist() == [labelled_samples.IDENTITIES["myright"]]
+    mask = draw_identities(_hands(**{name: _square(5, 5, 9, 9) for name in labeled_samples.IDENTITIES}))
+    assert np.unique(mask[5:10, 5:10]).tolist() == [labeled_samples.IDENTITIES["myright"]]
     mask = draw_identities(_hands(myleft=_square(5, 5, 9, 9), yourright=_square(7, 5, 12, 9)))
     assert mask[7, 4:14].tolist() == [0, 1, 1, 1, 1, 1, 4, 4, 4, 0]
 
@@ -104,14 +104,14 @@ def test_bad_polygons_are_named(tmp_path, content):
 
 
 def test_missing_videos_are_listed(tmp_path, tree):
-    (tree / labelled_samples.FOLDER / "PUZZLE_OFFICE_T_S").rename(tree / labelled_samples.FOLDER / "PUZZLE_OFICE_T_S")
+    (tree / labeled_samples.FOLDER / "PUZZLE_OFFICE_T_S").rename(tree / labeled_samples.FOLDER / "PUZZLE_OFICE_T_S")
     facts = r"CARDS_OFFICE_S_B has 2 frames(?s:.*)45 of the 48 .* PUZZLE_OFFICE_T_S\. Other.*PUZZLE_OFICE_T_S(?s:.*)_available"
     with testing.refused(tmp_path, facts):
         _build(tmp_path, "left_right", tree)
 
 
 def test_available_skips_a_split_without_videos_but_needs_one(tmp_path, tree):
-    videos = tree / labelled_samples.FOLDER
+    videos = tree / labeled_samples.FOLDER
     shutil.rmtree(videos / "JENGA_COURTYARD_T_S")
     assert {*_build(tmp_path, "hands_available", tree).info.splits} == {"train", "test"}
     for video in make_dummy_data.VIDEOS:
@@ -135,7 +135,7 @@ def test_available_skips_a_split_without_videos_but_needs_one(tmp_path, tree):
     ],
 )
 def test_a_fault_in_a_video_is_named(tmp_path, tree, file, fault, fact):
-    fault(tree / labelled_samples.FOLDER / VIDEO.name / file)
+    fault(tree / labeled_samples.FOLDER / VIDEO.name / file)
     with testing.refused(tmp_path, fact):
         _build(tmp_path, "hands_available", tree)
 
@@ -144,8 +144,8 @@ def test_the_whole_tree_is_taken_and_one_frame_less_is_not(tmp_path):
     """48 videos of 100 frames, all links to one picture: nothing is generated, so it stays unread."""
     (tmp_path / "picture").write_bytes(b"")
     make_dummy_data.write_polygons(tmp_path / "polygons", [_hands()] * 100)
-    for video in labelled_samples.VIDEOS:
-        folder = tmp_path / labelled_samples.FOLDER / video
+    for video in labeled_samples.VIDEOS:
+        folder = tmp_path / labeled_samples.FOLDER / video
         folder.mkdir(parents=True)
         os.link(tmp_path / "polygons", folder / "polygons.mat")
         for i in range(100):
@@ -155,7 +155,7 @@ def test_the_whole_tree_is_taken_and_one_frame_less_is_not(tmp_path):
         download_dir=tmp_path / "down", manual_dir=tmp_path, manual_dir_instructions="none"
     )
     assert [*builder._split_generators(manager)] == ["train", "validation", "test"]
-    (tmp_path / labelled_samples.FOLDER / "CARDS_OFFICE_B_S" / "frame_0027.jpg").unlink()
+    (tmp_path / labeled_samples.FOLDER / "CARDS_OFFICE_B_S" / "frame_0027.jpg").unlink()
     with pytest.raises(ValueError, match=r"CARDS_OFFICE_B_S has 99 frames, but .* 100"):
         builder._split_generators(manager)
 
@@ -164,8 +164,8 @@ def test_the_whole_tree_is_taken_and_one_frame_less_is_not(tmp_path):
 def test_real_annotations():
     """All 48 real polygons.mat: README.txt's 15,053 hands, and the 13 frames known to show none."""
     hands, without = Counter(), []
-    for video in labelled_samples.VIDEOS:
-        folder = REALDATA / "egohands_annotations" / labelled_samples.FOLDER / video
+    for video in labeled_samples.VIDEOS:
+        folder = REALDATA / "egohands_annotations" / labeled_samples.FOLDER / video
         frames = read_polygons(epath.Path(folder / "polygons.mat"))
         assert len(frames) == 100
         for index, frame in enumerate(frames):

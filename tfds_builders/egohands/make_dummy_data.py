@@ -21,23 +21,23 @@ VIDEOS = {
     "JENGA_COURTYARD_T_S": [12, 900],
     "CARDS_OFFICE_S_B": [3, 1000],
 }
-COLOURS = {"myleft": "peru", "myright": "sienna", "yourleft": "tan", "yourright": "pink"}
+COLORS = {"myleft": "peru", "myright": "sienna", "yourleft": "tan", "yourright": "pink"}
 ABSENT = np.empty((1, 0)), np.empty((0, 0))
 
 
-def make_hand(rng: np.random.Generator, centre: tuple[float, float]) -> np.ndarray:
+def make_hand(rng: np.random.Generator, center: tuple[float, float]) -> np.ndarray:
     """Returns a blob as a hand: float64 [12, 2] of x, y in pixels, with fractions."""
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     radius = rng.uniform(60, 110, (12, 1))
-    return np.array(centre) + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.array(center) + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def make_frame(rng: np.random.Generator, index: int) -> dict[str, np.ndarray]:
     """Returns the four fields of a frame: all hands, overlapping, in the first; one in the second; none in the third."""
-    frame = {name: ABSENT[(index + i) % 2] for i, name in enumerate(COLOURS)}
+    frame = {name: ABSENT[(index + i) % 2] for i, name in enumerate(COLORS)}
     if index == 0:
-        centres = {"myleft": (560, 480), "myright": (700, 500), "yourleft": (720, 380), "yourright": (520, 400)}
-        frame = {name: make_hand(rng, centre) for name, centre in centres.items()}
+        centers = {"myleft": (560, 480), "myright": (700, 500), "yourleft": (720, 380), "yourright": (520, 400)}
+        frame = {name: make_hand(rng, center) for name, center in centers.items()}
     elif index == 1:
         frame["yourright"] = make_hand(rng, (400, 200))
     return frame
@@ -45,9 +45,9 @@ def make_frame(rng: np.random.Generator, index: int) -> dict[str, np.ndarray]:
 
 def write_polygons(path: pathlib.Path, frames: list[dict[str, np.ndarray]]) -> None:
     """Writes polygons.mat in the official form: `polygons`, a struct array [1, n] in a compressed MATLAB 5 file."""
-    polygons = np.empty((1, len(frames)), [(name, object) for name in COLOURS])
+    polygons = np.empty((1, len(frames)), [(name, object) for name in COLORS])
     for index, frame in enumerate(frames):
-        polygons[0, index] = tuple(frame[name] for name in COLOURS)
+        polygons[0, index] = tuple(frame[name] for name in COLORS)
     content = io.BytesIO()
     scipy.io.savemat(content, {"polygons": polygons}, do_compression=True)
     # The first 116 bytes are free text with the time; without it, equal data gives equal files.
@@ -59,7 +59,7 @@ def write_picture(path: pathlib.Path, frame: dict[str, np.ndarray], background: 
     image = Image.new("RGB", (1280, 720), background)
     for name, polygon in frame.items():
         if polygon.size:
-            ImageDraw.Draw(image).polygon(polygon.ravel().tolist(), fill=COLOURS[name])
+            ImageDraw.Draw(image).polygon(polygon.ravel().tolist(), fill=COLORS[name])
     image.save(path, quality=50, optimize=True)
 
 

@@ -38,7 +38,7 @@ BOXES = {
 }
 BELT = (5, 24, 15, 26)
 ARMLESS = ("head", "hair", "torso", "luleg", "ruleg")
-COLOURS = {"person": "tan", "cat": "dimgrey"}
+COLORS = {"person": "tan", "cat": "dimgray"}
 
 Object = tuple[str, np.ndarray, dict[str, np.ndarray]]
 
@@ -104,7 +104,7 @@ def write_picture(path: pathlib.Path, objects: list[Object], background: tuple[i
     """Writes a JPEG with filled objects."""
     image = Image.new("RGB", (WIDTH, HEIGHT), background)
     for kind, mask, _ in objects:
-        image.paste(COLOURS[kind], mask=Image.fromarray(mask * 255))
+        image.paste(COLORS[kind], mask=Image.fromarray(mask * 255))
     image.save(path, quality=75, optimize=True)
 
 

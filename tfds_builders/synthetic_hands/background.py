@@ -11,13 +11,13 @@ WOODS = np.array(
 )
 
 
-def draw_colour(rng: Rng) -> np.ndarray:
+def draw_color(rng: Rng) -> np.ndarray:
     """Returns a color of painted or woven things: mostly muted, sometimes strong, one in twelve similar to skin."""
     kind = rng.uniform()
     if kind < 0.08:
         return WOODS[rng.integers(len(WOODS))] * np.float32(rng.uniform(0.85, 1.15))
-    grey = rng.uniform(30, 235)
-    return np.clip(grey + rng.uniform(-1, 1, 3) * (25 if kind < 0.65 else 90), 8, 248).astype(np.float32)
+    gray = rng.uniform(30, 235)
+    return np.clip(gray + rng.uniform(-1, 1, 3) * (25 if kind < 0.65 else 90), 8, 248).astype(np.float32)
 
 
 def _coordinates(shape: tuple[int, int], angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ def cloth(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
     u, v = _coordinates(shape, rng.uniform(0, 3.1))
     period = rng.uniform(2.5, 5)
     weave = np.abs(u / period % 2 - 1) * np.abs(v / period % 2 - 1)
-    first, second = draw_colour(rng), draw_colour(rng)
+    first, second = draw_color(rng), draw_color(rng)
     stripe = rng.uniform(12, 45)
     pattern = rng.integers(3)
     share = np.zeros(shape, np.float32)
@@ -70,13 +70,13 @@ def tiles(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
     x = x + (row % 2) * (long // 2) * int(rng.integers(2))
     column = x // long
     if rng.uniform() < 0.4:
-        first, second = draw_colour(rng), draw_colour(rng)
+        first, second = draw_color(rng), draw_color(rng)
         picture = np.where(((row + column) % 2)[..., None] == 0, first, second)
     else:
         shades = rng.uniform(0.85, 1.1, (row.max() + 1, column.max() + 1))
-        picture = draw_colour(rng) * shades[row, column][..., None]
+        picture = draw_color(rng) * shades[row, column][..., None]
         gap = (y % size < 2) | (x % long < 2)
-        picture = np.where(gap[..., None], draw_colour(rng) * 0.8, picture)
+        picture = np.where(gap[..., None], draw_color(rng) * 0.8, picture)
     return picture * (1 + 0.05 * noise(rng, shape, 8, 2))[..., None]
 
 
@@ -86,7 +86,7 @@ def plain(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
     spots = noise(rng, shape, rng.uniform(3, 50), 3)
     other = noise(rng, shape, 60, 2)
     tint = rng.uniform(-12, 12, 3).astype(np.float32)
-    return draw_colour(rng) * (1 + strength * spots)[..., None] + tint * other[..., None]
+    return draw_color(rng) * (1 + strength * spots)[..., None] + tint * other[..., None]
 
 
 SURFACES = (wood, wood, cloth, tiles, plain, plain)
@@ -114,19 +114,19 @@ def surface(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
 def _shelf(rng: Rng, picture: np.ndarray) -> None:
     """Draws boards with books and boxes on them, in place."""
     h, w = picture.shape[:2]
-    picture[:] = draw_colour(rng) * 0.5
-    board = draw_colour(rng)
+    picture[:] = draw_color(rng) * 0.5
+    board = draw_color(rng)
     bottom = int(rng.integers(20, 60))
     while bottom < h + 40:
         x = int(rng.integers(-8, 10))
         while x < w:
             wide, tall = int(rng.integers(4, 26)), int(rng.integers(18, 46))
-            colour = draw_colour(rng)
+            color = draw_color(rng)
             area = picture[max(bottom - tall, 0) : max(bottom, 0), max(x, 0) : max(x + wide, 0)]
             across = 1 - 0.5 * np.abs(np.linspace(-1, 1, max(area.shape[1], 1)))[: area.shape[1]] ** 2
-            area[:] = colour * across[None, :, None]
+            area[:] = color * across[None, :, None]
             label = slice(tall // 4, tall // 3 + 2)
-            area[label] = area[label] * 0.5 + draw_colour(rng) * 0.5
+            area[label] = area[label] * 0.5 + draw_color(rng) * 0.5
             x += wide + int(rng.integers(0, 3)) + (20 if rng.uniform() < 0.1 else 0)
         picture[max(bottom, 0) : max(bottom + 4, 0)] = board
         bottom += int(rng.integers(50, 70))
@@ -142,9 +142,9 @@ def room(rng: Rng, shape: tuple[int, int]) -> np.ndarray:
         for _ in range(int(rng.integers(2, 7))):
             x, y = int(rng.integers(-30, w)), int(rng.integers(-30, h // 2))
             wide, tall = int(rng.integers(15, 110)), int(rng.integers(20, 120))
-            colour = draw_colour(rng)
-            cv2.rectangle(picture, (x, y), (x + wide, y + tall), (colour * 0.6).tolist(), -1)
-            cv2.rectangle(picture, (x + 3, y + 3), (x + wide - 3, y + tall - 3), colour.tolist(), -1)
+            color = draw_color(rng)
+            cv2.rectangle(picture, (x, y), (x + wide, y + tall), (color * 0.6).tolist(), -1)
+            cv2.rectangle(picture, (x + 3, y + 3), (x + wide - 3, y + tall - 3), color.tolist(), -1)
     picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.6, 3.5))
     edge = int(h * rng.uniform(0.3, 0.75))
     floor = surface(rng, (h, w))

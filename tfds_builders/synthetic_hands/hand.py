@@ -45,7 +45,7 @@ class View:
 
     def direct(self, vectors, is_arm: bool = False) -> np.ndarray:
         """Rotates directions to map coordinates (y down), rounded."""
-        return solids.quantise(self.turn(vectors, is_arm) * (1, -1, 1))
+        return solids.quantize(self.turn(vectors, is_arm) * (1, -1, 1))
 
     def size(self, point, length, is_arm: bool = False):
         """Converts a length in cm at a point [..., 3] to pixels."""
@@ -76,7 +76,7 @@ class Surface:
     Attributes:
       height: float32 [h, w].
       parts: part ids, int16 [h, w].
-      labelled: the hand up to the wrist, bool [h, w].
+      labeled: the hand up to the wrist, bool [h, w].
       joints: [5, 4, 3] in map coordinates.
       radii: [5, 4] in pixels.
       backs: [5, 3, 3] in map coordinates.
@@ -84,7 +84,7 @@ class Surface:
 
     height: np.ndarray
     parts: np.ndarray
-    labelled: np.ndarray
+    labeled: np.ndarray
     joints: np.ndarray
     radii: np.ndarray
     backs: np.ndarray
@@ -185,8 +185,8 @@ def _add_band(surface, parts, view: View) -> None:
 def _along_arm(surface: np.ndarray, view: View, start: float) -> np.ndarray:
     """Returns the distance in pixels of each pixel along the forearm from `start` cm past the wrist: float32 [h, w]."""
     x, y = solids.grid((slice(0, surface.shape[0]), slice(0, surface.shape[1])))
-    axis, centre = view.direct((0, 1, 0), True), solids.quantise(view.project((0.0, start, 0.0), True))
-    return (x - centre[0]) * axis[0] + (y - centre[1]) * axis[1] + (surface - centre[2]) * axis[2]
+    axis, center = view.direct((0, 1, 0), True), solids.quantize(view.project((0.0, start, 0.0), True))
+    return (x - center[0]) * axis[0] + (y - center[1]) * axis[1] + (surface - center[2]) * axis[2]
 
 
 def build_surface(

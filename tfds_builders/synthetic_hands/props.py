@@ -43,18 +43,18 @@ Held = list[tuple[Shape, np.ndarray]]  # shapes in the frame of a hand, with lin
 
 def place(shape: Shape, view: hand.View, part: int) -> solids.Solid:
     """Projects a shape from the frame of the hand to the map."""
-    centre, size = view.project(shape.a), view.size(shape.a, 1.0)
+    center, size = view.project(shape.a), view.size(shape.a, 1.0)
     if shape.kind == "cone":
         radii = shape.sizes[0] * size, shape.sizes[1] * view.size(shape.b, 1.0)
-        return solids.make_cone(centre, view.project(shape.b), *radii, part)
+        return solids.make_cone(center, view.project(shape.b), *radii, part)
     axes = view.turn(np.eye(3)) * (1, -1, 1)
-    return solids.make_block(centre, axes, np.array(shape.sizes) * size, shape.kind == "round", part)
+    return solids.make_block(center, axes, np.array(shape.sizes) * size, shape.kind == "round", part)
 
 
 def draw_held(rng: Rng) -> tuple[skeleton.Pose, Held, bool]:
     """Returns the pose of a hand, the object that it holds, and whether it is best seen from the palm."""
     kind = ("pen", "phone", "card", *GRIPPED)[rng.integers(3 + len(GRIPPED))]
-    first, second = (skin.to_linear(background.draw_colour(rng)) for _ in range(2))
+    first, second = (skin.to_linear(background.draw_color(rng)) for _ in range(2))
     if kind == "pen":
         pose = skeleton.pinch(rng)
         joints = skeleton.forward_kinematics(pose).joints
@@ -70,9 +70,9 @@ def draw_held(rng: Rng) -> tuple[skeleton.Pose, Held, bool]:
         pose = skeleton.flat_hold(rng)
         thick = 0.4 if kind == "phone" else 0.08
         wide, long = (3.5, 6.6) if kind == "phone" else rng.uniform((2.8, 3.6), (4.5, 6.0))
-        centre = -0.4, 6.4 + long, -2.75 - thick  # clear of the ball of the thumb
-        body = Shape("box", centre, (wide, long, thick))
-        face = Shape("box", (centre[0], centre[1], centre[2] - 0.06), (wide * 0.92, long * 0.9, thick))
+        center = -0.4, 6.4 + long, -2.75 - thick  # clear of the ball of the thumb
+        body = Shape("box", center, (wide, long, thick))
+        face = Shape("box", (center[0], center[1], center[2] - 0.06), (wide * 0.92, long * 0.9, thick))
         screen = second if kind == "card" else second * rng.uniform(0.05, 1.3)
         return pose, [(body, first * (0.3 if kind == "phone" else 1)), (face, screen)], True
     radius = rng.uniform(*GRIPPED[kind])
@@ -104,9 +104,9 @@ def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (
     """Returns an object on the table (book, box, mug, ball, ...), one in eight in a skin tone; `scales` is in pixels per cm."""
     tilt, spin = rng.uniform(-1.2, -0.3), rng.uniform(-3.1, 3.1)
     view = _view(rng, size, rng.uniform(*scales), hand.rotation(0, tilt) @ hand.rotation(2, spin))
-    colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
+    colors = [skin.to_linear(background.draw_color(rng)) for _ in range(2)]
     if rng.uniform() < 0.12:
-        colours[0] = skin.draw_tone(rng).back
+        colors[0] = skin.draw_tone(rng).back
     kind = rng.integers(6)
     x, y = rng.uniform((2, 3), (9, 10))
     if kind == 0:
@@ -125,7 +125,7 @@ def draw_object(rng: Rng, size: tuple[int, int], scales: tuple[float, float] = (
         shapes = [Shape("cone", (-x, 0, 0), (radius, radius), (x, 0, 0))]
     else:
         shapes = [Shape("box", (0, 0, 0), (x, x * 0.7, 0.1)), Shape("box", (0, 0, 0.05), (x * 0.9, x * 0.6, 0.1))]
-    return [(place(s, view, i), c) for i, (s, c) in enumerate(zip(shapes, colours, strict=False))]
+    return [(place(s, view, i), c) for i, (s, c) in enumerate(zip(shapes, colors, strict=False))]
 
 
 def _draw_cloth(rng: Rng) -> np.ndarray:
@@ -191,4 +191,4 @@ def draw_head(rng: Rng, view: hand.View, tone: skin.Tone) -> list[Painted]:
             ((0, -5.1, 6.7), (side * 1.9, -4.8, 6.1), 0.13, 0.12, red * 0.25),
             ((side * 6.4, 4, -2), (side * 6.4, length, -2.5), 3.0, 2.2, hair),
         ]
-    return [(place(Shape("cone", a, (ra, rb), b), view, i), colour) for i, (a, b, ra, rb, colour) in enumerate(pieces)]
+    return [(place(Shape("cone", a, (ra, rb), b), view, i), color) for i, (a, b, ra, rb, color) in enumerate(pieces)]

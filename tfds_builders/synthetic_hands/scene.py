@@ -20,16 +20,16 @@ class Layer:
     """A lit cutout on the fine grid.
 
     Attributes:
-      colour: linear RGB float32 [h, w, 3].
+      color: linear RGB float32 [h, w, 3].
       cover: pixels of the cutout, bool [h, w].
-      labelled: pixels of a hand, bool [h, w].
+      labeled: pixels of a hand, bool [h, w].
       corner: (x, y) of its window.
       drop: distance of its shadow in pixels of the fine grid.
     """
 
-    colour: np.ndarray
+    color: np.ndarray
     cover: np.ndarray
-    labelled: np.ndarray
+    labeled: np.ndarray
     corner: tuple[int, int]
     drop: float
 
@@ -62,8 +62,8 @@ def draw_light(rng: Rng) -> shading.Light:
 def draw_person(rng: Rng, tone: skin.Tone | None = None) -> Person:
     sleeve = rng.uniform(1.0, 9.0) if rng.uniform() < 0.85 else None
     band = (sleeve is None or sleeve > 5) and rng.uniform() < 0.2
-    colours = [skin.to_linear(background.draw_colour(rng)) for _ in range(2)]
-    return Person(tone or skin.draw_tone(rng), hand.Build(rng.uniform(0.92, 1.1), sleeve, band), *colours)
+    colors = [skin.to_linear(background.draw_color(rng)) for _ in range(2)]
+    return Person(tone or skin.draw_tone(rng), hand.Build(rng.uniform(0.92, 1.1), sleeve, band), *colors)
 
 
 def _fit(
@@ -91,13 +91,13 @@ def draw_arm(
     things = [props.place(s, view, hand.HELD + i) for i, (s, _) in enumerate(held)]
     surface = hand.build_surface(bones, view, person.build, things, shape)
     normal = shading.normals(surface.height, 0.2 * view.scale)
-    colours = np.zeros((hand.NUM_PARTS, 3), np.float32)
-    colours[hand.SLEEVE], colours[hand.BAND] = person.sleeve, person.band
-    for i, (_, colour) in enumerate(held):
-        colours[hand.HELD + i] = colour
+    colors = np.zeros((hand.NUM_PARTS, 3), np.float32)
+    colors[hand.SLEEVE], colors[hand.BAND] = person.sleeve, person.band
+    for i, (_, color) in enumerate(held):
+        colors[hand.HELD + i] = color
     albedo = np.zeros((*shape, 3), np.float32)
     things_only = (surface.parts >= hand.SLEEVE) & (surface.parts < hand.FINGER)
-    albedo[things_only] = colours[surface.parts[things_only]]
+    albedo[things_only] = colors[surface.parts[things_only]]
     sleeve = surface.parts == hand.SLEEVE
     if sleeve.any():
         folds = 1 + 0.12 * shading.noise(rng, shape, 1.2 * view.scale, 2)
@@ -105,8 +105,8 @@ def draw_arm(
     gloss = np.where(things_only & ~sleeve, np.float32(0.12), np.float32(0))
     bleed = np.where(things_only, np.float32(0.4), np.float32(1))
     skin.paint(albedo, gloss, surface, normal, view, person.tone, rng)
-    colour = shading.shade(albedo, surface.height, normal, light, view.scale, gloss, bleed)
-    return Layer(colour, surface.parts >= 0, surface.labelled, corner, rng.uniform(0.5, 3.0) * view.scale)
+    color = shading.shade(albedo, surface.height, normal, light, view.scale, gloss, bleed)
+    return Layer(color, surface.parts >= 0, surface.labeled, corner, rng.uniform(0.5, 3.0) * view.scale)
 
 
 def draw_props(things: list[props.Painted], light: shading.Light, drop: float) -> Layer:
@@ -117,17 +117,17 @@ def draw_props(things: list[props.Painted], light: shading.Light, drop: float) -
     y1, x1 = (-(-max(a[i].stop for a in areas) // 2) * 2 for i in (0, 1))
     surface, parts = np.full(full, solids.FAR), np.full(full, hand.NOTHING, np.int16)
     previous = None
-    for solid, colour in things:  # consecutive pieces of the same color are blended
-        solids.merge(surface, parts, solid, 9.0 if colour is previous else 0.0)
-        previous = colour
+    for solid, color in things:  # consecutive pieces of the same color are blended
+        solids.merge(surface, parts, solid, 9.0 if color is previous else 0.0)
+        previous = color
     surface, parts = surface[y0:y1, x0:x1], parts[y0:y1, x0:x1]
     if surface.size == 0:
         empty = np.zeros((0, 0), bool)
         return Layer(np.zeros((0, 0, 3), np.float32), empty, empty, (0, 0), 0.0)
-    colours = np.stack([colour for _, colour in things]).astype(np.float32)
+    colors = np.stack([color for _, color in things]).astype(np.float32)
     flat = np.full(surface.shape, 1, np.float32)
     normal = shading.normals(surface, 2.0)
-    lit = shading.shade(colours[np.maximum(parts, 0)], surface, normal, light, 9.0, 0.06 * flat, 0.7 * flat)
+    lit = shading.shade(colors[np.maximum(parts, 0)], surface, normal, light, 9.0, 0.06 * flat, 0.7 * flat)
     return Layer(lit, parts >= 0, np.zeros(parts.shape, bool), (x0, y0), drop)
 
 
@@ -158,17 +158,17 @@ def composite(
     """Draws a layer with its shadow over `picture` (linear), and its label into `mask`, in place."""
     if layer.cover.size == 0:
         return
-    count, hand_count = _count(layer.cover), _count(layer.labelled)
+    count, hand_count = _count(layer.cover), _count(layer.labeled)
     x, y = layer.corner[0] // 2, layer.corner[1] // 2
     area = slice(y, y + count.shape[0]), slice(x, x + count.shape[1])
     target = mask[area]
     target[count >= 2] = BACKGROUND
     target[hand_count >= 2] = label
     size = count.shape[::-1]
-    colour = cv2.resize(layer.colour * layer.cover[..., None], size, interpolation=cv2.INTER_AREA)
+    color = cv2.resize(layer.color * layer.cover[..., None], size, interpolation=cv2.INTER_AREA)
     alpha = count.astype(np.float32)[..., None] / 4
     if kernel is not None:
-        colour = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        color = cv2.filter2D(color, -1, kernel, borderType=cv2.BORDER_REPLICATE)
         alpha = cv2.filter2D(alpha, -1, kernel, borderType=cv2.BORDER_REPLICATE)[..., None]
     shadow = np.zeros(mask.shape, np.float32)
     shadow[area] = alpha[..., 0]
@@ -178,7 +178,7 @@ def composite(
     shadow = cv2.GaussianBlur(shadow, (0, 0), 1.5 + layer.drop / SUPERSAMPLING * 0.35)
     strength = light.key.mean() / (light.key.mean() + light.ambient.mean())
     picture *= 1 - (strength * 0.75 * shadow)[..., None]
-    picture[area] = picture[area] * (1 - alpha) + colour
+    picture[area] = picture[area] * (1 - alpha) + color
 
 
 def _own_view(rng: Rng, is_left: bool, scale: float, from_palm: bool) -> hand.View:

@@ -126,15 +126,15 @@ def shade(
     shine = np.maximum(_dot(normal, half / np.sqrt((half * half).sum())), 0) ** 2
     shine = shine * shine * shine * shine * shine * shine * gloss * lit * open_sky
     out = np.zeros((*surface.shape, 3), np.float32)
-    colour = np.empty_like(albedo)
+    color = np.empty_like(albedo)
     for channel, wrap in enumerate((0.32, 0.14, 0.1)):
         wrap = wrap * bleed
         diffuse = np.maximum((facing + wrap) / (1 + wrap), 0) * (lit + (1 - lit) * wrap * 0.6)
         # Light reflected between fingers is tinted by the skin, so that creases are red, not gray.
         crease = open_sky + (1 - open_sky) * albedo[channel] * 0.35
         received = light.key[channel] * diffuse * (0.4 + 0.6 * crease) + light.ambient[channel] * sky * crease
-        colour[channel] = albedo[channel] * received + light.key[channel] * shine
-    out.reshape(-1, 3)[cover] = colour.T
+        color[channel] = albedo[channel] * received + light.key[channel] * shine
+    out.reshape(-1, 3)[cover] = color.T
     return out
 
 

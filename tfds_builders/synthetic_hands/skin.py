@@ -85,8 +85,8 @@ def paint(
     shape = surface.parts.shape
     blotches = shading.noise(rng, shape, 0.9 * view.scale) * 0.06 + shading.noise(rng, shape, 2.5) * 0.025
     blotches, share = (plane.ravel()[skin, None] for plane in (blotches, inner))
-    colour = tone.back + (tone.palm - tone.back) * share
-    albedo.reshape(-1, 3)[skin] = colour * (1 + blotches * np.float32([0.7, 1.0, 1.1]))
+    color = tone.back + (tone.palm - tone.back) * share
+    albedo.reshape(-1, 3)[skin] = color * (1 + blotches * np.float32([0.7, 1.0, 1.1]))
     gloss.ravel()[skin] = 0.035 + 0.03 * tone.depth
     _palm_lines(albedo, surface, view, inner)
     for finger in range(5):
@@ -122,8 +122,8 @@ def _along(offset, axis) -> np.ndarray:
 
 def _joint(albedo: np.ndarray, gloss: np.ndarray, surface: hand.Surface, finger: int, joint: int, tone: Tone) -> None:
     """Draws wrinkles and redness at a joint; at the fourth (the fingertip), the nail."""
-    centre, radius = surface.joints[finger, joint], surface.radii[finger, joint]
-    row, column, reach = int(centre[1]), int(centre[0]), int(1.8 * radius) + 2
+    center, radius = surface.joints[finger, joint], surface.radii[finger, joint]
+    row, column, reach = int(center[1]), int(center[0]), int(1.8 * radius) + 2
     area = slice(max(row - reach, 0), max(row + reach, 0)), slice(max(column - reach, 0), max(column + reach, 0))
     first = hand.FINGER + 3 * finger
     parts = surface.parts[area]
@@ -132,28 +132,28 @@ def _joint(albedo: np.ndarray, gloss: np.ndarray, surface: hand.Surface, finger:
         return
     rows, columns = rows + area[0].start, columns + area[1].start
     spots = np.stack([columns + 0.5, rows + 0.5, surface.height[rows, columns]])
-    offset = ((spots - centre[:, None]) / radius).astype(np.float32)
+    offset = ((spots - center[:, None]) / radius).astype(np.float32)
     bone = surface.joints[finger, joint] - surface.joints[finger, joint - 1]
     bone = bone / np.sqrt((bone * bone).sum())
     back = surface.backs[finger, joint - 1]
     if joint < 3:  # wrinkles are on the bisector of the two segments
         back = back + surface.backs[finger, joint]
-        after = surface.joints[finger, joint + 1] - centre
+        after = surface.joints[finger, joint + 1] - center
         bone = bone + after / np.sqrt((after * after).sum())
         back, bone = (v / np.sqrt((v * v).sum()) for v in (back, bone))
     along, above = (_along(offset, v.astype(np.float32)) for v in (bone, back))
     square = _along(offset, offset)
     across = np.maximum(square - along * along - above * above, 0)  # squared
     red = np.maximum(1 - square / 3.2, 0) * (1 - 0.6 * tone.depth)
-    colour = albedo[rows, columns] * (1 - red[:, None] * np.float32([0.0, 0.17, 0.15]))
+    color = albedo[rows, columns] * (1 - red[:, None] * np.float32([0.0, 0.17, 0.15]))
     if joint == 3:
         shape = ((along - 0.28) / 0.86) ** 2 + across / 0.6
         nail = (1 - shading.smooth_step(shape, 0.82, 1.05)) * shading.smooth_step(above, 0.15, 0.35)
         rim = shading.smooth_step(shape, 0.75, 1.0) * (1 - shading.smooth_step(shape, 1.1, 1.5)) * (above > 0.2)
         white = nail * shading.smooth_step(along, 0.78, 0.92)
-        colour = colour * (1 - 0.3 * rim[:, None])
-        colour = colour + (tone.nail - colour) * (0.85 * nail[:, None])
-        colour = colour + (0.75 - colour) * (0.45 * white[:, None])
+        color = color * (1 - 0.3 * rim[:, None])
+        color = color + (tone.nail - color) * (0.85 * nail[:, None])
+        color = color + (0.75 - color) * (0.45 * white[:, None])
         gloss[rows, columns] += 0.16 * nail
     else:
         wrinkles = ((-0.38, 0.5), (-0.12, 0.9), (0.14, 1.0), (0.42, 0.5))
@@ -161,5 +161,5 @@ def _joint(albedo: np.ndarray, gloss: np.ndarray, surface: hand.Surface, finger:
         folds = np.maximum(1 - np.abs(along) / 0.14, 0) + 0.6 * np.maximum(1 - np.abs(along - 0.35) / 0.1, 0)
         fade = np.maximum(1 - across * 1.3, 0)
         dark = lines * shading.smooth_step(above, 0.3, 0.7) * fade * 0.8 + folds * shading.smooth_step(-above, 0.2, 0.5)
-        colour = colour * (1 - np.minimum(dark, 1)[:, None] * np.float32([0.2, 0.28, 0.3]))
-    albedo[rows, columns] = colour
+        color = color * (1 - np.minimum(dark, 1)[:, None] * np.float32([0.2, 0.28, 0.3]))
+    albedo[rows, columns] = color

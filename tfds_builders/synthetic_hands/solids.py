@@ -1,7 +1,7 @@
 """Solids seen along z, with exact height maps.
 
 All computations are +, -, *, / and sqrt on float32 arrays, which IEEE 754 rounds identically on every machine, of vertices
-rounded by `quantise`. Masks from these maps are therefore bitwise equal everywhere. x points right, y down, z toward the
+rounded by `quantize`. Masks from these maps are therefore bitwise equal everywhere. x points right, y down, z toward the
 viewer; the unit is a pixel of the map.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 FAR = np.float32(-1e4)  # height of empty pixels
 
 
-def quantise(v) -> np.ndarray:
+def quantize(v) -> np.ndarray:
     """Rounds coordinates to 1/64 pixel, which removes differences of sin and cos between machines."""
     return (np.round(np.asarray(v, np.float64) * 64) / 64).astype(np.float32)
 
@@ -42,14 +42,14 @@ class Block:
     """A box or cylinder.
 
     Attributes:
-      centre: center, [3].
+      center: center, [3].
       axes: unit vectors in rows, [3, 3].
       extents: half extents, [3].
       is_round: whether it is a cylinder along its first axis with radius `extents[1]`.
       part: part id.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     axes: np.ndarray
     extents: np.ndarray
     is_round: bool
@@ -60,21 +60,21 @@ Solid = Cone | Block
 
 
 def make_cone(a, b, radius_a: float, radius_b: float, part: int) -> Cone:
-    radius_a, radius_b = quantise((radius_a, radius_b)).tolist()
-    return Cone(quantise(a), quantise(b), radius_a, radius_b, part)
+    radius_a, radius_b = quantize((radius_a, radius_b)).tolist()
+    return Cone(quantize(a), quantize(b), radius_a, radius_b, part)
 
 
 def make_cones(ends: np.ndarray, radii: np.ndarray, parts: list[int]) -> list[Cone]:
     """Returns many cones from `ends` [n, 2, 3] and `radii` [n, 2]."""
-    ends, radii = quantise(ends), quantise(radii).tolist()
+    ends, radii = quantize(ends), quantize(radii).tolist()
     return [Cone(a, b, *sizes, part) for (a, b), sizes, part in zip(ends, radii, parts, strict=True)]
 
 
-def make_block(centre, axes, extents, is_round: bool, part: int) -> Block:
+def make_block(center, axes, extents, is_round: bool, part: int) -> Block:
     # No axis may be exactly in the picture plane: its slab would have no front. 1/4096 is far below a pixel.
     axes = np.round(np.asarray(axes, np.float64) * 4096) / 4096
     axes[:, 2] = np.where(axes[:, 2] == 0, 1 / 4096, axes[:, 2])
-    return Block(quantise(centre), axes.astype(np.float32), quantise(extents), is_round, part)
+    return Block(quantize(center), axes.astype(np.float32), quantize(extents), is_round, part)
 
 
 def window(solid: Solid, shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -90,7 +90,7 @@ def window(solid: Solid, shape: tuple[int, int]) -> tuple[slice, slice]:
         )
     else:
         reach = np.abs(solid.axes * solid.extents[:, None]).sum(0)
-        (left, top), (right, bottom) = (solid.centre - reach)[:2].tolist(), (solid.centre + reach)[:2].tolist()
+        (left, top), (right, bottom) = (solid.center - reach)[:2].tolist(), (solid.center + reach)[:2].tolist()
     rows, columns = (
         slice(min(max(math.floor(low), 0), n), min(max(math.ceil(high) + 1, 0), n))
         for low, high, n in ((top, bottom, shape[0]), (left, right, shape[1]))
@@ -128,7 +128,7 @@ def _cone_height(cone: Cone, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _block_height(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    qx, qy = x - block.centre[0], y - block.centre[1]
+    qx, qy = x - block.center[0], y - block.center[1]
     front, back = np.float32(1e4), np.float32(-1e4)
     for i, ((ux, uy, uz), extent) in enumerate(zip(block.axes, block.extents, strict=True)):
         if block.is_round and i > 0:
@@ -146,7 +146,7 @@ def _block_height(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         spread = np.sqrt(np.maximum(root, 0))
         front = np.where(root > 0, np.minimum(front, half + spread), FAR)
         back = np.maximum(back, half - spread)
-    return np.where(front > back, block.centre[2] + front, FAR)
+    return np.where(front > back, block.center[2] + front, FAR)
 
 
 def height(solid: Solid, area: tuple[slice, slice]) -> np.ndarray:

@@ -100,8 +100,8 @@ def test_left_hand_is_the_mirrored_right_hand():
     right = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, False), build, [], shape)
     turn, bend = mirror @ turn @ mirror, mirror @ bend @ mirror
     left = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, True), build, [], shape)
-    np.testing.assert_array_equal(left.labelled, right.labelled[:, ::-1])
-    assert right.labelled.sum() > 3000
+    np.testing.assert_array_equal(left.labeled, right.labeled[:, ::-1])
+    assert right.labeled.sum() > 3000
 
 
 def test_thumb_side_tells_left_from_right():
@@ -129,9 +129,9 @@ def test_held_object_hides_the_hand():
     free, hidden = (
         hand.build_surface(bones, view, hand.Build(1.0, None, False), held, (256, 256)) for held in ([], [ball])
     )
-    assert free.labelled[130, 128]
-    assert not hidden.labelled[130, 128]
-    np.testing.assert_array_equal(hidden.labelled, free.labelled & (hidden.parts != hand.HELD))
+    assert free.labeled[130, 128]
+    assert not hidden.labeled[130, 128]
+    np.testing.assert_array_equal(hidden.labeled, free.labeled & (hidden.parts != hand.HELD))
 
 
 def test_cone_is_the_hull_of_its_balls():
@@ -139,8 +139,8 @@ def test_cone_is_the_hull_of_its_balls():
     cone = solids.make_cone((25.3, 30.1, 4.0), (52.7, 44.9, -9.0), 12.0, 7.5, 0)
     balls = []
     for t in np.linspace(0, 1, 400):
-        centre, radius = cone.a + (cone.b - cone.a) * np.float32(t), 12.0 - 4.5 * t
-        balls.append(solids.height(solids.Cone(centre, centre, radius, radius, 0), area))
+        center, radius = cone.a + (cone.b - cone.a) * np.float32(t), 12.0 - 4.5 * t
+        balls.append(solids.height(solids.Cone(center, center, radius, radius, 0), area))
     expected = np.max(balls, 0)
     actual = solids.height(cone, area)
     both = (expected > solids.FAR) & (actual > solids.FAR)

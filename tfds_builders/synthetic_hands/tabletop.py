@@ -30,21 +30,21 @@ def scatter(rng: Rng, picture: np.ndarray, count: int, largest: float) -> np.nda
     for _ in range(count):
         spot = (rng.uniform(-0.05, 1.05, 2) * (w, h)).astype(int)
         size = largest * rng.uniform(0.03, 1) ** 2 + 2
-        colour = background.draw_colour(rng).tolist()
+        color = background.draw_color(rng).tolist()
         kind = rng.integers(5)
         if kind == 0:
             axes = (size * rng.uniform(0.25, 1, 2)).astype(int) + 1
-            cv2.ellipse(picture, spot.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
+            cv2.ellipse(picture, spot.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, color, -1, cv2.LINE_AA)
         elif kind < 3:
             angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
             corners = spot + size * np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.5, 1, (1, 2))
-            cv2.fillPoly(picture, [corners.astype(np.int32)], colour, cv2.LINE_AA)
+            cv2.fillPoly(picture, [corners.astype(np.int32)], color, cv2.LINE_AA)
         elif kind == 3:
             end = spot + (rng.uniform(-1, 1, 2) * size * 2).astype(int)
-            cv2.line(picture, spot.tolist(), end.tolist(), colour, int(rng.integers(1, 9)), cv2.LINE_AA)
+            cv2.line(picture, spot.tolist(), end.tolist(), color, int(rng.integers(1, 9)), cv2.LINE_AA)
         else:
             text = chr(int(rng.integers(48, 91))) * int(rng.integers(1, 5))
-            cv2.putText(picture, text, spot.tolist(), 0, size / 40 + 0.2, colour, int(rng.integers(1, 4)), cv2.LINE_AA)
+            cv2.putText(picture, text, spot.tolist(), 0, size / 40 + 0.2, color, int(rng.integers(1, 4)), cv2.LINE_AA)
     return picture.astype(np.float32)
 
 
@@ -79,12 +79,12 @@ def draw_cards(rng: Rng) -> tuple[skeleton.Pose, props.Held, bool]:
     """Returns a hand with up to four playing cards or sheets, side by side."""
     count, step = int(rng.integers(1, 5)), rng.uniform(-2.2, 2.2)
     wide, long = rng.uniform((2.6, 3.8), (3.6, 5.5))
-    paper = skin.to_linear(background.draw_colour(rng) if rng.uniform() < 0.5 else rng.uniform(190, 250) * np.ones(3))
+    paper = skin.to_linear(background.draw_color(rng) if rng.uniform() < 0.5 else rng.uniform(190, 250) * np.ones(3))
     cards = []
     for i in range(count):
-        centre = step * (i - (count - 1) / 2) - 0.4, 5.4 + long, -2.85 - 0.12 * i
+        center = step * (i - (count - 1) / 2) - 0.4, 5.4 + long, -2.85 - 0.12 * i
         shade = rng.uniform(0.75, 1.0)
-        cards.append((props.Shape("box", centre, (wide, long, 0.05)), (paper * shade).astype(np.float32)))
+        cards.append((props.Shape("box", center, (wide, long, 0.05)), (paper * shade).astype(np.float32)))
     return skeleton.flat_hold(rng), cards, rng.uniform() < 0.5
 
 
@@ -110,11 +110,9 @@ def put_chest(rng: Rng, picture, mask, person: scene.Person, view: hand.View, li
         pattern = background.surface(rng, shirt.cover.shape)
         if rng.uniform() < 0.4:
             pattern = scatter(rng, pattern, 40, 40)
-        shirt.colour[:] = shirt.colour * (0.3 + np.clip(pattern / 255, 0, 1))
+        shirt.color[:] = shirt.color * (0.3 + np.clip(pattern / 255, 0, 1))
     scene.composite(picture, mask, shirt, scene.BACKGROUND, light)
-    head = [
-        (dataclasses.replace(solid, part=i), colour) for i, (solid, colour) in enumerate(pieces[props.NUM_CLOTHES :])
-    ]
+    head = [(dataclasses.replace(solid, part=i), color) for i, (solid, color) in enumerate(pieces[props.NUM_CLOTHES :])]
     face = scene.draw_props(head, light, 6.0)
     scene.composite(picture, mask, face, scene.BACKGROUND, light)
 
@@ -152,9 +150,9 @@ def put_opposite_arm(
     view, elbow, forearm = opposite_view(rng, head, is_left, grasp[2])
     shoulder = np.array(head.wrist) + head.scale * np.array([18.0 if is_left else -18.0, 27.0])
     sleeve = person.build.sleeve
-    colour = person.sleeve if sleeve is not None else person.tone.back
+    color = person.sleeve if sleeve is not None else person.tone.back
     ends = (np.append(shoulder, 0), np.append(elbow, 0))
-    upper = [(solids.make_cone(*ends, 5.2 * head.scale, 3.9 * head.scale, 0), colour)]
+    upper = [(solids.make_cone(*ends, 5.2 * head.scale, 3.9 * head.scale, 0), color)]
     if sleeve is None:  # draw a short one
         hem = shoulder + (elbow - shoulder) * rng.uniform(0.3, 0.8)
         cuff = solids.make_cone(ends[0], np.append(hem, 0), 6.0 * head.scale, 5.6 * head.scale, 1)

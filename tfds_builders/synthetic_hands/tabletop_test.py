@@ -86,12 +86,12 @@ def test_cards_cover_the_palm_they_lie_in():
     view = hand.View(hand.rotation(1, np.pi), np.eye(3), (128.0, 220.0), 7.0, False)
     things = [tabletop.props.place(shape, view, hand.HELD + i) for i, (shape, _) in enumerate(cards)]
     build = hand.Build(1.0, None, False)
-    free, hidden = (hand.build_surface(bones, view, build, held, (256, 256)).labelled for held in ([], things))
+    free, hidden = (hand.build_surface(bones, view, build, held, (256, 256)).labeled for held in ([], things))
     assert not (hidden & ~free).any()
     assert hidden.sum() < 0.9 * free.sum()
 
 
-def test_camera_keeps_the_picture_recognisable():
+def test_camera_keeps_the_picture_recognizable():
     rng = np.random.default_rng(0)
     image, _ = scene.generate("train", 0)
     for _ in range(10):

@@ -103,13 +103,13 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
         "format": form,
         "variant": description.get("variant") or _variant(model),
         "class_names": list(names),
-        "class_colours": [f"#{bytes(colour).hex()}" for colour in visualize.palette()[: len(names)]],
+        "class_colors": [f"#{bytes(color).hex()}" for color in visualize.palette()[: len(names)]],
         "input": f"{INPUT}: uint8 [batch, {height}, {width}, 3], RGB of 0 to 255, upright, the first row on top",
         "outputs": {
             "mask": f"uint8 [batch, {height}, {width}], index into class_names",
             "scores": f"float32 [batch, {height}, {width}, {len(names)}], probabilities in the order of class_names",
         },
-        "inside": f"resizing, padding, normalisation ({model.normalisation}), softmax, resizing back",
+        "inside": f"resizing, padding, normalization ({model.normalization}), softmax, resizing back",
         "longest_side": segmenter.longest_side,
         "scales": list(segmenter.scales),
         "input_scale": model.input_scale,
@@ -118,7 +118,7 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
         "source": source,
         "weights_sha256": _fingerprint(segmenter.variables),
         "dataset": description.get("dataset", ""),
-        "licence": description.get("licence", "not stated"),
+        "license": description.get("license", "not stated"),
         "made_by": f"refinenet-jax {version('refinenet-jax')}, jax {jax.__version__}",
     }
 

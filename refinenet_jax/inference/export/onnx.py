@@ -48,7 +48,7 @@ def write(
     """
     model = to_onnx(plain(network.classify, network.input(1)))
     if calibration:
-        model = _quantise(model, calibration, Path(path).parent)
+        model = _quantize(model, calibration, Path(path).parent)
     helper.set_model_props(model, {"model.json": json.dumps(about, indent=2)})
     onnx.save(model, path)
 
@@ -93,8 +93,8 @@ def _declare(name: str, var: core.Var) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, ["batch", *var.aval.shape[1:]])
 
 
-def _quantise(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder: Path) -> onnx.ModelProto:
-    written, prepared, quantised = (folder / f"{name}.onnx" for name in ("float32", "prepared", "quantised"))
+def _quantize(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder: Path) -> onnx.ModelProto:
+    written, prepared, quantized = (folder / f"{name}.onnx" for name in ("float32", "prepared", "quantized"))
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)  # it warns about intended settings
@@ -103,7 +103,7 @@ def _quantise(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder:
         quant_pre_process(written, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
-            quantised,
+            quantized,
             _Calibration(calibration),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTISED),
@@ -111,7 +111,7 @@ def _quantise(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        return onnx.load(quantised)
+        return onnx.load(quantized)
     finally:
         logger.setLevel(before)
 

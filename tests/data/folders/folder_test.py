@@ -193,7 +193,7 @@ def test_black_and_white_and_colors_become_ids(tmp_path, mask, yaml):
     assert set(source.info.class_names) == {"background", "hand"}
 
 
-def test_a_colour_can_be_void(tmp_path):
+def test_a_color_can_be_void(tmp_path):
     mask = np.array([(0, 0, 0), (0, 9, 0), (224, 224, 192)], np.uint8)[IDS]
     source = _one(tmp_path, mask, "colors: {background: [0, 0, 0], hand: [0, 9, 0], void: [224, 224, 192]}")
     np.testing.assert_array_equal(source[0]["mask"], np.array([0, 1, 255])[IDS])

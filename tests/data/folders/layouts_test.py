@@ -1,4 +1,4 @@
-"""Tests of recognising layouts and of pairing files: nothing is left out silently."""
+"""Tests of recognizing layouts and of pairing files: nothing is left out silently."""
 
 import json
 import unicodedata

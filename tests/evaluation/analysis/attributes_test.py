@@ -96,7 +96,7 @@ def test_sharpness_falls_with_blur_and_not_with_exposure_or_size():
     assert attributes.of(example(image * 0.5))["sharpness"] == pytest.approx(sharp, rel=0.02)
     large = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
     assert attributes.of(example(large))["sharpness"] == pytest.approx(sharp, rel=0.01)
-    assert np.isnan(attributes.of(example())["sharpness"])  # all of one colour
+    assert np.isnan(attributes.of(example())["sharpness"])  # all of one color
 
 
 def test_hand_sharpness_is_that_of_the_surroundings_of_hands():
@@ -120,7 +120,7 @@ def angle_by_hand(red, green, blue):
 
 
 @pytest.mark.parametrize(
-    ("colour", "tone"),
+    ("color", "tone"),
     [
         ((250, 225, 205), "very light"),
         ((225, 180, 150), "light"),
@@ -130,11 +130,11 @@ def angle_by_hand(red, green, blue):
         ((70, 45, 30), "dark"),
     ],
 )
-def test_skin_tone(colour, tone):
+def test_skin_tone(color, tone):
     image, mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8), squares((50, 50, 40, 40, 1))
-    image[mask == 1] = colour
+    image[mask == 1] = color
     found = attributes.of(example(image, mask))
-    assert found["skin_angle"] == pytest.approx(angle_by_hand(*colour), abs=0.5)  # OpenCV interpolates a table
+    assert found["skin_angle"] == pytest.approx(angle_by_hand(*color), abs=0.5)  # OpenCV interpolates a table
     assert found["skin_tone"] == tone
 
 
@@ -150,7 +150,7 @@ def test_share_of_the_background_that_looks_like_skin():
         np.full((HEIGHT, WIDTH, 3), (60, 120, 60), np.uint8),
         squares((50, 50, 40, 40, 1), (0, 300, 180, 20, 255)),
     )
-    shading = np.linspace(0.7, 1.1, 40)[:, None, None]  # a hand is not of one colour
+    shading = np.linspace(0.7, 1.1, 40)[:, None, None]  # a hand is not of one color
     image[50:90, 50:90] = shading * (200, 150, 130)
     image[100:140, 100:180] = (160, 120, 104)  # the same in shadow: 40 x 80 pixels of the background
     image[:, 300:] = (200, 150, 130)  # void is no background

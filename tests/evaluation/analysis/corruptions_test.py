@@ -126,7 +126,7 @@ def test_blur_keeps_the_light_and_its_place(kind, strength):
 
 
 def test_low_light_is_darker_by_half_the_stops():
-    """Mid-grey is 0.2159 of full light; 1.5 stops less, half of it made up for: 0.2159 / 2^0.75 = 0.1284, which is 100."""
+    """Mid-gray is 0.2159 of full light; 1.5 stops less, half of it made up for: 0.2159 / 2^0.75 = 0.1284, which is 100."""
     image = np.full((480, 480, 3), 128, np.uint8)
     dark = corrupt({"image": image, "mask": image[..., 0], "id": "x"}, "low_light", 1)["image"]
     assert dark.mean() == pytest.approx(100.4, abs=1)

@@ -82,7 +82,7 @@ def test_predicted_masks_are_measured_beside_the_true_ones():
     assert nothing.figures()["predicted"] is None
 
 
-def test_without_neighbours_there_is_nothing_to_measure():
+def test_without_neighbors_there_is_nothing_to_measure():
     source = Frames(_examples()[:3])
     assert flicker.measure(_scores(source), source, lambda example: example["mask"]) is None
 

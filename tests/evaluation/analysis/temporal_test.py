@@ -87,7 +87,7 @@ def test_large_frames_are_reduced_and_tiny_ones_are_no_error():
         assert temporal.flicker(picture, picture, ones, ones) == (0.0, 1.0)
 
 
-def test_pairs_are_neighbours_of_one_video():
+def test_pairs_are_neighbors_of_one_video():
     image, mask = frame(80)
     nothing = mask * 0
     frames = [("a", 3, mask), ("a", 4, mask), ("a", 6, nothing), ("a", 7, nothing), ("a", 18, mask), ("b", 19, mask)]

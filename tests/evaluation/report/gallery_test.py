@@ -1,4 +1,4 @@
-"""The worst images come first and not all of one video; every kind of error has its colour."""
+"""The worst images come first and not all of one video; every kind of error has its color."""
 
 import cv2
 import numpy as np
@@ -28,15 +28,15 @@ def counts(*hits):
     return [[[10, 0], [0, 0]] if hit is None else [[10, 0], [10 - hit, hit]] for hit in hits]
 
 
-def test_every_kind_of_error_has_its_colour():
+def test_every_kind_of_error_has_its_color():
     truth = np.array([[0, 0, 1, 1, 1, 255]], np.uint8)
     prediction = np.array([[0, 1, 0, 1, 2, 1]], np.uint8)
     image = np.full((1, 6, 3), (200, 100, 50), np.uint8)
     found = gallery.errors(image, truth, prediction).astype(int)
-    assert len(set(found[0, 0])) == 1  # grey where nothing is
+    assert len(set(found[0, 0])) == 1  # gray where nothing is
     kinds = (None, "false positive", "false negative", "hand, found", "other class", "void, not counted")
     for column, kind in enumerate(kinds[1:], 1):
-        distances = {name: np.abs(found[0, column] - colour).sum() for name, colour in gallery.COLORS.items()}
+        distances = {name: np.abs(found[0, column] - color).sum() for name, color in gallery.COLORS.items()}
         assert min(distances, key=distances.get) == kind, column
     assert (image == (200, 100, 50)).all()
 

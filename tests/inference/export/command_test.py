@@ -33,7 +33,7 @@ def trained(tmp_path, monkeypatch):
         "scales": [1.0],
         "flip": False,
         "dataset": "squares",
-        "licence": 'CC0 "quoted"',
+        "license": 'CC0 "quoted"',
     }
     checkpoint.write_model("trained", description, tiny.variables())
     return tmp_path
@@ -86,7 +86,7 @@ def test_export_computes_what_predict_does(name, trained, capsys):
 
     assert about["class_names"] == list(CLASSES)
     assert about["source"] == "trained, best step"
-    assert about["licence"] == 'CC0 "quoted"'
+    assert about["license"] == 'CC0 "quoted"'
     assert (about["longest_side"], about["scales"]) == (56, [0.9, 1.2])
     assert about["flip"] is True
     assert about["variant"] == "rf_lw_mbv2"

@@ -75,7 +75,7 @@ def test_resnet_with_every_option(tmp_path):
         pool_stages=2,
         stride_on="1x1",
         resize="bicubic",
-        normalisation="minus_128",
+        normalization="minus_128",
         input_scale=1.2,
     )
     segmenter = Segmenter(model, lively(model, 3e-5), NAMES, scales=(0.75,))

@@ -35,7 +35,7 @@ NAMES = ("background", "left", "right")
 
 
 class Bright(Segmenter):
-    """The right hand is where it is red, the left one where it is grey and dark, surer where brighter: nothing to compile."""
+    """The right hand is where it is red, the left one where it is gray and dark, surer where brighter: nothing to compile."""
 
     def __init__(self):
         super().__init__(tiny.Tiny(3), tiny.variables(), NAMES)
@@ -96,7 +96,7 @@ def test_times_size_and_sound_are_the_sources(segmenter, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_colours_stay(segmenter, tmp_path):
+def test_colors_stay(segmenter, tmp_path):
     for size, pixels in (((48, 64), "yuv420p"), ((720, 64), "yuv420p"), ((48, 64), "yuvj420p")):
         flat = [np.full((*size, 3), (180, 120, 100), np.uint8)] * 2
         source = clips.write(tmp_path / "clip.mp4", flat, pixels=pixels, options={"crf": "1"})
