@@ -22,12 +22,12 @@ The packaged weights come from seven stages. The config is that of stage 6; diff
      instead of 0.8, more bare forearms, and hair on them;
   6. 1,500 steps from stage 5 with this config;
   7. the mean of stages 4, 5 and 6 (`python -m launch.average_weights`), then 1,000 steps with learning_rate=3e-4,
-     warmup_steps=60 and clip_norm=0.5. Before it, the coarsest path of the cascade was reset, which had died in stage 2: features
+     warmup_steps=60 and clip_norm=0.5. Before it, the cascade's coarsest path was reset, which had died in stage 2: features
      of stage 7 and 8 have means far from zero, so that Adam moves all pre-activations of `adapt_stage7` and `adapt_stage8` at
      once, until their ReLU never opens. Their means were moved into the next batch-norm biases (of stage 8 dropped), both
      adapters drawn again (standard deviation 0.04), `pool4` too (0.02), and `fuse_coarse3` set to zero.
-At the end the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6: crops contain
-more hand pixels than pictures do. Hand IoU on every second frame of the development video at that threshold: stage 5 0.790,
+At the end the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6: crops
+contain more hand pixels than pictures do. Hand IoU on every second frame of the development video at that threshold: stage 5 0.790,
 stage 6 0.793, the mean of three 0.803, stage 7 0.816.
 """
 
