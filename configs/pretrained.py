@@ -27,8 +27,8 @@ The packaged weights come from seven stages. The config is that of stage 6; diff
      once, until their ReLU never opens. Their means were moved into the next batch-norm biases (of stage 8 dropped), both
      adapters drawn again (standard deviation 0.04), `pool4` too (0.02), and `fuse_coarse3` set to zero.
 At the end the classifier's bias for hands was lowered by 0.405, so that a pixel is a hand from a probability of 0.6: crops
-contain more hand pixels than pictures do. Hand IoU on every second frame of the development video at that threshold: stage 5 0.790,
-stage 6 0.793, the mean of three 0.803, stage 7 0.816.
+contain more hand pixels than pictures do. Hand IoU on every second frame of the development video at that threshold: stage 5
+0.790, stage 6 0.793, the mean of three 0.803, stage 7 0.816.
 """
 
 import os
