@@ -1,4 +1,4 @@
-"""The network that comes with the package: rf_lw_mbv2, trained on real hands; see model_card.md beside it."""
+"""The network that comes with the package: rf_lw_mbv2, trained on real hands; see model_card.md."""
 
 from pathlib import Path
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts, or tells; returns the exit status."""
+    """Converts the file, or describes it without --output; returns the exit status."""
     from refinenet_jax import (
         checkpoint,  # loads Orbax, which prediction, for which this module has `describe`, does not need
     )

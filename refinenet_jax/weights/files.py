@@ -22,7 +22,7 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _MAT_V5_ENDINGS = (b"\x00\x01IM", b"\x01\x00MI")  # version and byte order, the last four of the 128 bytes of header
 
 # What else people download by mistake: first bytes, what they are, what to do.
-_STRANGERS = (
+_OTHER_FORMATS = (
     (
         b"version https://git-lfs",
         "is a pointer of Git LFS, not the file itself",
@@ -87,9 +87,9 @@ def read(path: str | os.PathLike) -> WeightsFile:
         return tflite.read_tflite(path)
     if head[8:9] == b"{":
         return flat.read_safetensors(path)
-    for start, what, cure in _STRANGERS:
+    for start, what, fix in _OTHER_FORMATS:
         if head.lstrip().startswith(start):
-            raise WeightsError(f"{path} {what}. {cure}.")
+            raise WeightsError(f"{path} {what}. {fix}.")
     if head.startswith(b"\x80"):
         raise WeightsError(
             f"{path} is a pickle of Python, not a file of PyTorch. Pickles may run anything, so it is not opened; where it"

@@ -16,7 +16,7 @@ from refinenet_jax.weights.names import pytorch_name
 from refinenet_jax.weights.recognize import Network, recognize
 from refinenet_jax.weights.weights_file import WeightsError
 
-# It carries nothing we need: the count behind PyTorch's cumulative batch-norm average.
+# Not needed: the counter of PyTorch's cumulative batch-norm average.
 _IGNORED = "num_batches_tracked"
 _NEW_ON_A_TRUNK = ("cascade", "classifier")
 

@@ -17,7 +17,7 @@ from refinenet_jax.weights import pickles
 from refinenet_jax.weights.pickles import Namespace, NumpyArray, Storage, Tensor
 from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
-# Where training scripts put the network's state dict beside other things; the first one that holds tensors counts.
+# Keys under which training scripts store the state dict with other things; the first one with tensors is used.
 _WRAPPERS = ("state_dict", "model", "segmenter", "net", "module")
 _PREFIX = "module."  # of torch.nn.DataParallel
 
@@ -26,7 +26,7 @@ _LEGACY_PROTOCOL = 1001
 
 # Tensors may share a storage, and some do (tied weights), but all together they are about as large as the file.
 _MAX_SHARING, _FREE_BYTES = 4, 1 << 20
-# Limits of what is told as facts.
+# Limits of what is reported as facts.
 _MAX_FACTS, _MAX_DEPTH, _MAX_TEXT, _MAX_NAMES = 10_000, 8, 10_000, 100
 
 _AGAIN = "Download or copy it again"
@@ -155,10 +155,10 @@ def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray]
         raise WeightsError(
             f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {fix}."
         )
-    beside = {key: value for key, value in weights.items() if key not in tensors}
+    others = {key: value for key, value in weights.items() if key not in tensors}
     if found:
-        beside = {key: value for key, value in content.items() if key not in found} | beside
-    facts, left_out = _plain_values(beside)
+        others = {key: value for key, value in content.items() if key not in found} | others
+    facts, left_out = _plain_values(others)
     facts |= {"wrapped in": found[0]} if found else {}
     facts |= {"also holds": found[1:]} if found[1:] else {}
     facts |= {"left out": left_out} if left_out else {}

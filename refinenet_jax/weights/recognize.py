@@ -1,4 +1,4 @@
-"""Which network a file of weights is of: told by the names and shapes in it, never by the file's own name."""
+"""Recognizes the network of a weights file by the names and shapes in it, never by the file name."""
 
 import dataclasses
 import re
@@ -34,7 +34,7 @@ class Network:
       trunk: as in `RefineNet.trunk_name`.
       num_classes: channels of the classifier, None for a trunk alone. The authors' MATLAB networks have one more than classes,
         the last, for void: nothing is trained to be it.
-      class_names: by convention of the datasets, as no file tells them; `convert --classes` tells better.
+      class_names: conventional names of the datasets' classes, because no file stores them; `convert --classes` overrides them.
       options: of `create_model`.
       arrays: by PyTorch's names, or ours.
       ours: whether the names are ours.
@@ -115,6 +115,6 @@ def _trunk(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _class_names(channels: int, matlab: bool) -> tuple[str, ...]:
-    """Names of the classes by their number; MATLAB's hand and VOC networks have void behind them."""
+    """Names of the classes by their number; in MATLAB's hand and VOC networks void follows."""
     known = {2: _HANDS, 7: _PARTS, 21: _VOC} | ({3: _HANDS, 22: _VOC} if matlab else {})
     return known.get(channels, ("background", *(f"class {i}" for i in range(1, channels))))

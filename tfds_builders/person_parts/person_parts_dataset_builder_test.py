@@ -89,7 +89,7 @@ def test_a_person_without_parts_is_void(tmp_path):
 
 
 def test_drawn_parts_are_those_of_chen_but_for_void(tmp_path, without_chen):
-    """Where no part is told, he has background."""
+    """A person without parts is background."""
     chen = _masks(_build(tmp_path, "parts", DUMMY))
     drawn = _masks(_build(tmp_path / "drawn", "parts", without_chen))
     assert set(chen) == set(drawn) == TRAIN | VALIDATION
