@@ -1,17 +1,19 @@
 """The network that comes with the package is whole, small, what its card says, and finds hands."""
 
 import hashlib
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from refinenet_jax import models, pretrained, weights
+from refinenet_jax import models, pretrained, visualize, weights
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.flat import description_of
 from tfds_builders.synthetic_hands import scene, tabletop
 
+ROOT = Path(__file__).resolve().parents[2]
 CARD = pretrained.PATH.with_name("model_card.md")
 
 
@@ -57,3 +59,16 @@ def test_finds_drawn_hands_it_was_not_trained_on(segmenter, pictures, least):
         found, true = segmenter(image).mask == 1, mask > 0
         intersection, union = intersection + (found & true).sum(), union + (found | true).sum()
     assert intersection / union > least
+
+
+def test_no_layer_is_dead():
+    """An earlier network had a path of the cascade whose ReLU never opened: its gradients are zero."""
+    model, variables = weights.load(pretrained.PATH)
+    image = models.normalize(visualize.read(str(ROOT / "docs" / "hands.jpg"))[None, :192, :320])
+
+    @jax.jit
+    def gradient(params):
+        return jax.grad(lambda params: jax.numpy.abs(model.apply({**variables, "params": params}, image)).sum())(params)
+
+    norms = jax.tree.map(lambda leaf: float(jax.numpy.linalg.norm(leaf)), gradient(variables["params"]))
+    assert min(jax.tree.leaves(norms)) > 0
