@@ -20,6 +20,7 @@ def _one_epoch(config, workdir, monkeypatch):
     """Trains until every picture was seen, in batches of 8, then evaluates; the recipe is the config's own."""
     monkeypatch.setattr(models, "create_model", tiny.create_model)
     config.augment.crop_size = 64
+    config.model.batch_norm = "local"  # the recipe's frozen one needs a trained trunk
     config.batch_size = config.evaluate.batch_size = 8
     config.num_steps = config.eval_every = 2
     config.evaluate.scales = (0.1,)  # large frames at three scales take a minute

@@ -22,7 +22,7 @@ def test_deterministic_operations_are_chosen_before_jax_starts():
     code = (
         "import os, sys; os.environ.update(JAX_PLATFORMS='cpu', XLA_FLAGS='--xla_force_host_platform_device_count=3')\n"
         "from refinenet_jax import main; import jax\n"
-        "main.train = lambda config, workdir: print(jax.device_count(), os.environ['XLA_FLAGS'])\n"
+        "main._train = lambda: print(jax.device_count(), os.environ['XLA_FLAGS'])\n"
         "sys.argv = ['main', '--config=configs/demo.py', '--workdir=x', '--config.deterministic={}']\n"
         "main.main(main._parse(sys.argv))"
     )

@@ -137,7 +137,7 @@ def _network(path: str) -> _Network:
         return _Network(path, segmenter.class_names, "", _fingerprint(Path(path).parent, [Path(path).name]))
     description = checkpoint.require_description(path)
     if checkpoint.latest_step(path) is None:
-        raise UsageError(f"{path} holds no checkpoint yet; train longer, or give another folder.")
+        raise UsageError(f"{path} has no checkpoint yet. Train longer, or give another folder.")
     names = tuple(description["class_names"])
     files = [checkpoint.DESCRIPTION, *(f"checkpoints/{name}" for name in all_files(Path(path) / "checkpoints"))]
     return _Network(path, names, str(description.get("dataset", "")), _fingerprint(Path(path), files))

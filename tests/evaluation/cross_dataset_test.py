@@ -210,7 +210,7 @@ def test_the_published_matrix_stands_beside_ours(tmp_path):
     assert (ours[2]["low"], ours[2]["high"]) == ("0.4", "0.6")
     theirs = [row for row in rows if row["source"].startswith("published")]
     assert len(theirs) == 4 * 2
-    assert {(row["trained_on"], row["tested_on"]) for row in theirs if row["note"] == "last digit doubtful"} == {
+    assert {(row["trained_on"], row["tested_on"]) for row in theirs if row["note"] == "last digit uncertain"} == {
         ("egohands", "hof"),
         ("gtea", "egohands"),
         ("gtea", "hof"),

@@ -131,7 +131,8 @@ def test_checkpoint_is_of_its_step_though_training_went_on(unbroken, half):
     jax.tree.map(np.testing.assert_array_equal, *third)
 
 
-def test_stopped_and_continued_run_is_the_unbroken_run_to_the_bit(unbroken, half):
+def test_stopped_and_continued_run_is_the_unbroken_run_to_the_bit(unbroken, half, tmp_path):
+    half = shutil.copytree(half, tmp_path / "half")
     summary = loop.train(_config(), half)
     assert summary == unbroken[1]
     one, other = _saved(unbroken[0]), _saved(half)
