@@ -28,7 +28,12 @@ SUFFIX = ".onnx"
 PRECISION = "highest"  # the runtime multiplies in float32, also for networks of a GPU or TPU
 BATCH = "free"
 OPSET, IR_VERSION = 18, 8  # ONNX Runtime 1.14 and newer
-_QUANTISED = ("Add", "Conv", "Gather", "MaxPool", "Mul")
+_QUANTIZED = (
+    "Clip",
+    "Conv",
+    "MaxPool",
+    "Relu",
+)  # activations too, or their inputs are quantized with the unclipped range
 
 
 def write(
@@ -106,8 +111,9 @@ def _quantize(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder:
             quantized,
             _Calibration(calibration),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTISED),
+            op_types_to_quantize=list(_QUANTIZED),
             per_channel=True,
+            reduce_range=True,  # 7-bit weights: 8-bit sums saturate on processors without VNNI
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
