@@ -10,7 +10,7 @@ import pytest
 from refinenet_jax.evaluation.analysis import attributes
 
 HEIGHT, WIDTH = 180, 320
-FRAMES = Path("/work/shared/realdata/egohands/_LABELLED_SAMPLES")
+FRAMES = Path(__file__).resolve().parents[4] / "shared" / "realdata" / "egohands" / "_LABELLED_SAMPLES"
 
 
 def texture(height=HEIGHT, width=WIDTH, seed=0):
