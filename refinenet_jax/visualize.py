@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from refinenet_jax.errors import UsageError
 
@@ -20,6 +21,13 @@ def palette() -> np.ndarray:
     colors[1:255] = [COLORS[i % len(COLORS)] for i in range(254)]
     colors[255] = VOID_COLOR
     return colors
+
+
+def colored_mask(mask: np.ndarray) -> Image.Image:
+    """Returns a mask, uint8 [h, w] of class ids, as a PIL image whose palette has the colors of the classes."""
+    image = Image.fromarray(mask)
+    image.putpalette(palette().tobytes())
+    return image
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.ndarray:

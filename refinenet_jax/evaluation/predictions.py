@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from refinenet_jax import parallel, visualize
 from refinenet_jax.data import images as files
@@ -199,10 +198,8 @@ def write(folder: Path, name: str, mask: np.ndarray) -> None:
     if not stays_inside or relative.is_absolute() or str(relative) != name or name == ".":
         raise UsageError(f"The id {name!r} cannot be the name of a file in {folder}; build the dataset with other ids.")
     path = folder / f"{name}.png"
-    image = Image.fromarray(mask)
-    image.putpalette(visualize.palette().tobytes())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        visualize.colored_mask(mask).save(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror or error}).") from error

@@ -6,12 +6,12 @@ of the chained residual pooling, with other names for its convolutions; files of
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from refinenet_jax.weights.weights_file import WeightsError
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError
 
 EPSILON = 1e-5  # of batch norm; MatConvNet's moments have it in the standard deviation already
 
@@ -28,28 +28,12 @@ _CASCADE = (
 )
 
 
-class Renamed(Mapping):
-    """Arrays under other names; each is made when it is taken."""
-
-    def __init__(self, entries: Mapping[str, Callable[[], np.ndarray]]):
-        self._entries = entries
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._entries[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
 def is_matlab(names: Iterable[str]) -> bool:
     """Whether these are names of a MatConvNet file."""
     return any(name.endswith(("_filter", "_moments")) for name in names)
 
 
-def to_pytorch(arrays: Mapping[str, np.ndarray]) -> Renamed:
+def to_pytorch(arrays: Mapping[str, np.ndarray]) -> LazyArrays:
     """Returns the arrays under PyTorch's names: convolutions OIHW, variances for MATLAB's sigmas. Unknown names are kept.
 
     Raises:
@@ -64,7 +48,7 @@ def to_pytorch(arrays: Mapping[str, np.ndarray]) -> Renamed:
             if new in entries:
                 raise WeightsError(f"It mixes two generations of names: {sources[new]} and {name} are the same array.")
             entries[new], sources[new] = read, name
-    return Renamed(entries)
+    return LazyArrays(entries)
 
 
 def options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, Any]:

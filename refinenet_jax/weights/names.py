@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 
 from refinenet_jax.models.mobilenet import STAGES
-from refinenet_jax.weights.matlab_names import EPSILON, Renamed
+from refinenet_jax.weights.matlab_names import EPSILON
+from refinenet_jax.weights.weights_file import LazyArrays
 
 _RCU_CONVS = {"conv1": "_conv", "conv2": "_conv_relu_varout_dimred"}
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -110,7 +111,7 @@ def to_published(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             for name in arrays:
                 module, _, leaf = name.rpartition(".")
                 readers[f"{published.get(module, module)}.{leaf}"] = partial(arrays.__getitem__, name)
-            return Renamed(readers)
+            return LazyArrays(readers)
     return arrays
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from refinenet_jax import models
 from refinenet_jax.weights import matlab_names, names
 from refinenet_jax.weights.flat import DESCRIPTION, description_of
-from refinenet_jax.weights.matlab_names import Renamed
-from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 # What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
@@ -66,7 +65,7 @@ def recognize(file: WeightsFile) -> Network:
             description.get("num_classes", len(description["class_names"])),
             tuple(description["class_names"]),
             models.options_of(description),
-            Renamed({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
+            LazyArrays({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
             ours=True,
         )
     arrays, options, matlab = file.arrays, {}, matlab_names.is_matlab(file.arrays)

@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from refinenet_jax import visualize
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.sources import open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.sources import find_images
+from refinenet_jax.inference.reading import read
 
 Picture = tuple[np.ndarray, np.ndarray | None]  # uint8 [h, w, 3], and its truth, uint8 [h, w], if known
 
@@ -22,7 +21,7 @@ def from_files(sources: Sequence[str | os.PathLike], size: tuple[int, int], limi
     Raises:
       UsageError: a source does not exist, has no picture, or a picture cannot be read.
     """
-    return [(fit(_read(path), size), None) for path in _spread(list(find_images(sources)), limit)]
+    return [(fit(read(path), size), None) for path in _spread(list(find_images(sources)), limit)]
 
 
 def from_dataset(
@@ -66,13 +65,6 @@ def fit(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         array = cv2.resize(array, shape[::-1], interpolation=smooth if array.ndim == 3 else cv2.INTER_NEAREST_EXACT)
     top, left = (shape[0] - rows) // 2, (shape[1] - columns) // 2
     return np.ascontiguousarray(array[top : top + rows, left : left + columns])
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return visualize.read(str(path))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}). Replace or remove it.") from error
 
 
 def _spread(items: Sequence, limit: int) -> list:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
@@ -84,9 +83,7 @@ def side_by_side(result: Segmentation) -> np.ndarray:
 
 
 def _write_palette(result: Segmentation, path: Path) -> None:
-    image = Image.fromarray(result.mask)
-    image.putpalette(visualize.palette().tobytes())
-    image.save(path)
+    visualize.colored_mask(result.mask).save(path)
 
 
 def _write_scores(result: Segmentation, path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.serve import results
@@ -236,7 +237,7 @@ class Page:
             result = self._network(scales, mirror)(results.read_picture(encoded, self._limits))
         views: dict[str, Callable] = {
             "Overlay": lambda: Image.fromarray(result.overlay()),
-            "Mask": lambda: results.colored_mask(result.mask),
+            "Mask": lambda: visualize.colored_mask(result.mask),
             "Cut-out": lambda: Image.fromarray(result.cutout()),
         }
         buffer = io.BytesIO()

@@ -83,16 +83,9 @@ def write_views(result: Segmentation, folder: Path) -> list[str]:
     """Writes overlay.jpg, mask.png (values are class ids, shown in the classes' colors) and cutout.png (RGBA)."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     visualize.write(str(folder / "overlay.jpg"), result.overlay())
-    colored_mask(result.mask).save(folder / "mask.png")
+    visualize.colored_mask(result.mask).save(folder / "mask.png")
     visualize.write(str(folder / "cutout.png"), result.cutout())
     return [str(folder / name) for name in ("overlay.jpg", "mask.png", "cutout.png")]
-
-
-def colored_mask(mask: np.ndarray) -> Image.Image:
-    """A mask uint8 [h, w] as a picture whose palette holds the classes' colors."""
-    picture = Image.fromarray(mask)
-    picture.putpalette(visualize.palette().tobytes())
-    return picture
 
 
 def figures(result: Segmentation) -> dict[str, Any]:
