@@ -20,7 +20,6 @@ def test_compiled_programs_are_kept_and_a_torn_one_is_removed(tmp_path):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_ENABLE_COMPILATION_CACHE": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     torn = tmp_path / "jit_x-0123-cache"

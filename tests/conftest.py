@@ -2,12 +2,16 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # Before JAX starts its CPU backend.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # programs of an earlier run would hide what no longer compiles
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a new one for each run of the suite, shared by all its processes
+    CACHE = tempfile.TemporaryDirectory(prefix="refinenet_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 
 import pytest
