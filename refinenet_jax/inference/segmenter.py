@@ -1,5 +1,6 @@
 """The one path from an image to class scores, used by prediction, video, export and evaluation."""
 
+import hashlib
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -254,6 +255,14 @@ class Segmenter:
     def programs(self) -> Programs:
         """The compiled programs, one for each shape of a batch."""
         return Programs(self.probabilities, self.settings())
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of the names and values of all weights."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf))
+        return digest.hexdigest()
 
     def settings(self) -> tuple:
         """Returns everything that `probabilities` depends on, as values with a reproducible `repr`."""

@@ -1,4 +1,4 @@
-"""The network that comes with the package is whole, small, what its card says, and finds hands."""
+"""The packaged network is complete and small, agrees with its model card, and finds hands."""
 
 import hashlib
 from pathlib import Path
@@ -22,27 +22,24 @@ def segmenter() -> Segmenter:
     return Segmenter.from_checkpoint(pretrained.PATH)
 
 
-def test_is_small_enough_for_a_package():
+def test_file_is_small_and_described_by_the_card():
     assert pretrained.PATH.stat().st_size < 8_000_000
-
-
-def test_is_the_file_that_the_card_describes():
     digest = hashlib.sha256(pretrained.PATH.read_bytes()).hexdigest()
     assert digest in CARD.read_text(encoding="utf-8")
 
 
-def test_says_what_it_is():
+def test_description():
     description = description_of(read(pretrained.PATH))
     assert description["variant"] == "rf_lw_mbv2"
     assert description["class_names"] == ["background", "hand"]
     assert "research and teaching" in description["license"]
-    plain = models.create_model("rf_lw_mbv2", 2)  # it computes as our networks do by default
+    plain = models.create_model("rf_lw_mbv2", 2)  # the default options
     assert all(getattr(plain, name) == value for name, value in models.options_of(description).items())
     assert all(0.1 <= scale <= 2 for scale in description["scales"])
     assert 128 <= description["longest_side"] <= 640
 
 
-def test_halves_on_disk_are_float32_in_memory():
+def test_weights_are_float32_in_memory():
     model, variables = weights.load(pretrained.PATH)
     expected = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
     assert jax.tree.map(lambda x: (x.shape, np.dtype(x.dtype)), variables) == jax.tree.map(
@@ -52,7 +49,7 @@ def test_halves_on_disk_are_float32_in_memory():
 
 
 @pytest.mark.parametrize(("pictures", "least"), [(scene, 0.7), (tabletop, 0.4)])
-def test_finds_drawn_hands_it_was_not_trained_on(segmenter, pictures, least):
+def test_finds_drawn_hands_of_other_datasets(segmenter, pictures, least):
     intersection = union = 0
     for index in range(6):
         image, mask = pictures.generate("test", index)
