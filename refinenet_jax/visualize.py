@@ -88,20 +88,6 @@ def gallery(
     return np.concatenate(bands)
 
 
-def read(path: str) -> np.ndarray:
-    """Reads an image file as uint8 [h, w, 3] RGB, upright by its EXIF data.
-
-    Raises:
-      OSError: the file cannot be read.
-      UsageError: the file is not an image.
-    """
-    encoded = np.fromfile(path, np.uint8)
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
-    if pixels is None:
-        raise UsageError(f"{path} cannot be decoded as an image ({encoded.size} bytes); it is damaged or not an image.")
-    return pixels
-
-
 def write(path: str, pixels: np.ndarray) -> None:
     """Writes uint8 [h, w, 3] RGB, [h, w, 4] RGBA or [h, w] in the format of the path's ending.
 

@@ -108,6 +108,14 @@ def score(
         return collector.scores(published)
 
 
+def load(path: str | os.PathLike, options: ConfigDict) -> Segmenter:
+    """Loads a network with the test-time settings of `config.evaluate`."""
+    parameters = crf.parse_parameters(options.crf) if options.crf else None
+    return Segmenter.from_checkpoint(
+        path, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
+    )
+
+
 def evaluate_checkpoint(
     config: ConfigDict,
     workdir: str | os.PathLike,
@@ -136,17 +144,17 @@ def evaluate_checkpoint(
         protocols.check(options.protocols)
         source = open_source(config.data.name, options.split, config.data.dir)
         check_masks(source)
-    parameters = crf.parse_parameters(options.crf) if options.crf else None
-    segmenter = Segmenter.from_checkpoint(
-        directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
-    )
+    segmenter = load(directory, options)
     check_classes(segmenter, source, directory)
     workdir = Path(workdir)
     folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
     scores = score(segmenter, source, options, folder, store)
     store.gather()
-    worse = _corruptions(segmenter, source, options, scores) if corrupted else None
+    worse = None
+    if corrupted:
+        strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
+        worse = corruptions.curves(source, scores, lambda source: score(segmenter, source, strict))
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
     title += f", longest side {options.longest_side}" if options.longest_side else ""
@@ -206,17 +214,11 @@ def check_classes(segmenter: Segmenter, source: Source, directory: str | os.Path
     ours, theirs = segmenter.class_names, source.info.class_names
     if len(ours) != len(theirs):
         raise UsageError(
-            f"The model in {directory} knows {', '.join(ours)}; {source.info.name} has {', '.join(theirs)}. Evaluate it on a "
-            "dataset with its classes: --config.data.name=..."
+            f"The model in {directory} has the classes {', '.join(ours)}, {source.info.name} has {', '.join(theirs)}. Give a "
+            "dataset with the same classes: --config.data.name=..."
         )
     if sorted(ours) == sorted(theirs) and ours != theirs:
         raise UsageError(
             f"The model in {directory} has the classes {', '.join(ours)}, {source.info.name} has them in another order: "
-            f"{', '.join(theirs)}."
+            f"{', '.join(theirs)}. Build or list them in the same order."
         )
-
-
-def _corruptions(segmenter: Segmenter, source: Source, options: ConfigDict, clean: Scores) -> dict[str, dict]:
-    """Scores under all corruptions (`corruptions.curves`); all processes must call it."""
-    strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
-    return corruptions.curves(source, lambda worse: clean if worse is source else score(segmenter, worse, strict))

@@ -65,6 +65,8 @@ class Segmenter:
       tile: longest side, in pixels, of the network's input; larger images, after scaling, are divided into overlapping windows
         (`tiles`). None for no limit.
       crf: parameters of a CRF that refines the probabilities of each image on the host; None for no CRF.
+      merged: for each class of the network, the class in `class_names` to which its probability is added; empty if these are
+        the classes of the network.
 
     Raises:
       UsageError: the class names, scales, longest side or tile are invalid.
@@ -79,9 +81,10 @@ class Segmenter:
     tile: int | None = None
     crf: CrfParameters | None = None
     longest_side: int = 0
+    merged: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
+        if not 0 <= self.model.num_classes - self._network_classes <= 1:
             raise UsageError(
                 f"The network has {self.model.num_classes} channels, but {len(self.class_names)} class names: "
                 f"{', '.join(self.class_names)}. Give one name per channel."
@@ -240,10 +243,10 @@ class Segmenter:
         size = canvas.shape[1:3]
         views = [jax.nn.softmax(resize.half_pixel(x, size)) for x in self._logits(variables, canvas)]
         scores = sum(views) / len(views)
-        if len(self.class_names) == self.model.num_classes:
-            return scores
-        scores = scores[..., : len(self.class_names)]
-        return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
+        if self._network_classes < self.model.num_classes:
+            scores = scores[..., : self._network_classes]
+            scores = scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
+        return merge_classes(scores, self.merged) if self.merged else scores
 
     def with_variables(self, variables: dict) -> "Segmenter":
         """Returns the same network with other weights, which shares the compiled programs."""
@@ -266,8 +269,12 @@ class Segmenter:
 
     def settings(self) -> tuple:
         """Returns everything that `probabilities` depends on, as values with a reproducible `repr`."""
-        kind = type(self).__name__
-        return kind, self.model, len(self.class_names), self.flip_pairs, self.scales, self.flip, self.tile
+        classes = self._network_classes, self.merged
+        return self.model, *classes, self.flip_pairs, self.scales, self.flip, self.tile
+
+    @property
+    def _network_classes(self) -> int:
+        return len(self.merged or self.class_names)
 
     def _logits(self, variables: dict, canvas: jax.Array) -> list[jax.Array]:
         def network(x: jax.Array) -> jax.Array:
@@ -287,3 +294,9 @@ class Segmenter:
         for a, b in self.flip_pairs:
             order[[a, b]] = order[[b, a]]
         return jnp.asarray(order)
+
+
+def merge_classes(probabilities: jax.Array, merged: Sequence[int]) -> jax.Array:
+    """Adds probabilities [..., n] of n classes to those of the classes `merged`; returns [..., max(merged) + 1]."""
+    parts = [np.flatnonzero(np.array(merged) == i) for i in range(max(merged) + 1)]
+    return jnp.stack([probabilities[..., part].sum(-1) for part in parts], -1)

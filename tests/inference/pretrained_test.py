@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from refinenet_jax import models, pretrained, visualize, weights
+from refinenet_jax import models, pretrained, weights
+from refinenet_jax.inference import reading
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.flat import description_of
@@ -61,7 +62,7 @@ def test_finds_drawn_hands_of_other_datasets(segmenter, pictures, least):
 def test_no_layer_is_dead():
     """An earlier network had a path of the cascade whose ReLU never opened: its gradients are zero."""
     model, variables = weights.load(pretrained.PATH)
-    image = models.normalize(visualize.read(str(ROOT / "docs" / "hands.jpg"))[None, :192, :320])
+    image = models.normalize(reading.read(ROOT / "docs" / "hands.jpg")[None, :192, :320])
 
     @jax.jit
     def gradient(params):

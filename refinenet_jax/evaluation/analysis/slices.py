@@ -85,7 +85,6 @@ class Slice:
       difference: figures minus those of the whole set.
       p_value: probability that chance makes any slice of the set drop as clearly; NaN if not tested: in slices with fewer than
         MIN_IMAGES images with hands, and for single videos, which are one sample each.
-      few: whether the slice has fewer than MIN_IMAGES images.
     """
 
     attribute: str
@@ -96,11 +95,16 @@ class Slice:
     figures: dict[str, float]
     difference: dict[str, float]
     p_value: float
-    few: bool
 
     @property
     def n(self) -> int:
+        """Number of images."""
         return len(self.indices)
+
+    @property
+    def few(self) -> bool:
+        """Whether there are fewer than MIN_IMAGES images."""
+        return self.n < MIN_IMAGES
 
 
 def slices(scores: Scores) -> list[Slice]:
@@ -138,7 +142,6 @@ def slices(scores: Scores) -> list[Slice]:
                 figures=here,
                 difference={key: here[key] - whole[key] for key in FIGURES},
                 p_value=float(p_value),
-                few=len(indices) < MIN_IMAGES,
             )
         )
     return result

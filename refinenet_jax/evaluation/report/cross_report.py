@@ -1,4 +1,4 @@
-"""Writes the matrix of checkpoints and datasets as a table, CSV, heat maps and a page, next to the published matrix."""
+"""Writes the matrix of checkpoints and datasets as a table, CSV and heat maps, next to the published matrix."""
 
 import csv
 import math
@@ -25,6 +25,7 @@ MEASURES = (
 )
 PUBLISHED = "published (Urooj and Borji, CVPR 2018; RefineNet-Res101; compare cvpr18)"
 _LABEL = 26  # characters of a row label
+_COLUMNS = ("source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note")
 
 
 class Cell(NamedTuple):
@@ -57,10 +58,9 @@ def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
             result.append(_matrix(title, [labels[row] for row in checkpoints], datasets, rows))
     known = list(dict.fromkeys(name for name in map(dataset_of, datasets) if name in published.MATRIX))
     if known:
-        rows = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
+        texts = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
         columns = [published.DATASETS[name] for name in known]
-        values = np.array([[score.value for score in row] for row in rows])
-        texts = [[score.text for score in row] for row in rows]
+        values = np.array([[published.value(text) for text in row] for row in texts])
         result.insert(1, figures.Cells(PUBLISHED, list(published.DATASETS.values()), columns, values, texts))
     return result
 
@@ -70,60 +70,41 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(line for matrix in matrices(cells) for line in _lines(matrix)).rstrip()
 
 
-def write(workdir: Path, cells: Sequence[Cell], split: str) -> list[Path]:
-    """Writes cross_dataset.csv and .html, and each heat map into figures/; returns the paths of the first two.
+def write(workdir: Path, cells: Sequence[Cell]) -> Path:
+    """Writes cross_dataset.csv, and each heat map into figures/; returns the path of the first.
 
     Raises:
       OSError: they cannot be written.
     """
-    paths = [workdir / f"{NAME}.csv", workdir / f"{NAME}.html"]
-    with paths[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note"]
-        )
+    path = workdir / f"{NAME}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
         writer.writerows(_rows(cells))
-    drawn = matrices(cells)
-    maps = []
-    for matrix in drawn:
+    for matrix in matrices(cells):
         name = f"{NAME}_{re.sub('[^a-z0-9]+', '_', matrix.title.partition('(')[0].lower()).strip('_')}"
-        maps.append(page.figure(matrix.title, plots.write(figures.matrix(matrix), workdir / "figures", name)))
-    tables = [page.figure(matrix.title, _table(matrix)) for matrix in drawn]
-    about = "Rows: the checkpoint and its training dataset. Columns: the test dataset."
-    sections = (
-        ("Heat maps", page.paragraph(about) + page.panels(maps, "panels wide")),
-        ("Figures", "".join(tables)),
-    )
-    note = f"split {split}; ~ marks published scores with an uncertain last digit"
-    paths[1].write_text(page.page("Across datasets", note, sections), encoding="utf-8")
-    return paths
+        plots.write(figures.matrix(matrix), workdir / "figures", name)
+    return path
 
 
-def _rows(cells: Sequence[Cell]) -> Iterator[list]:
+def _rows(cells: Sequence[Cell]) -> Iterator[dict]:
     """Yields a row per figure, followed by the published figures of the same datasets."""
     for cell in cells:
+        place = {"source": "measured", "checkpoint": cell.checkpoint}
+        place |= {"trained_on": cell.trained_on, "tested_on": cell.dataset}
         for protocol, key, title in MEASURES:
             if protocol in cell.entry:
-                ends = cell.entry.get("intervals", {}).get(key) if protocol == "strict" else None
-                images = cell.entry[protocol].get("images", "")
-                value = cell.entry[protocol][key]
-                yield [
-                    "measured",
-                    cell.checkpoint,
-                    cell.trained_on,
-                    cell.dataset,
-                    images,
-                    title,
-                    value,
-                    *(ends or ("", "")),
-                    "",
-                ]
+                scores, ends = cell.entry[protocol], cell.entry.get("intervals", {}).get(key)
+                low, high = ends if ends and protocol == "strict" else ("", "")
+                figure = {"measure": title, "value": scores[key], "low": low, "high": high}
+                yield {**place, "images": scores.get("images", ""), **figure}
     known = {dataset_of(cell.dataset) for cell in cells}
     for trained_on, scores in published.MATRIX.items():
-        for dataset, score in scores.items():
+        for dataset, text in scores.items():
             if dataset in known:
-                note = "last digit uncertain" if score.is_uncertain else ""
-                yield [PUBLISHED, "", trained_on, dataset, "", "hand IoU, mean per image", score.value, "", "", note]
+                place = {"source": PUBLISHED, "trained_on": trained_on, "tested_on": dataset}
+                note = "last digit uncertain" if "~" in text else ""
+                yield {**place, "measure": "hand IoU, mean per image", "value": published.value(text), "note": note}
 
 
 def _matrix(title: str, rows: list[str], columns: list[str], values: list[list[float | None]]) -> figures.Cells:
@@ -158,8 +139,3 @@ def _lines(matrix: figures.Cells) -> Iterator[str]:
             yield f"{name:<{width}}" + "".join(f"{texts[j]:>{across[j]}}" for j in block)
         yield ""
         first = last
-
-
-def _table(matrix: figures.Cells) -> str:
-    rows = [[name, *texts] for name, texts in zip(matrix.rows, matrix.texts, strict=True)]
-    return page.table("scores", ["", *matrix.columns], rows)

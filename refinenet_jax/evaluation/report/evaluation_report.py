@@ -29,10 +29,6 @@ PROTOCOL_NOTES = {
 }
 _MAX_CASES = 10
 _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
-_CORRUPTION_NOTE = (
-    "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides "
-    "counts as background."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +73,12 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
     folder = workdir / "figures" / name
     scores = evaluation.scores
     cuts = slices.slices(scores)
+    whole = Estimate("all", slices.figures(scores)["hand_iou"], _ranges(evaluation)["hand_iou"], len(scores))
     sections = (
         ("Summary", _summary(evaluation)),
         ("Protocols side by side", _protocols(evaluation)),
         ("What makes it worse", slice_section.findings(cuts)),
-        ("Slices", slice_section.section(cuts, scores, evaluation.dataset, _whole(evaluation), folder)),
+        ("Slices", slice_section.section(cuts, scores, evaluation.dataset, whole, folder)),
         ("Calibration", _calibration(evaluation, folder)),
         ("Images and outlines", _images(evaluation, folder)),
         ("Corruptions", _corruptions(evaluation, folder)),
@@ -101,17 +98,15 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
 def _summary(evaluation: Evaluation) -> str:
     """Returns the main figures with their intervals."""
     numbers, scores = evaluation.figures, evaluation.scores
-    ranges = _ranges(evaluation)
-    whole = slices.figures(scores)
-    tiles = [
-        ("hand IoU", page.fraction(whole["hand_iou"]), _range(ranges["hand_iou"], "all pixels")),
-        (
-            "hand IoU per image",
-            page.fraction(whole["per_image_iou"]),
-            _range(ranges["per_image_iou"], "mean of the images"),
-        ),
-        ("boundary F", page.fraction(whole["boundary_f"]), _range(ranges["boundary_f"], "mean of the images")),
-    ]
+    ranges, whole = _ranges(evaluation), slices.figures(scores)
+    tiles = []
+    for name, key, what in (
+        ("hand IoU", "hand_iou", "all pixels"),
+        ("hand IoU per image", "per_image_iou", "mean of the images"),
+        ("boundary F", "boundary_f", "mean of the images"),
+    ):
+        interval = f"{page.interval(ranges[key])} (95 %), " if ranges[key] else ""
+        tiles.append((name, page.fraction(whole[key]), interval + what))
     if "calibration" in numbers:
         right, sure = (page.fraction(numbers["calibration"][key]) for key in ("accuracy", "confidence"))
         note = f"accuracy {right}, confidence {sure}"
@@ -159,18 +154,14 @@ def _calibration(evaluation: Evaluation, folder: Path) -> str:
         f" {numbers['mce']:.3f} in a bin; {calibration.BINS} bins, most probable class."
     )
     svg = plots.write(figures.reliability(evaluation.scores.calibration), folder, "reliability")
-    return page.panels([page.figure("Reliability", svg), page.paragraph(note)], "panels wide")
+    return page.wide_panel("Reliability", svg, page.paragraph(note))
 
 
 def _images(evaluation: Evaluation, folder: Path) -> str:
     scores = evaluation.scores
     outlines = boundary.scores(scores.boundary)
-    curves = {
-        "hand IoU": scores.hand_iou,
-        "boundary F": outlines["boundary_f"],
-        "boundary IoU": outlines["boundary_iou"],
-    }
-    svg = plots.write(figures.distributions(curves), folder, "images")
+    curves = {"boundary F": outlines["boundary_f"], "boundary IoU": outlines["boundary_iou"]}
+    svg = plots.write(figures.distributions({"hand IoU": scores.hand_iou, **curves}), folder, "images")
     ranges = _ranges(evaluation)
     rows = [
         [page.label(name).replace(" f", " F"), page.fraction(metrics.mean(values)), page.interval(ranges[name])]
@@ -181,8 +172,7 @@ def _images(evaluation: Evaluation, folder: Path) -> str:
         f" boundary IoU (Cheng et al., CVPR 2021) compares bands of {100 * boundary.BAND:g} % along the inside of the outlines."
     )
     table = page.table("scores", ["mean of the images", "", "95 % interval"], rows)
-    side = f"<div>{table}{page.paragraph(note)}</div>"
-    return page.panels([page.figure("How many images reach a score", svg), side], "panels wide")
+    return page.wide_panel("How many images reach a score", svg, table + page.paragraph(note))
 
 
 def _corruptions(evaluation: Evaluation, folder: Path) -> str:
@@ -196,20 +186,19 @@ def _corruptions(evaluation: Evaluation, folder: Path) -> str:
     ]
     svg = plots.write(figures.corruptions(table), folder, "corruptions")
     numbers = page.table("scores", ["hand IoU", "none", *map(str, strengths[1:])], rows)
-    side = f"<div>{numbers}{page.paragraph(_CORRUPTION_NOTE)}</div>"
-    return page.panels([page.figure("Hand IoU by strength", svg), side], "panels wide")
+    note = (
+        "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides"
+        " counts as background."
+    )
+    return page.wide_panel("Hand IoU by strength", svg, numbers + page.paragraph(note))
 
 
 def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> str:
     picked = gallery.worst(evaluation.scores, _MAX_CASES)
-    shown = [
-        page.figure(
-            case.caption,
-            f"<div>{''.join(page.picture(p, t) for p, t in zip(case.pictures, gallery.TITLES, strict=True))}</div>",
-            kind="case",
-        )
-        for case in gallery.cases(picked, evaluation.scores, source, predict)
-    ]
+    shown = []
+    for caption, pictures in gallery.cases(picked, evaluation.scores, source, predict):
+        embedded = (page.picture(pixels, title) for pixels, title in zip(pictures, gallery.TITLES, strict=True))
+        shown.append(page.figure(caption, f"<div>{''.join(embedded)}</div>", kind="case"))
     names = [name for name in gallery.COLORS if name != "other class" or len(evaluation.scores.class_names) > 2]
     colors = ["#{:02x}{:02x}{:02x}".format(*gallery.COLORS[name]) for name in names]
     columns = page.paragraph(f"From left to right: {', '.join(gallery.TITLES)}. At most two images of one video.")
@@ -223,15 +212,6 @@ def _facts(evaluation: Evaluation) -> str:
     return page.descriptions("facts", [(name, text) for name, text in facts.items() if text]) + page.points(notes)
 
 
-def _whole(evaluation: Evaluation) -> Estimate:
-    value = slices.figures(evaluation.scores)["hand_iou"]
-    return Estimate("all", value, _ranges(evaluation)["hand_iou"], len(evaluation.scores))
-
-
 def _ranges(evaluation: Evaluation) -> Mapping[str, Sequence[float] | None]:
     """Returns the intervals, also if the protocol strict was not requested."""
     return evaluation.figures.get("intervals") or bootstrap.intervals(evaluation.scores)
-
-
-def _range(ends: Sequence[float] | None, what: str) -> str:
-    return what if ends is None else f"{page.interval(ends)} (95 %), {what}"

@@ -39,21 +39,29 @@ def table(title: str, figures: Mapping[str, Mapping]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def read_results(path: Path) -> dict[str, dict]:
+    """Returns the summaries in a JSON file by their keys; {} if the file does not exist.
+
+    Raises:
+      UsageError: the file is not a JSON object of objects.
+    """
+    try:
+        content = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise ValueError("it is not a JSON object of objects")
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}). Move it to another folder.") from error
+    return content
+
+
 def write_metrics(path: Path, key: str, summary: Mapping) -> None:
     """Adds a summary under `key` to a JSON file and keeps its other entries.
 
     Raises:
-      UsageError: the file exists but is not a JSON object.
+      UsageError: the file exists but is not a JSON object of objects.
     """
-    try:
-        metrics = json.loads(path.read_text()) if path.exists() else {}
-        if not isinstance(metrics, dict):
-            raise ValueError("it is not a JSON object")
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}). Move it to another folder.") from error
-    metrics[key] = summary
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(metrics, indent=2) + "\n")
+    partial.write_text(json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
     partial.replace(path)
 
 

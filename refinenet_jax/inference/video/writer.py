@@ -28,16 +28,10 @@ from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
 from refinenet_jax.inference.video.reader import VideoFormat, ffmpeg_path
 
-KINDS = ("masks", "overlays", "contours", "side-by-side", "frames")
+# Kinds of results, and the ends of their names.
+KINDS = {"masks": "_mask", "overlays": "_overlay", "contours": "_contours", "side-by-side": "_side", "frames": "_frames"}
 SEGMENT_FRAMES = 300
 
-_NAMES = {
-    "masks": "_mask",
-    "overlays": "_overlay",
-    "contours": "_contours",
-    "side-by-side": "_side",
-    "frames": "_frames",
-}
 # Codecs of sound in MP4; with any other the file is Matroska.
 _MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float", "opus", "libopus"}
 # No B-frames: packets are in the order of time, and segments do not overlap.
@@ -49,7 +43,7 @@ def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[st
     """Returns the files of one video by kind, without kinds that videos do not have."""
     ending = ".mp4" if set(audio_codecs) <= _MP4_SOUND else ".mkv"
     endings = {"masks": ".mkv", "frames": ".csv"}
-    return {kind: root / f"{name}{_NAMES[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
+    return {kind: root / f"{name}{KINDS[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
 
 
 def existing(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:

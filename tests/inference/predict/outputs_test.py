@@ -6,6 +6,7 @@ from PIL import Image
 
 from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import reading
 from refinenet_jax.inference.predict import outputs
 from refinenet_jax.inference.segmentation import Segmentation
 
@@ -43,7 +44,7 @@ def test_contents_of_every_kind(result, tmp_path):
         ("contours", result.contours()),
         ("side-by-side", np.concatenate([result.image, result.overlay()], 1)),
     ):
-        difference = visualize.read(str(files[kind])).astype(int) - expected
+        difference = reading.read(files[kind]).astype(int) - expected
         assert np.abs(difference).mean() < 6
         assert difference.shape == expected.shape
 
