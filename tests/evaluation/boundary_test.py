@@ -18,15 +18,6 @@ def square(top: int, left: int, side: int = 20, shape: tuple[int, int] = SHAPE) 
     return mask
 
 
-def test_a_mask_against_itself():
-    # The outline of 20 x 20 pixels is the rim of 21 x 21, because it is above and to the left of pixels that differ; its band
-    # is 20 x 20 less 16 x 16.
-    counts = boundary.counts(square(20, 20), square(20, 20))
-    assert counts.dtype == np.int64
-    assert counts.tolist() == [80, 80, 80, 80, 144, 144]
-    assert all(value == 1.0 for value in boundary.scores(counts).values())
-
-
 def test_shifted_within_and_beyond_the_tolerance():
     truth = square(20, 20)
     # By 1 pixel: within the tolerance. Bands share 4 rows of 19 pixels, and in the 16 rows between them 1 pixel at each side.

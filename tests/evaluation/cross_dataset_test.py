@@ -28,30 +28,11 @@ class Named(tiny.Pictures):
         return f"{self.info.name} {len(self)} 1.0.0"
 
 
-def _run(folder, names, seed):
-    checkpoint.write_description(
-        folder,
-        {
-            "variant": "rf101",
-            "class_names": names,
-            "flip_pairs": (),
-            "input_scale": 1.0,
-            "dtype": "float32",
-            "scales": (1.0,),
-            "flip": False,
-            "dataset": f"set{seed}/x",
-        },
-    )
-    checkpoints = checkpoint.Checkpoints(folder)
-    checkpoints.save(1, tiny.variables(len(names), seed), {"step": np.int32(1)}, {})
-    checkpoints.close()
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return [_run(folder / "one", ("background", "hand"), 0), _run(folder / "two", SIDES, 1)]
+    one = tiny.write_checkpoint(folder / "one", ("background", "hand"), dataset="set0/x")
+    return [one, tiny.write_checkpoint(folder / "two", SIDES, seed=1, dataset="set1/x")]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import tiny
 from ml_collections import ConfigDict
 
 from configs import common
-from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax import models, parallel
 from refinenet_jax.data.examples import VOID
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, cvpr18, evaluate, metrics, predictions, protocols
@@ -176,22 +176,7 @@ def test_two_processes(tmp_path, monkeypatch):
 def trained(tmp_path, monkeypatch):
     """Run folder with one checkpoint of a small network."""
     monkeypatch.setattr(models, "create_model", tiny.create_model)
-    checkpoint.write_description(
-        tmp_path / "run",
-        {
-            "variant": "rf101",
-            "class_names": tiny.SQUARES.class_names,
-            "flip_pairs": (),
-            "input_scale": 1.0,
-            "dtype": "float32",
-            "scales": (1.0,),
-            "flip": False,
-        },
-    )
-    checkpoints = checkpoint.Checkpoints(tmp_path / "run")
-    checkpoints.save(1, tiny.variables(), {"step": np.int32(1)}, {})
-    checkpoints.close()
-    return tmp_path / "run"
+    return tiny.write_checkpoint(tmp_path / "run")
 
 
 def _config():
@@ -210,7 +195,7 @@ def test_evaluate_checkpoint_and_its_saved_masks(trained, source, tmp_path, monk
     expected = metrics.summarize(np.array([_counts(segmenter, e) for e in source]), tiny.SQUARES.class_names)
     assert {key: figures["strict"][key] for key in expected} == expected
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert written == {"squares [test], scales 1.0": {"checkpoint": str(trained), **figures}}
+    assert written == {"squares [test], scales 1.0": {"checkpoint": trained, **figures}}
     rows = list(csv.DictReader((tmp_path / "out" / "per_image_squares_test.csv").open()))
     assert [row["id"] for row in rows] == [example["id"] for example in source]
     assert (tmp_path / "out" / "evaluation_squares_test.html").exists()

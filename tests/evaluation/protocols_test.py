@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tiny import scores
 
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import protocols
 from refinenet_jax.evaluation.analysis import calibration
-from refinenet_jax.evaluation.scores import Scores
 
 # Confusions [[true negative, false positive], [false negative, true positive]] of 100 pixels each.
 GOOD = [[80, 4], [4, 12]]  # IoU 12/20 = 0.6, precision 12/16 = 0.75, recall 12/16 = 0.75
@@ -15,13 +15,6 @@ EMPTY = [[100, 0], [0, 0]]  # no hand, none found
 FALSE = [[95, 5], [0, 0]]  # no hand, one found
 MISSED = [[90, 0], [10, 0]]  # a hand, none found
 ALL = [GOOD, FAIR, EMPTY, FALSE, MISSED]
-
-
-def scores(counts, names=("background", "hand"), **more):
-    counts = np.array(counts, np.int64)
-    n = len(counts)
-    outlines = np.tile(np.array([10, 8, 12, 9, 5, 20]), (n, 1))
-    return Scores(names, tuple(map(str, range(n))), ("",) * n, counts, outlines, **more)
 
 
 def test_strict_excludes_images_without_hands_from_the_means():

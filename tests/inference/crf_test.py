@@ -92,16 +92,6 @@ def test_by_hand():
     np.testing.assert_allclose(crf(image, scores, parameters)[..., 0], odds / (1 + odds), rtol=1e-3)
 
 
-def test_the_outline_moves_to_the_edge_in_the_image():
-    image = np.full((*SIZE, 3), (60, 60, 70), np.uint8)
-    image[:, 16:] = (190, 140, 120)
-    ramp = np.clip((np.arange(SIZE[1]) - 9) / 8, 0.02, 0.98)  # the hand begins three pixels too early
-    hand = np.broadcast_to(ramp, SIZE)
-    scores = np.stack([1 - hand, hand], -1).astype(np.float32)
-    assert (scores.argmax(-1)[:, 14:16] == 1).all()
-    np.testing.assert_array_equal(crf(image, scores).argmax(-1), np.broadcast_to(np.arange(SIZE[1]) >= 16, SIZE))
-
-
 def test_without_iterations_probabilities_are_clipped():
     image, scores, _ = _scene()
     scores[0, 0] = (0, 1)

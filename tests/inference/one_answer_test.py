@@ -113,16 +113,3 @@ def test_resumed_folder_has_the_same_bytes(folder, tmp_path, monkeypatch):
             (tmp_path / f"{index}_scores.npz").unlink()
         _predict(monkeypatch, segmenter, *arguments, "--resume")
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
-
-
-def test_the_web_page(folder, tmp_path):
-    """The initial settings are those of the network."""
-    pytest.importorskip("gradio")
-    from refinenet_jax.inference.serve.page import Page
-    from refinenet_jax.inference.serve.results import Limits
-
-    settings = SETTINGS[2]
-    page = Page(_network(**settings), Limits(), tmp_path)
-    _, mask, _, _ = page.picture(str(folder / "0.png"), list(settings["scales"]), settings["flip"])
-    expected = _network(**settings)(_pictures()[0]["image"]).mask
-    np.testing.assert_array_equal(np.array(Image.open(mask)), expected)

@@ -243,24 +243,21 @@ def test_refused_requests(server, method, headers, status):
     assert server.request(method, path, None, headers)[0] == status
 
 
-def test_page_loads_nothing_from_elsewhere(server):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    connection.request("GET", "/")
-    response = connection.getresponse()
-    page = response.read().decode()
-    assert response.getheader("Content-Security-Policy").startswith("default-src 'self'")
-    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
-    assert '"analytics_enabled":false' in page
-
-
-def test_a_request_cannot_name_a_file_of_the_server(server, picture):
+def test_requests_name_neither_files_of_the_server_nor_addresses(server, picture):
+    for name in ("picture", "clip"):
+        assert "Web addresses" in server.call(name, {"path": "https://example.org/hand.png"})
     assert "event: error" in server.call("picture", {"path": str(picture)})
     assert server.request("GET", f"/gradio_api/file={picture}")[0] == 403
 
 
-@pytest.mark.parametrize("name", ["picture", "clip"])
-def test_addresses_are_not_fetched(server, name):
-    assert "Web addresses" in server.call(name, {"path": "https://example.org/hand.png"})
+def test_page_loads_nothing_from_elsewhere(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    assert response.getheader("Content-Security-Policy").startswith("default-src 'self'")
+    page = response.read().decode()
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
+    assert '"analytics_enabled":false' in page
 
 
 def test_idle_uploads_block_nobody_and_time_out(server, picture):

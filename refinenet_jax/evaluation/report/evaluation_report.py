@@ -7,14 +7,14 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 from refinenet_jax import page, plots
 from refinenet_jax.data.examples import Source
-from refinenet_jax.evaluation import bootstrap, boundary, metrics
-from refinenet_jax.evaluation.analysis import calibration, slices
-from refinenet_jax.evaluation.analysis.flicker import Flicker
+from refinenet_jax.evaluation import bootstrap, boundary, metrics, protocols
+from refinenet_jax.evaluation.analysis import calibration, flicker, slices
 from refinenet_jax.evaluation.protocols import PROTOCOLS
 from refinenet_jax.evaluation.report import figures, gallery, published, report, slice_section, video_section
 from refinenet_jax.evaluation.report.figures import Estimate
@@ -33,45 +33,53 @@ _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The content of a page.
+    """What was evaluated, and how.
 
     Attributes:
-      title: heading.
-      dataset: dataset name, such as 'egohands/hands'.
-      scores: per-image scores.
-      figures: result of `protocols.figures`.
-      flicker: None if there are no neighboring frames.
+      source: images of the split.
+      split: name of the split.
+      scores: per-image scores of the split.
+      predict: returns the scored mask of an example, uint8 [h, w].
+      protocols: names of the requested protocols.
+      title: title of the table and key in metrics.json.
+      about: what was scored, for metrics.json.
+      settings: further settings to list on the page, name -> text.
       corruptions: result of `corruptions.curves`; None if not requested.
-      facts: settings, name -> text.
     """
 
-    title: str
-    dataset: str
+    source: Source
+    split: str
     scores: Scores
-    figures: Mapping[str, Mapping]
-    flicker: Flicker | None = None
+    predict: gallery.Predict
+    protocols: Sequence[str]
+    title: str
+    about: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
     corruptions: Mapping[str, Mapping[int, Mapping[str, float]]] | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """Dataset name, such as 'egohands/hands'."""
+        return self.source.info.name
+
+    @cached_property
+    def figures(self) -> dict[str, dict]:
+        """Result of `protocols.figures`."""
+        return protocols.figures(self.scores, self.dataset, self.protocols)
+
+    @cached_property
+    def flicker(self) -> flicker.Flicker | None:
+        """None if there are no neighboring frames."""
+        return flicker.measure(self.scores, self.source, self.predict)
 
 
-def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, predict: gallery.Predict) -> Path:
-    """Writes the page and its figures.
-
-    Args:
-      workdir: folder for evaluation_NAME.html and figures/NAME/.
-      name: NAME in these.
-      evaluation: content of the page.
-      source: images of the split, of which the worst are shown.
-      predict: returns the scored mask of an example.
-
-    Returns:
-      The path of the page.
+def write(workdir: Path, name: str, evaluation: Evaluation) -> Path:
+    """Writes evaluation_NAME.html and figures/NAME/; returns the path of the page.
 
     Raises:
       OSError: the page cannot be written.
     """
-    folder = workdir / "figures" / name
-    scores = evaluation.scores
+    folder, scores = workdir / "figures" / name, evaluation.scores
     cuts = slices.slices(scores)
     whole = Estimate("all", slices.figures(scores)["hand_iou"], _ranges(evaluation)["hand_iou"], len(scores))
     sections = (
@@ -84,15 +92,12 @@ def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, pred
         ("Corruptions", _corruptions(evaluation, folder)),
         ("Videos", video_section.by_video(scores, folder)),
         ("Flicker", video_section.flicker(evaluation.flicker, folder) if evaluation.flicker else ""),
-        ("Worst images", _worst(evaluation, source, predict)),
+        ("Worst images", _worst(evaluation)),
         ("How this was made", _facts(evaluation)),
     )
     note = evaluation.figures["intervals"]["about"] if "intervals" in evaluation.figures else ""
-    path = workdir / f"evaluation_{name}.html"
-    partial = path.with_suffix(".html.partial")
-    partial.write_bytes(page.page(evaluation.title, note, sections).encode("utf-8", "replace"))
-    partial.replace(path)
-    return path
+    title = f"{evaluation.dataset} [{evaluation.split}]"
+    return report.write_whole(workdir / f"evaluation_{name}.html", page.page(title, note, sections))
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -193,10 +198,10 @@ def _corruptions(evaluation: Evaluation, folder: Path) -> str:
     return page.wide_panel("Hand IoU by strength", svg, numbers + page.paragraph(note))
 
 
-def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> str:
+def _worst(evaluation: Evaluation) -> str:
     picked = gallery.worst(evaluation.scores, _MAX_CASES)
     shown = []
-    for caption, pictures in gallery.cases(picked, evaluation.scores, source, predict):
+    for caption, pictures in gallery.cases(picked, evaluation.scores, evaluation.source, evaluation.predict):
         embedded = (page.picture(pixels, title) for pixels, title in zip(pictures, gallery.TITLES, strict=True))
         shown.append(page.figure(caption, f"<div>{''.join(embedded)}</div>", kind="case"))
     names = [name for name in gallery.COLORS if name != "other class" or len(evaluation.scores.class_names) > 2]
@@ -207,7 +212,9 @@ def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> 
 
 def _facts(evaluation: Evaluation) -> str:
     versions = {name: version(name) for name in _PACKAGES} | {"Python": platform.python_version()}
-    facts = {**evaluation.facts, "versions": ", ".join(f"{name} {number}" for name, number in versions.items())}
+    facts = {**evaluation.about, **evaluation.settings, "dataset": evaluation.dataset, "split": evaluation.split}
+    facts["classes"] = ", ".join(evaluation.scores.class_names)
+    facts["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     notes = [f"{name}: {PROTOCOL_NOTES[name]}" for name in PROTOCOLS if name in evaluation.figures]
     return page.descriptions("facts", [(name, text) for name, text in facts.items() if text]) + page.points(notes)
 

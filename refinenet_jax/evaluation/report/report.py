@@ -1,6 +1,7 @@
 """Figures of an evaluation as a table for the terminal, metrics.json, and a CSV with a row per image."""
 
 import csv
+import io
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -60,9 +61,7 @@ def write_metrics(path: Path, key: str, summary: Mapping) -> None:
     Raises:
       UsageError: the file exists but is not a JSON object of objects.
     """
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
-    partial.replace(path)
+    write_whole(path, json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
 
 
 def write_per_image(path: Path, scores: Scores) -> None:
@@ -80,13 +79,20 @@ def write_per_image(path: Path, scores: Scores) -> None:
     if scores.found is not None and not scores.found.all():
         columns["has_prediction"] = scores.found.astype(int)
     columns |= {name: values for name, values in scores.attributes.items() if name != "video"}
-    partial = path.with_suffix(".csv.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "video", *columns])
-        for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
-            writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "video", *columns])
+    for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
+        writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    write_whole(path, text.getvalue())
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Replaces a text file completely or not at all; returns its path."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(text.encode("utf-8", "replace"))
     partial.replace(path)
+    return path
 
 
 def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:

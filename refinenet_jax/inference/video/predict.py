@@ -5,7 +5,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -45,25 +44,15 @@ def predict_video(
     path = Path(item.path)
     kept = asdict(replace(options, kinds=sorted(options.kinds), batch_size=None))
     with VideoReader(path) as video:
-        writer = VideoWriter(
-            root,
-            item.name,
-            options.kinds,
-            video=video.format,
-            class_names=segmenter.class_names,
-            settings=settings | kept | {"source": [video.about.st_size, video.about.st_mtime_ns]},
-            resume=resume,
-            min_area=options.min_area,
-            keep_scores=options.smoothing > 0,
-        )
+        settings = settings | kept | {"source": [video.about.st_size, video.about.st_mtime_ns]}
+        writer = VideoWriter(root, item.name, video.format, segmenter.class_names, options, settings, resume)
         first = writer.frames
         if first:
             say(f"{path}: resuming at frame {first}")
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
-            results = segment_frames(segmenter, frames, options.batch_size)
-            count = _write(_smooth(results, options.smoothing, video.format.time_base, writer), writer, bar)
+            count = _write(segment_frames(segmenter, frames, options.batch_size), writer, bar)
             limited = options.max_frames is not None or options.max_seconds is not None
             writer.finish(path, cut=limited, start=video.start)
         if video.faults:
@@ -80,21 +69,13 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: Predic
       UsageError: the camera does not exist, or the disk is full.
     """
     with Camera(item.path) as camera, parallel.StopSignal() as stop:
-        writer = VideoWriter(
-            root,
-            item.name,
-            options.kinds,
-            video=camera.format,
-            class_names=segmenter.class_names,
-            min_area=options.min_area,
-        )
+        writer = VideoWriter(root, item.name, camera.format, segmenter.class_names, options)
         total = options.max_frames or 0
         height, width = camera.format.size
         say(f"Camera {item.name}, {width} x {height}; press Ctrl-C to stop")
         with closing(writer), progress_bar(item.name, total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
-            results = segment_frames(segmenter, frames, batch_size=1)
-            count = _write(_smooth(results, options.smoothing, camera.format.time_base, writer), writer, bar)
+            count = _write(segment_frames(segmenter, frames, batch_size=1), writer, bar)
             if not count:
                 raise UsageError(f"Camera {item.name} returned no picture. Check its connection.")
             writer.finish(None, cut=False)
@@ -117,27 +98,28 @@ def segment_frames(
 
 
 def _smooth(
-    results: Iterable[tuple[int, int, Segmentation]], seconds: float, time_base: Fraction, writer: VideoWriter
+    results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter
 ) -> Iterator[tuple[int, int, Segmentation]]:
     """Smooths the probabilities exponentially over time.
 
-    The smoothed previous frame has the weight exp(-d / seconds) if the frame comes d seconds later. The result depends on
+    The smoothed previous frame has the weight exp(-d / smoothing) if the frame comes d seconds later. The result depends on
     times, not on the frame rate.
     """
+    seconds = writer.options.smoothing
     before, before_pts = writer.scores, writer.last_pts
     for index, pts, result in results:
         if seconds > 0:
             if before is not None:
-                weight = np.float32(math.exp(-float((pts - before_pts) * time_base) / seconds))
+                weight = np.float32(math.exp(-float((pts - before_pts) * writer.video.time_base) / seconds))
                 result = replace(result, scores=weight * before + (1 - weight) * result.scores)
             before, before_pts = result.scores, pts
         yield index, pts, result
 
 
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Draws and encodes frames while the network runs; returns the number of frames."""
+    """Smooths, draws and encodes frames while the network runs; returns the number of frames."""
     count = 0
-    for _ in read_ahead(lambda frame: writer.add(*frame), results, threads=1, window=4):
+    for _ in read_ahead(lambda frame: writer.add(*frame), _smooth(results, writer), threads=1, window=4):
         count += 1
         bar.update()
         if bar.format_dict["rate"]:

@@ -23,13 +23,20 @@ import av
 import numpy as np
 
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, side_by_side, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
 from refinenet_jax.inference.video.reader import VideoFormat, ffmpeg_path
 
 # Kinds of results, and the ends of their names.
-KINDS = {"masks": "_mask", "overlays": "_overlay", "contours": "_contours", "side-by-side": "_side", "frames": "_frames"}
+KINDS = {
+    "masks": "_mask",
+    "overlays": "_overlay",
+    "contours": "_contours",
+    "side-by-side": "_side",
+    "frames": "_frames",
+}
 SEGMENT_FRAMES = 300
 
 # Codecs of sound in MP4; with any other the file is Matroska.
@@ -56,6 +63,8 @@ class VideoWriter:
     """Writes the results of one video. Frames are added in order; `finish` creates the files.
 
     Attributes:
+      video: format of the frames.
+      options: kinds of results, minimum area and smoothing.
       frames: number of frames in complete segments.
       last_pts: time of the last of them; None before the first.
       scores: with smoothing, the probabilities of the last of them, float32 [h, w, c].
@@ -65,41 +74,36 @@ class VideoWriter:
         self,
         root: Path,
         name: str,
-        kinds: Sequence[str],
-        *,
         video: VideoFormat,
         class_names: Sequence[str],
+        options: PredictOptions,
         settings: dict | None = None,
         resume: bool = False,
-        min_area: int = 1,
-        keep_scores: bool = False,
     ):
         """Starts a video, or resumes a killed run.
 
         Args:
           root: folder for the results.
           name: name of the video, relative to `root`.
-          kinds: names from KINDS.
           video: format of the frames.
           class_names: names of the classes, background first.
+          options: kinds of results, minimum area and smoothing.
           settings: everything that the results depend on, JSON.
           resume: whether to continue existing segments; otherwise they are removed.
-          min_area: minimum area in pixels of regions in the table of frames.
-          keep_scores: whether to store the probabilities after each segment, to resume smoothing.
 
         Raises:
           UsageError: the folder cannot be created, or contains a run with other settings.
         """
-        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in kinds]
-        self._video, self._class_names = video, tuple(class_names)
-        self._min_area, self._keep_scores = min_area, keep_scores
+        self.video, self.options = video, options
+        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in options.kinds]
+        self._class_names = tuple(class_names)
         self._folder = (root / name).parent / f".{Path(name).name}.parts"
         if not resume:
             shutil.rmtree(self._folder, ignore_errors=True)
         prepare_folder(self._folder, root)
         self._state = self._read_state(settings or {})
         number = len(self._state["segments"])
-        self.scores = np.load(self._folder / f"{number - 1:04}.scores.npy") if number and keep_scores else None
+        self.scores = np.load(self._folder / f"{number - 1:04}.scores.npy") if number and options.smoothing else None
         self._open: ExitStack | None = None
         self._count = 0
 
@@ -148,7 +152,7 @@ class VideoWriter:
                 self._end_segment()
             if not self.frames:
                 raise UsageError(f"{source or self._name} has no frame that can be decoded. Replace it.")
-            until = self.last_pts * self._video.time_base + 1 / self._video.rate if cut else None
+            until = self.last_pts * self.video.time_base + 1 / self.video.rate if cut else None
             made = paths(self._root, self._name, self._kinds, sound_codecs(source) if source else ())
             for kind, path in made.items():
                 parts = [self._part(number, kind) for number in range(len(self._state["segments"]))]
@@ -186,7 +190,7 @@ class VideoWriter:
         stack.close()
         number = len(self._state["segments"])
         last_pts, scores = self._last
-        if self._keep_scores:
+        if self.options.smoothing:  # to resume it
             np.save(self._folder / f"{number:04}.scores.npy", scores)
         self._state["segments"].append(self._count)
         self._state["last_pts"] = last_pts
@@ -218,7 +222,7 @@ class VideoWriter:
     def _encoder(self, path: Path, kind: str) -> Callable[[int, int, Segmentation], None]:
         """Opens a segment of frames; returns a function that encodes one frame."""
         container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
-        video = self._video
+        video = self.video
         height, width = video.size[0], video.size[1] * (2 if kind == "side-by-side" else 1)
         lossless = kind == "masks"
         # 4:2:0 needs even sides; with odd ones, 4:4:4 (which some players do not support) avoids cropping.
@@ -250,8 +254,8 @@ class VideoWriter:
         writer = csv.writer(self._open.enter_context(path.open("x", newline="", encoding="utf-8")))
 
         def take(index: int, pts: int, result: Segmentation) -> None:
-            row: list[object] = [index, f"{float(pts * self._video.time_base):.6f}"]
-            regions = [region for region in result.regions() if region.area >= self._min_area]
+            row: list[object] = [index, f"{float(pts * self.video.time_base):.6f}"]
+            regions = [region for region in result.regions() if region.area >= self.options.min_area]
             for class_id in range(1, len(self._class_names)):
                 own = [region for region in regions if region.class_id == class_id]
                 boxes = "; ".join(" ".join(map(str, region.box)) for region in own)

@@ -1,8 +1,5 @@
 """Attributes of small images, computed by hand; images are 320 pixels wide, the size at which they are measured."""
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ import pytest
 from refinenet_jax.evaluation.analysis import attributes
 
 HEIGHT, WIDTH = 180, 320
-FRAMES = Path(__file__).resolve().parents[4] / "shared" / "realdata" / "egohands" / "_LABELLED_SAMPLES"
 
 
 def texture(height=HEIGHT, width=WIDTH, seed=0):
@@ -159,15 +155,3 @@ def test_share_of_the_background_that_looks_like_skin():
 def test_activity_and_place_in_names_of_videos(video, activity, place):
     found = attributes.of(example(video=video))
     assert (found["video"], found["activity"], found["place"]) == (video, activity, place)
-
-
-@pytest.mark.skipif(not os.path.isdir(FRAMES), reason=f"the real frames at {FRAMES} are not there")
-def test_a_real_frame_of_two_sizes_has_the_same_attributes():
-    path = sorted((FRAMES / "CARDS_LIVINGROOM_B_T").glob("*.jpg"))[0]
-    image = cv2.imread(str(path))[..., ::-1]
-    mask = np.zeros(image.shape[:2], np.uint8)
-    mask[400:600, 500:800] = 1
-    half = example(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), mask[::2, ::2])
-    whole, half = attributes.of(example(image, mask)), attributes.of(half)
-    for name, value in whole.items():
-        assert half[name] == (pytest.approx(value, rel=0.03, abs=0.01) if isinstance(value, float) else value), name

@@ -12,7 +12,7 @@ import tiny
 
 from refinenet_jax.evaluation.analysis import flicker
 from refinenet_jax.evaluation.mask_store import MaskStore
-from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.evaluation.scores import Prediction, Scores, gather, measure
 
 EGOHANDS = Path(__file__).parents[4] / "shared" / "realdata" / "egohands" / "_LABELLED_SAMPLES"
 # Shuffled, as built datasets are; 40 has no neighbor, and one image has no video.
@@ -81,10 +81,8 @@ class Frames(list):
             self.append({**example, "video": video, "frame": number} if video else example)
 
     def scores(self) -> Scores:
-        with Collector(self.info, len(self)) as collector:
-            for index, example in enumerate(self):
-                collector.add(index, example, example["mask"])
-            return collector.scores()
+        rows = measure((Prediction(i, example, example["mask"]) for i, example in enumerate(self)), self.info)
+        return gather(rows, self.info, len(self))
 
 
 def test_neighbors_are_sorted():

@@ -4,23 +4,9 @@ import re
 
 import numpy as np
 import tiny
+from tiny import scores
 
 from refinenet_jax.evaluation.report import gallery
-from refinenet_jax.evaluation.scores import Scores
-
-
-def scores(counts, videos=None, **attributes):
-    n = len(counts)
-    ids = tuple(f"picture-{i}" for i in range(n))
-    attributes = {name: np.array(values) for name, values in attributes.items()}
-    return Scores(
-        ("background", "hand"),
-        ids,
-        tuple(videos or [""] * n),
-        np.array(counts, np.int64),
-        np.zeros((n, 6), np.int64),
-        attributes=attributes,
-    )
 
 
 def counts(*hits):
@@ -51,10 +37,10 @@ def test_worst_images_at_most_two_of_one_video():
 
 def test_cases():
     source = tiny.Pictures([(24, 32), (700, 1400)])
-    table = scores([[[80, 4], [4, 12]], [[90, 6], [0, 0]]], hand_area=[0.16, 0.0])
+    table = scores([[[80, 4], [4, 12]], [[90, 6], [0, 0]]], attributes={"hand_area": [0.16, 0.0]})
     (first, pictures), (second, reduced) = gallery.cases([0, 1], table, source, lambda example: example["mask"])
-    assert first == "picture-0: IoU 0.60, precision 0.75, recall 0.75, hands cover 16 %"
-    assert second == "picture-1: IoU 0.00, precision 0.00, recall -, hands cover 0 %"
+    assert first == "0: IoU 0.60, precision 0.75, recall 0.75, hands cover 16 %"
+    assert second == "1: IoU 0.00, precision 0.00, recall -, hands cover 0 %"
     assert [picture.shape for picture in pictures] == [(24, 32, 3)] * 4
     assert [picture.shape for picture in reduced] == [(280, 560, 3)] * 4
 
@@ -68,7 +54,7 @@ def test_gallery_from_best_to_worst(tmp_path, monkeypatch):
     source, path = tiny.Pictures([(24, 32)] * 9), tmp_path / "gallery.png"
     table = scores(counts(5, 1, 9, 2, 7, 3, 8, 4, None))
     assert gallery.write(path, lambda example: example["mask"], source, table)
-    shown = [re.match(r"(\w+): picture-(\d)", caption).groups() for caption in captions]
+    shown = [re.match(r"(\w+): (\d)", caption).groups() for caption in captions]
     assert shown == list(zip(("best", "best", "median", "median", "worst", "worst"), "260413", strict=True))
     path.unlink()
     assert not gallery.write(path, lambda example: example["mask"], source, scores(counts(*[None] * 9)))

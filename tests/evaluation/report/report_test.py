@@ -6,25 +6,19 @@ import json
 import numpy as np
 import pytest
 import tiny
+from tiny import scores
 
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import protocols
 from refinenet_jax.evaluation.analysis import calibration
 from refinenet_jax.evaluation.report import report
-from refinenet_jax.evaluation.scores import Scores
 
+VIDEOS = ["v0", "v1"] * 10000
 GOOD, FAIR, EMPTY = [[80, 4], [4, 12]], [[90, 0], [6, 4]], [[100, 0], [0, 0]]
 
 
-def scores(counts, names=("background", "hand"), **more):
-    n = len(counts)
-    outlines = np.tile(np.array([10, 8, 12, 9, 5, 20]), (n, 1))
-    ids, videos = tuple(f"v{i % 2}/{i}" for i in range(n)), tuple(f"v{i % 2}" for i in range(n))
-    return Scores(names, ids, videos, np.array(counts, np.int64), outlines, **more)
-
-
 def table(*asked, counts=(GOOD, FAIR, EMPTY), name="mine", **more):
-    figures = protocols.figures(scores(counts, **more), name, asked)
+    figures = protocols.figures(scores(counts, videos=VIDEOS[: len(counts)], **more), name, asked)
     text = report.table(f"{name} [test], scales 0.6, 0.8, 1.0, flipped", figures)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
@@ -46,9 +40,12 @@ def test_figures_of_all_protocols_and_their_intervals():
     histogram[-1] = [100, 90, 100 * 65536]
     assert row(table("strict", calibration=histogram), "calibration error") == ["0.1000"]
     absent = [[[9, 1, 0], [0, 0, 0], [0, 0, 0]]] * 12345
-    assert row(table("strict", counts=absent, names=tiny.SQUARES.class_names), "IoU of green") == ["absent"]
+    assert row(table("strict", counts=absent, class_names=tiny.SQUARES.class_names), "IoU of green") == ["absent"]
     table(
-        "strict", "cvpr18", "seed", names=("background", "the left hand of the person at the other side of the table")
+        "strict",
+        "cvpr18",
+        "seed",
+        class_names=("background", "the left hand of the person at the other side of the table"),
     )
 
 
@@ -83,9 +80,9 @@ def test_rows_of_images(tmp_path):
     published = np.array([FAIR, EMPTY, GOOD], np.int64)
     path = tmp_path / "images.csv"
     found = np.array([True, True, False])
-    report.write_per_image(path, scores([GOOD, FAIR, EMPTY], cvpr18=published, found=found, **more))
+    report.write_per_image(path, scores([GOOD, FAIR, EMPTY], videos=VIDEOS[:3], cvpr18=published, found=found, **more))
     rows = list(csv.DictReader(path.open(newline="")))
-    assert [row["id"] for row in rows] == ["v0/0", "v1/1", "v0/2"]
+    assert [row["id"] for row in rows] == ["0", "1", "2"]
     assert [row["video"] for row in rows] == ["v0", "v1", "v0"]
     assert [row["hand_iou"] for row in rows] == ["0.6", "0.4", ""]  # no hand in truth and prediction
     assert [row["hand_precision"] for row in rows] == ["0.75", "1", ""]

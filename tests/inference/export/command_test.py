@@ -26,17 +26,7 @@ def trained(tmp_path, monkeypatch):
     """A checkpoint of the tiny network, the only content of the working directory."""
     monkeypatch.setattr(models, "create_model", tiny.create_model)
     monkeypatch.chdir(tmp_path)
-    description = {
-        "variant": "rf_lw_mbv2",
-        "class_names": CLASSES,
-        "flip_pairs": [[1, 2]],
-        "dtype": "float32",
-        "scales": [1.0],
-        "flip": False,
-        "dataset": "squares",
-        "license": 'CC0 "quoted"',
-    }
-    checkpoint.write_model("trained", description, tiny.variables())
+    tiny.write_checkpoint("trained", CLASSES, variant="rf_lw_mbv2", flip_pairs=[[1, 2]], license='CC0 "quoted"')
     return tmp_path
 
 

@@ -30,7 +30,7 @@ from refinenet_jax.inference.video import camera as video_camera
 from refinenet_jax.inference.video import predict as video
 from refinenet_jax.inference.video import writer as video_writer
 from refinenet_jax.inference.video.predict import predict_camera, predict_video
-from refinenet_jax.inference.video.reader import VideoReader
+from refinenet_jax.inference.video.reader import VideoFormat, VideoReader
 
 NAMES = ("background", "left", "right")
 
@@ -305,12 +305,18 @@ def test_smoothing_depends_on_times(tmp_path):
         (i, pts, Segmentation(np.zeros((2, 2, 3), np.uint8), score, ("background", "hand")))
         for i, (pts, score) in enumerate(zip((0, 1, 5), scores, strict=True))
     ]
-    fresh = argparse.Namespace(scores=None, last_pts=None)
-    found = [result.scores[0, 0, 0] for _, _, result in video._smooth(results, 0.2, Fraction(1, 10), fresh)]
+    video_format = VideoFormat((2, 2), Fraction(1, 10), Fraction(10))
+
+    def smoothed(seconds):
+        writer = argparse.Namespace(
+            scores=None, last_pts=None, video=video_format, options=PredictOptions(smoothing=seconds)
+        )
+        return [result for _, _, result in video._smooth(results, writer)]
+
+    found = [result.scores[0, 0, 0] for result in smoothed(0.2)]
     second = 1 - math.exp(-0.5)
     assert found == pytest.approx([0, second, second * math.exp(-2) + 0.5 * (1 - math.exp(-2))], abs=1e-6)
-    untouched = [result for _, _, result in video._smooth(results, 0.0, Fraction(1, 10), fresh)]
-    assert all(a is b[2] for a, b in zip(untouched, results, strict=True))
+    assert all(a is b[2] for a, b in zip(smoothed(0.0), results, strict=True))
 
 
 @pytest.mark.parametrize(("options", "frames"), [({"max_frames": 7}, 7), ({"max_seconds": 0.4}, 10)])
