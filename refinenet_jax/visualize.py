@@ -51,16 +51,11 @@ def outlines(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
       mask: uint8 [h, w] class ids, 255 = void.
     """
     thickness = max(1, round(min(mask.shape) / 240))
-    result = image.copy()
+    result = np.array(image, order="C")
     for class_id in np.setdiff1d(np.unique(mask), (0, 255)):
-        result = contours(result, mask == class_id, palette()[class_id].tolist(), thickness)
+        lines, _ = cv2.findContours((mask == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(result, lines, -1, palette()[class_id].tolist(), thickness, cv2.LINE_AA)
     return result
-
-
-def contours(image: np.ndarray, region: np.ndarray, color: Sequence[int], thickness: int = 1) -> np.ndarray:
-    """Draws the outline of a region, bool [h, w]."""
-    lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(image), lines, -1, tuple(color), thickness, cv2.LINE_AA)
 
 
 def gallery(

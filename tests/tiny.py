@@ -88,6 +88,13 @@ def variables(num_classes: int = 3, seed: int = 0) -> dict:
     return tree
 
 
+def segmenter(info: DatasetInfo = HANDS, model: Tiny | None = None, **settings):
+    """A segmenter for the classes of a dataset, with random variables."""
+    from refinenet_jax.inference.segmenter import Segmenter
+
+    return Segmenter(model or Tiny(3), variables(), info.class_names, info.flip_pairs, **settings)
+
+
 def write_checkpoint(folder, class_names=SQUARES.class_names, seed: int = 0, **description) -> str:
     """Writes a run folder with one checkpoint of random variables; returns its path."""
     from refinenet_jax import checkpoint  # imports Orbax

@@ -42,10 +42,10 @@ def test_void_is_gray_without_outline(noise):
 
 
 def test_holes_are_outlined():
-    region = np.zeros((40, 40), bool)
-    region[5:35, 5:35] = True
-    region[15:25, 15:25] = False
-    drawn = visualize.contours(np.zeros((40, 40, 3), np.uint8), region, (255, 0, 0)).any(-1)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:35, 5:35] = 1
+    mask[15:25, 15:25] = 0
+    drawn = visualize.outlines(np.zeros((40, 40, 3), np.uint8), mask).any(-1)
     assert drawn[5, 20]
     assert drawn[13:17, 20].any()
     assert not drawn[10, 20]

@@ -60,16 +60,11 @@ def meet(model: Sequence[str], dataset: Sequence[str], policy: str) -> Mapping:
         return Mapping(model, tuple(range(len(model))), tuple(range(len(dataset))))
     wanted = {"hand"} if policy == "hands_only" else {"hand", "arm"}
     if policy == "hands_only" and (strange := [name for name, kind in kinds.items() if kind != "hand"]):
-        has_arms = any(kinds[name] == "arm" for name in strange)
-        raise UsageError(
-            f"{', '.join(map(repr, strange))} {'is' if len(strange) == 1 else 'are'} not a hand. Choose builds of hands alone "
-            "(gtea/wrist, person_parts/hands)"
-            + (
-                ", or give --policy=merge_to_hand to count arms as hands and all else as background."
-                if has_arms
-                else "."
-            )
-        )
+        fix = "Choose builds of hands alone (gtea/wrist, person_parts/hands)"
+        if any(kinds[name] == "arm" for name in strange):
+            fix += ", or give --policy=merge_to_hand to count arms as hands and all else as background"
+        names = ", ".join(map(repr, strange))
+        raise UsageError(f"{names} {'is' if len(strange) == 1 else 'are'} not a hand. {fix}.")
     sides = [tuple(int(i > 0 and kinds[name] in wanted) for i, name in enumerate(names)) for names in (model, dataset)]
     for what, names, ids in zip(("the network", "the dataset"), (model, dataset), sides, strict=True):
         if not any(ids):

@@ -35,8 +35,7 @@ class Prepared:
     Attributes:
       image: uint8 [h, w, 3] RGB, as given.
       size: (h, w) after fitting to the longest side.
-      canvas: [H, W, 3], the fitted image at the upper left, with its edge repeated; float32, or uint8 if there is no longest
-        side.
+      canvas: [H, W, 3], the fitted image with its edge repeated; float32, or uint8 if there is no longest side.
     """
 
     image: np.ndarray
@@ -115,8 +114,7 @@ class Segmenter:
           step: step of the checkpoint; None for the best one.
           scales: test scales; None for those stored with the network (1 if there are none).
           flip: whether to average with the flipped image; None for the stored setting.
-          tile: see `Segmenter`.
-          crf: see `Segmenter`.
+          tile, crf: see `Segmenter`.
           longest_side: see `Segmenter`; None for the stored setting (0 if there is none).
 
         Raises:
@@ -215,9 +213,8 @@ class Segmenter:
     def finish(self, prepared: Prepared, scores: np.ndarray) -> Segmentation:
         """Resizes probabilities of a canvas, float32 [H, W, c], to the image's own size and applies the CRF, if any."""
         height, width = prepared.size
-        scores = fitting.resize_scores(
-            scores[:height, :width], prepared.image.shape[:2]
-        )  # a copy: the batch can be freed
+        # A copy, so that the batch can be freed.
+        scores = fitting.resize_scores(scores[:height, :width], prepared.image.shape[:2])
         if self.crf is not None:
             scores = crf(prepared.image, scores, self.crf)
         return Segmentation(prepared.image, scores, self.class_names)

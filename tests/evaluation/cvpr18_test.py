@@ -173,7 +173,7 @@ def test_counts_of_a_source(monkeypatch):
     """Of several sizes, in batches that 8 devices do not divide."""
     monkeypatch.setattr(cvpr18, "SHORT_EDGE", (20, 40))  # quick to compute
     source = tiny.Pictures([(17, 30), (24, 32), (24, 32), (17, 30)], tiny.HANDS)
-    segmenter = cvpr18.Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names)
+    segmenter = tiny.segmenter()
     saved, done = {}, []
     counts = cvpr18.count(segmenter, source, 4, done.append, lambda name, mask: saved.update({name: mask}))
     assert counts.sum((1, 2)).tolist() == [int((example["mask"] != 255).sum()) for example in source]

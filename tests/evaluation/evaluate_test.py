@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,6 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, cvpr18, evaluate, metrics, predictions, protocols
 from refinenet_jax.evaluation.analysis import attributes, corruptions
 from refinenet_jax.inference.crf import CrfParameters
-from refinenet_jax.inference.segmenter import Segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,8 +38,7 @@ def source():
     return tiny.Pictures(SIZES)
 
 
-def _segmenter(**options):
-    return Segmenter(tiny.Tiny(3), tiny.variables(), tiny.SQUARES.class_names, **options)
+_segmenter = partial(tiny.segmenter, tiny.SQUARES)
 
 
 def _counts(segmenter, example):

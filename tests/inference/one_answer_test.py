@@ -28,11 +28,6 @@ SETTINGS = [
 CLOSE = 1e-5
 
 
-def _network(**settings) -> Segmenter:
-    sides = tiny.HANDS
-    return Segmenter(tiny.Tiny(3), tiny.variables(), sides.class_names, sides.flip_pairs, **settings)
-
-
 def _pictures() -> tiny.Pictures:
     return tiny.Pictures(SIZES, tiny.HANDS)
 
@@ -73,7 +68,7 @@ def test_all_interfaces(settings, folder, tmp_path, monkeypatch):
         first = jax.local_devices()[:1]
         monkeypatch.setattr(jax, "local_devices", lambda: first)
         monkeypatch.setattr(jax, "local_device_count", lambda: 1)
-    segmenter, pictures = _network(**settings), _pictures()
+    segmenter, pictures = tiny.segmenter(**settings), _pictures()
     images = [picture["image"] for picture in pictures]
     expected = segmenter(images[0])
     assert len(np.unique(expected.mask)) == 3
@@ -102,7 +97,7 @@ def test_all_interfaces(settings, folder, tmp_path, monkeypatch):
 
 def test_resumed_folder_has_the_same_bytes(folder, tmp_path, monkeypatch):
     """After the loss of one picture's files, or of most."""
-    segmenter = _network(scales=(0.3,))
+    segmenter = tiny.segmenter(scales=(0.3,))
     arguments = (folder, f"--output={tmp_path}", "--batch-size=3")
     _predict(monkeypatch, segmenter, *arguments)
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -7,7 +7,6 @@ import tiny
 
 from refinenet_jax import compilation_cache
 from refinenet_jax.inference import programs
-from refinenet_jax.inference.segmenter import Segmenter
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -23,9 +22,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def _scores(**settings):
-    sides = tiny.HANDS
-    segmenter = Segmenter(tiny.Tiny(3), tiny.variables(), sides.class_names, sides.flip_pairs, **settings)
-    return segmenter(IMAGE).scores
+    return tiny.segmenter(**settings)(IMAGE).scores
 
 
 def test_a_second_start_traces_nothing(cache, monkeypatch):

@@ -109,20 +109,6 @@ def test_cutout_has_soft_edges():
     assert cutout[0, :, 3].tolist() == [0, 0, 128, 191, 255]  # 2 p - 1/2 of p = 0, 0.2, 0.5, 0.625, 0.8
 
 
-def test_contours_change_only_the_outline():
-    mask = np.zeros((60, 80))
-    mask[10:50, 20:60] = 2
-    result = _segmentation(mask)
-    before = result.image.copy()
-    drawn = result.contours()
-    np.testing.assert_array_equal(result.image, before)
-    changed = (drawn != result.image).any(-1)
-    assert changed[10, 20:60].all()
-    assert not changed[14:46, 24:56].any()
-    assert not changed[:7].any()
-    assert np.abs(drawn[30, 20].astype(int) - visualize.COLORS[1]).max() < 40
-
-
 def test_cutout_is_written_with_its_transparency(tmp_path):
     cutout = _segmentation(_blobs((30, 40), 3, 0)).cutout()
     visualize.write(str(tmp_path / "cutout.png"), cutout)

@@ -15,9 +15,7 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.weights.names import pytorch_name
 
-
-def _segmenter(model=None, **options):
-    return Segmenter(model or tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, **options)
+_segmenter = partial(tiny.segmenter, tiny.HANDS)
 
 
 def _images(sizes, seed=0):

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,9 +42,7 @@ PROGRAM = f"""
     import argparse, tiny
     from refinenet_jax.inference.segmenter import Segmenter
     from refinenet_jax.inference.serve import command
-    network = Segmenter(
-        tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, longest_side=128
-    )
+    network = tiny.segmenter(longest_side=128)
     Segmenter.from_checkpoint = lambda path, **options: network
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -114,7 +113,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter(tiny.Tiny(3), tiny.variables(), SIDES.class_names, SIDES.flip_pairs, longest_side=128)
+    return tiny.segmenter(longest_side=128)
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +180,7 @@ def test_documented_calls(server, picture, clip, monkeypatch, tmp_path):
 def test_masks_are_those_of_predict(client, picture, segmenter, scales, flip, tmp_path, monkeypatch):
     file = gradio_client.handle_file(picture)
     overlay, mask, cutout, figures = client.predict(picture=file, scales=scales, mirror=flip, api_name="/picture")
-    settings = {"scales": tuple(scales), "flip": flip, "longest_side": 128}
-    network = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, SIDES.flip_pairs, **settings)
+    network = replace(segmenter, scales=tuple(scales), flip=flip)
     monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: network)
     assert __main__.main(["predict", str(picture), "--checkpoint=x", "--save", "masks", f"--output={tmp_path}"]) == 0
     mask = np.array(Image.open(mask))
@@ -306,7 +304,7 @@ def test_pictures_beyond_the_limits(client, tmp_path, mode, size, fact):
         ({}, {"_CLIP_FRAMES": 7}, "7 frames"),
         ({}, {"_CLIP_MEGAPIXELS": 0.001}, "64 x 48"),
         ({"clip_seconds": 1e-9}, {}, "1e-09 seconds"),
-        ({"upload_megabytes": 1e-6}, {}, "room"),
+        ({"upload_megabytes": 1e-6}, {}, "space"),
     ],
 )
 def test_clips_beyond_the_limits(segmenter, clip, tmp_path, monkeypatch, limits, constants, fact):

@@ -7,7 +7,6 @@ import tiny
 
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import tiles
-from refinenet_jax.inference.segmenter import Segmenter
 
 LENGTHS = (1, 127, 128, 129, 160, 161, 300, 512, 513, 769, 1000, 1281, 4096)
 
@@ -82,11 +81,8 @@ def test_windows_are_blended_where_they_disagree():
 def test_segmenter_with_tiles():
     """With flips; 120 x 176 is prepared as 180 x 264 and divided along both axes."""
     image = np.random.default_rng(0).integers(0, 256, (1, 120, 176, 3), np.uint8)
-    sides, model = tiny.HANDS, tiny.Tiny(3, input_scale=1.5)
-    whole, tiled = (
-        Segmenter(model, tiny.variables(), sides.class_names, sides.flip_pairs, flip=True, tile=tile)
-        for tile in (None, 128)
-    )
+    model = tiny.Tiny(3, input_scale=1.5)
+    whole, tiled = (tiny.segmenter(model=model, flip=True, tile=tile) for tile in (None, 128))
     of_whole, of_tiled = (jax.jit(s.probabilities)(s.variables, image) for s in (whole, tiled))
     np.testing.assert_allclose(of_tiled, of_whole, atol=1e-4)
 
@@ -94,4 +90,4 @@ def test_segmenter_with_tiles():
 def test_smallest_tile():
     for tile in (0, -5, 127):
         with pytest.raises(UsageError, match=rf"tile is {tile}\b.*128"):
-            Segmenter(tiny.Tiny(3), {}, tiny.HANDS.class_names, tile=tile)
+            tiny.segmenter(tile=tile)

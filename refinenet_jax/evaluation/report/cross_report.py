@@ -3,7 +3,6 @@
 import csv
 import math
 import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,6 @@ import numpy as np
 from refinenet_jax import page, plots
 from refinenet_jax.evaluation.cvpr18 import dataset_of
 from refinenet_jax.evaluation.report import figures, published
-from refinenet_jax.evaluation.report.report import WIDTH
 
 NAME = "cross_dataset"
 # Protocol, figure and title.
@@ -66,7 +64,7 @@ def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Formats the matrices (rows: trained on, columns: tested on) in at most WIDTH columns."""
+    """Formats the matrices (rows: trained on, columns: tested on)."""
     return "\n".join(line for matrix in matrices(cells) for line in _lines(matrix)).rstrip()
 
 
@@ -124,18 +122,9 @@ def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _lines(matrix: figures.Cells) -> Iterator[str]:
-    """Yields the lines of a matrix, in several blocks of columns if necessary."""
-    yield from textwrap.wrap(matrix.title, WIDTH)
     width = max(map(len, matrix.rows))
-    across = [max(len(name), 6) + 2 for name in matrix.columns]
-    first = 0
-    while first < len(across):
-        last = first + 1
-        while last < len(across) and width + sum(across[first : last + 1]) <= WIDTH:
-            last += 1
-        block = range(first, last)
-        yield " " * width + "".join(f"{matrix.columns[j]:>{across[j]}}" for j in block)
-        for name, texts in zip(matrix.rows, matrix.texts, strict=True):
-            yield f"{name:<{width}}" + "".join(f"{texts[j]:>{across[j]}}" for j in block)
-        yield ""
-        first = last
+    yield matrix.title
+    for name, texts in (("", matrix.columns), *zip(matrix.rows, matrix.texts, strict=True)):
+        cells = (f"{text:>{max(len(column), 6) + 2}}" for text, column in zip(texts, matrix.columns, strict=True))
+        yield f"{name:<{width}}{''.join(cells)}"
+    yield ""

@@ -3,7 +3,6 @@
 The same table of scores gives the same page.
 """
 
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -129,19 +128,8 @@ def _summary(evaluation: Evaluation) -> str:
 
 
 def _protocols(evaluation: Evaluation) -> str:
-    numbers = evaluation.figures
-    columns = [name for name in PROTOCOLS if name in numbers]
-    header = ["", *(part for name in columns for part in ((name, "95 % interval") if name == "strict" else (name,)))]
-    rows = []
-    for name, values, interval in report.rows(numbers):
-        row = [name]
-        for column in columns:
-            value = values.get(column, math.nan)
-            row.append("absent" if value is None else "" if math.isnan(value) else f"{value:.4f}")
-            if column == "strict":
-                row.append(page.interval(interval) if interval else "")
-        rows.append(row)
-    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(numbers)))
+    header, *rows = report.cells(evaluation.figures)
+    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(evaluation.figures)))
     if known := published.rows(evaluation.dataset):
         content += page.paragraph("Published for this dataset, on all of its test images:")
         content += page.table("sources", ["published by", "score", "measured as"], known)

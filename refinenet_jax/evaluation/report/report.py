@@ -22,22 +22,26 @@ Row = tuple[str, dict[str, float | None], list[float] | None]
 
 def table(title: str, figures: Mapping[str, Mapping]) -> str:
     """Formats the figures of `protocols.figures`, protocols side by side, in at most WIDTH columns."""
+    lines = cells(figures)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = ["  ".join([f"{name:<{widths[0]}}", *map(str.rjust, texts, widths[1:])]) for name, *texts in lines]
+    notes_below = [line for note in notes(figures) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([*textwrap.wrap(title, WIDTH), "-" * len(lines[0]), *map(str.rstrip, lines), *notes_below])
+
+
+def cells(figures: Mapping[str, Mapping]) -> list[list[str]]:
+    """Returns a table of texts: a header and a row per figure, with the protocols and the intervals of strict as columns."""
     columns = [name for name in PROTOCOLS if name in figures]
-    table_rows = list(rows(figures))
-    width = max(len(name) for name, *_ in table_rows)
-    has_intervals = any(interval for *_, interval in table_rows)
-    head = "".join(f"  {name:>6}" + " " * 14 * (name == "strict" and has_intervals) for name in columns)
-    lines = [*textwrap.wrap(title, WIDTH), "-" * (width + len(head)), " " * width + head]
-    for name, values, interval in table_rows:
-        line = f"{name:<{width}}"
+    texts = [["", *(part for name in columns for part in ((name, "95 % interval") if name == "strict" else (name,)))]]
+    for name, values, interval in _rows(figures):
+        row = [name]
         for column in columns:
             value = values.get(column, "")
-            line += f"  {'absent' if value is None else value and f'{value:.4f}':>6}"
-            if column == "strict" and has_intervals:
-                line += f" {'{:.3f} - {:.3f}'.format(*interval) if interval else '':>13}"
-        lines.append(line)
-    lines += [line for note in notes(figures) for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join(line.rstrip() for line in lines)
+            row.append("absent" if value is None else value and f"{value:.4f}")
+            if column == "strict":
+                row.append("{:.3f} - {:.3f}".format(*interval) if interval else "")
+        texts.append(row)
+    return texts
 
 
 def read_results(path: Path) -> dict[str, dict]:
@@ -95,7 +99,7 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
+def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
     """Yields the name of each figure, its value by protocol, and its interval in the strict protocol."""
 
     def row(name: str, key: str, *protocols: str) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Uploaded pictures and clips -> files to show and figures, within limits."""
+"""Predicts uploaded pictures and clips within limits, and writes the files to show."""
 
 import shutil
 import tempfile
@@ -25,8 +25,8 @@ _MOST_REGIONS = 100
 _CLIP_KINDS = ("overlays", "masks", "frames")
 _CLIP_MEGAPIXELS = 9.0  # of a clip's frame; 4096 x 2160 pixels
 _CLIP_FRAMES = 3600
-_MOST_ROOM = 3  # results of a clip, times the largest upload: few bytes can decode to much noise
-_TICK = 0.5  # seconds between two reports of progress, at each of which Gradio can stop the work
+_MOST_ROOM = 3  # limit of a clip's results, in largest uploads: small files can be decoded to much noise
+_TICK = 0.5  # seconds between reports of progress, at which Gradio can cancel the work
 
 
 def _limit(default: float, what: str) -> Any:
@@ -75,7 +75,7 @@ def write_views(result: Segmentation, folder: Path) -> list[str]:
 
 
 def figures(result: Segmentation) -> dict[str, Any]:
-    """Width and height, pixels and regions of every class but background, and the 100 largest regions; JSON."""
+    """Returns the size, the pixels and regions of every foreground class, and the 100 largest regions, for JSON."""
     height, width = result.mask.shape
     regions = sorted(result.regions(), key=lambda region: -region.area)
     pixels = np.bincount(result.mask.ravel(), minlength=len(result.class_names)).tolist()
@@ -99,7 +99,7 @@ def figures(result: Segmentation) -> dict[str, Any]:
 
 
 def color(class_id: int) -> str:
-    """Color of a class, #rrggbb."""
+    """Returns the color of a class, #rrggbb."""
     return f"#{visualize.palette()[class_id].tobytes().hex()}"
 
 
@@ -108,11 +108,11 @@ def predict_clip(
 ) -> Iterator[tuple[dict[str, int], list[str]]]:
     """Predicts a clip in a new folder below `parent`.
 
-    The limits are also checked frame by frame, because a file may hold more than its header says.
+    The limits are also checked for every frame, because a file may have more frames than its header states.
 
     Yields:
-      `frames` so far and `of` how many (0 where the file does not say), every half second and at the end; and the files, none
-      before the end: overlay (MP4, or Matroska where the sound needs it), masks (lossless, class ids), table of frames (CSV).
+      The progress, `frames` of the expected number `of` (0 if unknown), every half second and at the end; and the files, none
+      before the end: overlay (MP4, or Matroska if the sound needs it), masks (lossless, class ids), table of frames (CSV).
 
     Raises:
       UsageError: the clip is too long, too large or damaged, or takes too long.
@@ -146,7 +146,7 @@ def _predict_clip(
                 if time.monotonic() > end:
                     raise UsageError(f"The clip takes longer than {limits.clip_seconds:g} seconds. Cut it.")
                 if sum(file.stat().st_size for file in folder.rglob("*")) > _MOST_ROOM * limits.upload_megabytes * 1e6:
-                    raise UsageError("The results of this clip need too much room. Cut it, or make it smaller.")
+                    raise UsageError("The results of this clip need too much space. Cut it, or make it smaller.")
                 writer.add(index, pts, result)
                 if time.monotonic() > shown + _TICK:
                     shown = time.monotonic()

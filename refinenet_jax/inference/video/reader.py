@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -127,7 +128,7 @@ class VideoReader:
         known = first.colorspace in _MATRICES
         matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
         self.format = VideoFormat(size, self._stream.time_base, rate, 1 / aspect if turned[0] else aspect, matrix)
-        self._decoded = self._chain(first, self._decoded)
+        self._decoded = chain([first], self._decoded)
 
     @property
     def start(self) -> Fraction:
@@ -219,12 +220,6 @@ class VideoReader:
             raise _unreadable(
                 f"{self.path} has frames of {width} x {height} pixels, more than {MAX_PIXELS:,}. Make it smaller."
             )
-
-    @staticmethod
-    def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        yield first
-        del first
-        yield from rest
 
 
 def open_video(path: Path) -> av.container.InputContainer:

@@ -6,14 +6,13 @@ import tiny
 
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network
-from refinenet_jax.inference.segmenter import Segmenter
 
 SIZE = (32, 40)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return Network.of(Segmenter(tiny.Tiny(3), tiny.variables(), ("background", "red", "green")), SIZE)
+    return Network.of(tiny.segmenter(tiny.SQUARES), SIZE)
 
 
 @pytest.fixture(scope="module")

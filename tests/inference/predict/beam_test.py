@@ -17,7 +17,7 @@ from refinenet_jax.inference.segmenter import Segmenter
 @pytest.fixture
 def loads(monkeypatch):
     """Counts how often the network is loaded."""
-    network = Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs)
+    network = tiny.segmenter()
     found = []
 
     def load(path, **options):

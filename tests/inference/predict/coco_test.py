@@ -61,11 +61,6 @@ def test_pycocotools_reads_the_regions_of_the_mask(form, mask, tmp_path):
     assert isinstance(entries[1]["segmentation"], dict if form == "rle" else list)
 
 
-def test_minimum_area(mask):
-    areas = [entry["area"] for entry in coco.annotations(result(mask), "rle", min_area=150)]
-    assert areas == [480, 150, 1225]
-
-
 def test_processes_and_repeated_pictures_make_one_file(mask, tmp_path):
     write(tmp_path, {"b.jpg": np.zeros_like(mask), "a.jpg": mask}, ["rle"], "0")
     write(tmp_path, {"b.jpg": mask, "c.jpg": mask}, ["rle"], "1")

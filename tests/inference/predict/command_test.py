@@ -32,7 +32,7 @@ def pictures(tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    return Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs)
+    return tiny.segmenter()
 
 
 @pytest.fixture(autouse=True)
