@@ -52,14 +52,14 @@ def world(monkeypatch, tmp_path_factory):
     for example in sources["gtea/arm"]:
         example["mask"][example["mask"] == 2] = 1
     monkeypatch.setattr(cross_dataset, "open_source", lambda name, split, folder: sources[name])
-    asked = []
+    scored = []
 
     def score(segmenter, source, options, run=cross_dataset.score):
-        asked.append((segmenter.class_names, source.info.name))
+        scored.append((segmenter.class_names, source.info.name))
         return run(segmenter, source, options)
 
     monkeypatch.setattr(cross_dataset, "score", score)
-    return sources, asked
+    return sources, scored
 
 
 def _config(**evaluate):
@@ -71,11 +71,11 @@ def _config(**evaluate):
 
 
 def test_every_pair_is_scored_once(runs, world, tmp_path, capsys, monkeypatch):
-    sources, asked = world
+    sources, scored = world
     names = ["egohands/hands", "gtea/left_right"]
     cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
     assert [(cell.checkpoint, cell.dataset) for cell in cells] == [(run, name) for run in runs for name in names]
-    assert asked == [
+    assert scored == [
         (("background", "hand"), "egohands/hands"),
         (("background", "hand"), "gtea/left_right"),
         (("background", "hand"), "egohands/hands"),
@@ -91,44 +91,44 @@ def test_every_pair_is_scored_once(runs, world, tmp_path, capsys, monkeypatch):
     assert cells[1].entry["strict"]["hand_iou"] == expected["hand_iou"]
     assert f"{expected['per_image_iou']:.3f}" in capsys.readouterr().out
 
-    del asked[:]
+    del scored[:]
     again = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
-    assert asked == []
+    assert scored == []
     assert [cell.entry for cell in again] == json.loads(json.dumps([cell.entry for cell in cells]))
     assert len(json.loads((tmp_path / cross_dataset.FILE).read_text())) == 4
 
     # A pair is scored again after a change of the dataset's length or files, an option, or the checkpoint.
     def score(segmenter, source, mapping, options):
-        asked.append(source.info.name)
+        scored.append(source.info.name)
         return {name: figures for name, figures in again[0].entry.items() if name != "key"}
 
     monkeypatch.setattr(cross_dataset, "_score", score)
     sources["egohands/hands"].append(sources["egohands/hands"][0])
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], names)
-    assert asked == ["egohands/hands"]
+    assert scored == ["egohands/hands"]
     cross_dataset.cross_evaluate(_config(flip=True), tmp_path, runs[:1], names)
-    assert asked == ["egohands/hands", *names]
+    assert scored == ["egohands/hands", *names]
     description = Path(runs[1]) / checkpoint.DESCRIPTION
     os.utime(description, (0, 0))
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
-    assert asked == ["egohands/hands", *names, names[1]]
+    assert scored == ["egohands/hands", *names, names[1]]
     inside = sources[names[1]].directory / "results"
     for _ in range(2):
         cross_dataset.cross_evaluate(_config(), inside, runs[1:], names[1:])
-    assert asked.pop() == names[1]  # once: its own results are not part of the dataset
+    assert scored.pop() == names[1]  # once: its own results are not part of the dataset
     (sources[names[1]].directory / "record").write_text("gtea/right_left")  # no longer than before
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
-    assert asked == ["egohands/hands", *names, names[1], names[1]]
+    assert scored == ["egohands/hands", *names, names[1], names[1]]
 
 
 def test_all_impossible_pairs_are_named_before_scoring(runs, world, tmp_path):
-    _, asked = world
+    _, scored = world
     with pytest.raises(UsageError, match=r"(?s)one \(.*gtea/arm.*two \(.*gtea/arm.*--policy=merge_to_hand"):
         cross_dataset.cross_evaluate(_config(), tmp_path / "out", runs, ["egohands/hands", "gtea/arm"])
     checkpoint.write_description(tmp_path / "empty", {"class_names": ("background", "hand")})
     with pytest.raises(UsageError, match="empty"):
         cross_dataset.cross_evaluate(_config(), tmp_path / "out", [str(tmp_path / "empty")], ["egohands/hands"])
-    assert asked == []
+    assert scored == []
     assert not (tmp_path / "out").exists()
     cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], ["gtea/arm"], "merge_to_hand")
     assert cells[0].entry["classes"] == ["background", "hand"]

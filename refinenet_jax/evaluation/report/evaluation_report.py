@@ -32,7 +32,7 @@ _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was evaluated, and how.
+    """Images, scores and settings of one evaluation.
 
     Attributes:
       source: images of the split.

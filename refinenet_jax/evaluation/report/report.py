@@ -36,8 +36,8 @@ def cells(figures: Mapping[str, Mapping]) -> list[list[str]]:
     for name, values, interval in _rows(figures):
         row = [name]
         for column in columns:
-            value = values.get(column, "")
-            row.append("absent" if value is None else value and f"{value:.4f}")
+            value = values.get(column)
+            row.append(f"{value:.4f}" if value is not None else "absent" if column in values else "")
             if column == "strict":
                 row.append("{:.3f} - {:.3f}".format(*interval) if interval else "")
         texts.append(row)

@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What to write about pictures, videos and cameras.
+    """Options for the results of pictures, videos and cameras.
 
     Attributes:
       kinds: kinds of results, as for --save; those that a picture or video does not have are ignored.

@@ -27,7 +27,7 @@ _MOST_FAULTS = 1000  # consecutive faults after which the rest of a video is ski
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """What a file of results takes over from its video.
+    """Format of the frames of a video, which its results have as well.
 
     Attributes:
       size: (h, w) of the upright frames.

@@ -41,6 +41,7 @@ def test_figures_of_all_protocols_and_their_intervals():
     assert row(table("strict", calibration=histogram), "calibration error") == ["0.1000"]
     absent = [[[9, 1, 0], [0, 0, 0], [0, 0, 0]]] * 12345
     assert row(table("strict", counts=absent, class_names=tiny.SQUARES.class_names), "IoU of green") == ["absent"]
+    assert row(table("seed", counts=[[[9, 1], [1, 0]]]), "hand IoU, all pixels") == ["0.0000"]
     table(
         "strict",
         "cvpr18",
