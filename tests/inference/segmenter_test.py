@@ -147,7 +147,7 @@ def test_a_bounded_number_of_images_waits():
     def images():
         for i in range(100):
             asked.append(i)
-            yield i, segmenter.prepare(np.zeros((32 * (1 + i % 8), 8, 3), np.uint8))
+            yield i, segmenter.prepare(np.zeros((32 * (1 + i % 5), 8, 3), np.uint8))
 
     results = segmenter.unordered(images(), 16)
     seen = [next(results)[0]]
