@@ -113,6 +113,11 @@ def panels(figures: Sequence[str], kind: str = "panels") -> str:
     return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
 
 
+def wide_panel(title: str, content: str, text: str) -> str:
+    """Returns a figure with text (HTML) at its side."""
+    return panels([figure(title, content), f"<div>{text}</div>"], "panels wide")
+
+
 def picture(pixels: np.ndarray, alt: str, quality: int = 88) -> str:
     """Returns an image, uint8 [h, w, 3] RGB, embedded as JPEG."""
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))

@@ -51,16 +51,11 @@ def outlines(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
       mask: uint8 [h, w] class ids, 255 = void.
     """
     thickness = max(1, round(min(mask.shape) / 240))
-    result = image.copy()
+    result = np.array(image, order="C")
     for class_id in np.setdiff1d(np.unique(mask), (0, 255)):
-        result = contours(result, mask == class_id, palette()[class_id].tolist(), thickness)
+        lines, _ = cv2.findContours((mask == class_id).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(result, lines, -1, palette()[class_id].tolist(), thickness, cv2.LINE_AA)
     return result
-
-
-def contours(image: np.ndarray, region: np.ndarray, color: Sequence[int], thickness: int = 1) -> np.ndarray:
-    """Draws the outline of a region, bool [h, w]."""
-    lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(image), lines, -1, tuple(color), thickness, cv2.LINE_AA)
 
 
 def gallery(
@@ -86,20 +81,6 @@ def gallery(
             band[: cell.shape[0], left : left + width] = cell
         bands += [_text_band([caption], total, total, gap), band]
     return np.concatenate(bands)
-
-
-def read(path: str) -> np.ndarray:
-    """Reads an image file as uint8 [h, w, 3] RGB, upright by its EXIF data.
-
-    Raises:
-      OSError: the file cannot be read.
-      UsageError: the file is not an image.
-    """
-    encoded = np.fromfile(path, np.uint8)
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
-    if pixels is None:
-        raise UsageError(f"{path} cannot be decoded as an image ({encoded.size} bytes); it is damaged or not an image.")
-    return pixels
 
 
 def write(path: str, pixels: np.ndarray) -> None:

@@ -1,10 +1,9 @@
-"""Figures in one style that does not leak, as files and as elements of which many stand on one page."""
+"""Figures as files and as elements of a page."""
 
 import re
 from xml.etree import ElementTree
 
 import cv2
-import matplotlib
 from matplotlib.figure import Figure
 
 from refinenet_jax import plots
@@ -20,15 +19,7 @@ def _figure():
         return figure
 
 
-def test_style_is_left_when_a_figure_is_drawn():
-    before = dict(matplotlib.rcParams)
-    with plots.style("salt"):
-        assert matplotlib.rcParams["svg.hashsalt"] == "salt"
-        assert matplotlib.rcParams["font.size"] == 8
-    assert dict(matplotlib.rcParams) == before
-
-
-def test_figures_of_one_page_share_no_names_and_are_always_the_same():
+def test_figures_have_distinct_ids_and_are_reproducible():
     first, second = plots.svg(_figure(), "first"), plots.svg(_figure(), "second")
     names = [re.findall(r' id="([^"]*)"', svg) for svg in (first, second)]
     assert all(len(set(found)) == len(found) > 0 for found in names)
@@ -40,7 +31,7 @@ def test_figures_of_one_page_share_no_names_and_are_always_the_same():
     assert "<metadata" not in first
 
 
-def test_files_are_what_the_page_shows(tmp_path):
+def test_files_equal_the_element_on_the_page(tmp_path):
     element = plots.write(_figure(), tmp_path / "figures", "x")
     assert cv2.imread(str(tmp_path / "figures" / "x.png")).shape == (200, 400, 3)
     written = (tmp_path / "figures" / "x.svg").read_text()

@@ -88,6 +88,32 @@ def variables(num_classes: int = 3, seed: int = 0) -> dict:
     return tree
 
 
+def segmenter(info: DatasetInfo = HANDS, model: Tiny | None = None, **settings):
+    """A segmenter for the classes of a dataset, with random variables."""
+    from refinenet_jax.inference.segmenter import Segmenter
+
+    return Segmenter(model or Tiny(3), variables(), info.class_names, info.flip_pairs, **settings)
+
+
+def write_checkpoint(folder, class_names=SQUARES.class_names, seed: int = 0, **description) -> str:
+    """Writes a run folder with one checkpoint of random variables; returns its path."""
+    from refinenet_jax import checkpoint  # imports Orbax
+
+    facts = {"variant": "rf101", "class_names": class_names, "flip_pairs": (), "dtype": "float32", "scales": (1.0,)}
+    checkpoint.write_model(folder, {**facts, "flip": False, **description}, variables(len(class_names), seed))
+    return str(folder)
+
+
+def scores(counts, class_names=("background", "hand"), videos=None, **more):
+    """A table of scores with the given confusion matrices and equal outlines, of images 0, 1, ..."""
+    from refinenet_jax.evaluation.scores import Scores
+
+    n = len(counts)
+    outlines = np.tile(np.array([10, 8, 12, 9, 5, 20]), (n, 1))
+    ids = tuple(map(str, range(n)))
+    return Scores(class_names, ids, tuple(videos or [""] * n), np.array(counts, np.int64), outlines, **more)
+
+
 class Pictures(list):
     """A source: pictures of the given sizes on which rectangles have the color of their class, with some void."""
 

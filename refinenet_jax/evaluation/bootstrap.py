@@ -16,11 +16,12 @@ from refinenet_jax.evaluation.scores import Scores
 # Names and definitions of `protocols.strict`: mean_iou and hand_* over all pixels of the set, the others means over images.
 _PER_IMAGE = ("per_image_iou", "per_image_precision", "per_image_recall")
 FIGURES = ("mean_iou", "hand_iou", "hand_precision", "hand_recall", *_PER_IMAGE, *boundary.SCORES)
+RESAMPLES, LEVEL = 1000, 0.95
 FEW = 20  # units, below which `describe` warns
 
 
 def intervals(
-    scores: Scores, resamples: int = 1000, seed: int = 0, level: float = 0.95
+    scores: Scores, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
 ) -> dict[str, tuple[float, float] | None]:
     """Computes percentile intervals of all figures.
 
@@ -34,8 +35,6 @@ def intervals(
       Name in FIGURES -> (low, high). None if all images are of one video, if there is only one image, or if a figure is
       undefined in all resamples (resamples in which it is undefined are ignored).
     """
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level={level} must lie between 0 and 1, resamples={resamples} must be at least 1")
     units = _units(scores)
     count = int(units.max(initial=-1)) + 1
     if count < 2:
@@ -52,21 +51,14 @@ def intervals(
     return result
 
 
-def describe(scores: Scores, resamples: int = 1000, level: float = 0.95) -> str:
+def describe(scores: Scores) -> str:
     """Returns a note for below a table: what was resampled, or why there are no intervals."""
     count = int(_units(scores).max(initial=-1)) + 1
     videos = set(scores.videos) - {""}
     if count < 2:
-        what = (
-            f"all images are of one video ({videos.pop()})"
-            if videos
-            else "there is one image"
-            if count
-            else "no images"
-        )
-        return f"No intervals: {what}."
+        return f"No intervals: all images are of one video ({videos.pop()})." if videos else "No intervals: one image."
     what = "images" if not videos else "videos and single images" if "" in scores.videos else "videos"
-    line = f"{100 * level:g} % intervals: bootstrap over {count} {what}, {resamples} resamples"
+    line = f"{100 * LEVEL:g} % intervals: bootstrap over {count} {what}, {RESAMPLES} resamples"
     return f"{line}; too narrow because there are few." if count < FEW else f"{line}."
 
 

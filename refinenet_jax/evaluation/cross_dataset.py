@@ -21,10 +21,10 @@ from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.data.sources import TfdsSource, check_masks, open_source
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import label_policies, protocols
-from refinenet_jax.evaluation.evaluate import score
+from refinenet_jax.evaluation.evaluate import load, score
 from refinenet_jax.evaluation.report import cross_report
 from refinenet_jax.evaluation.report.cross_report import Cell
-from refinenet_jax.evaluation.report.report import write_metrics
+from refinenet_jax.evaluation.report.report import read_results, write_metrics
 from refinenet_jax.inference.crf import parse_parameters
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.progress import say
@@ -53,7 +53,7 @@ def cross_evaluate(
 
     Args:
       config: uses its fields `evaluate` and `data.dir`.
-      workdir: folder for cross_dataset.json, .csv and .html and the heat map.
+      workdir: folder for cross_dataset.json, cross_dataset.csv and the heat maps.
       checkpoints: run folders or weight files.
       datasets: dataset names as in `config.data.name`.
       policy: one of label_policies.POLICIES.
@@ -68,9 +68,7 @@ def cross_evaluate(
     protocols.check(options.protocols)
     for flag, names in (("checkpoints", checkpoints), ("datasets", datasets)):
         if not names or len(set(names)) < len(names):
-            raise UsageError(
-                f"--{flag} is {','.join(names) or 'empty'}; give one or more, each once, with commas between."
-            )
+            raise UsageError(f"--{flag} is {','.join(names) or 'empty'}. Give one or more, each once, with commas.")
     networks = [_network(path) for path in checkpoints]
     sources = {name: open_source(name, options.split, config.data.dir) for name in datasets}
     mappings = _meet(networks, sources, policy)
@@ -79,9 +77,7 @@ def cross_evaluate(
     workdir = Path(workdir)
     read = [[repr(source), _files_of(source, workdir)] for source in sources.values()]
     keys = [[_key(network, dataset, options, policy) for dataset in read] for network in networks]
-    results, keys = parallel.gather_json([_read(workdir / FILE), keys])[
-        0
-    ]  # those of the main process, in case they differ
+    results, keys = parallel.gather_json([read_results(workdir / FILE), keys])[0]  # those of the main process
     cells = []
     for network, its_keys in zip(networks, keys, strict=True):
         segmenter = None
@@ -89,13 +85,7 @@ def cross_evaluate(
             title = f"{network.path} on {name} [{options.split}]"
             entry = results.get(title)
             if not entry or entry.get("key") != key:
-                segmenter = segmenter or Segmenter.from_checkpoint(
-                    network.path,
-                    scales=options.scales,
-                    longest_side=options.longest_side,
-                    flip=options.flip,
-                    crf=parse_parameters(options.crf) if options.crf else None,
-                )
+                segmenter = segmenter or load(network.path, options)
                 say(f"{title} ...")
                 entry = {"key": key, **_score(segmenter, source, mappings[network.path, name], options)}
                 if parallel.is_main_process():
@@ -104,8 +94,7 @@ def cross_evaluate(
             cells.append(Cell(network.path, network.trained_on, source.info.name, entry))
     if parallel.is_main_process():
         print(cross_report.table(cells))
-        for path in cross_report.write(workdir, cells, options.split):
-            print(path)
+        print(cross_report.write(workdir, cells))
     return cells
 
 
@@ -127,7 +116,7 @@ def _meet(
             except UsageError as error:
                 refused.append(f"  {network.path} ({', '.join(network.class_names)}) on {name}: {error}")
     if refused:
-        raise UsageError("These pairs cannot be scored, so none was:\n" + "\n".join(refused))
+        raise UsageError("These pairs cannot be scored:\n" + "\n".join(refused))
     return mappings
 
 
@@ -168,18 +157,3 @@ def _fingerprint(folder: Path, names: Sequence[str]) -> str:
     files = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
     listing = [(name, about.st_size, about.st_mtime_ns) for name, about in sorted(files.items())]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> dict:
-    """Returns the stored results.
-
-    Raises:
-      UsageError: the file is damaged.
-    """
-    try:
-        content = json.loads(path.read_text()) if path.exists() else {}
-        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-            raise ValueError("it holds no JSON object of objects")
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); move it away.") from error
-    return content

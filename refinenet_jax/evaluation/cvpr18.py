@@ -12,7 +12,7 @@ fraction of a pixel. Score maps are upsampled as the scripts do on a CPU.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,16 @@ import numpy as np
 from refinenet_jax import models, parallel
 from refinenet_jax.data.examples import VOID, Source
 from refinenet_jax.data.reading import read_ahead
-from refinenet_jax.inference.segmenter import Segmenter
+from refinenet_jax.inference.segmenter import Segmenter, merge_classes
 from refinenet_jax.models import resize
 
 SCALES = (0.6, 0.8, 1.0)
 SHORT_EDGE = (450, 600)  # pixels: bounds before the scales
 FLOOR = -20.0  # lower bound of the logarithm of a score
 
-# Height and width of the fused maps in `multiscale_evaluation.m`. The pictures of the other datasets have 216x384 pixels.
+# Height and width of the fused maps in `multiscale_evaluation.m`, to which the truth is resized; in other datasets, whose
+# pictures have 216x384 pixels, the prediction is resized to the truth.
 SIZES = {"egohands": (216, 384), "gtea": (405, 720)}
-RESIZED_TRUTH = ("egohands", "gtea")  # truth is resized to the prediction; elsewhere the prediction to the truth
 
 
 def dataset_of(name: str) -> str:
@@ -38,7 +38,9 @@ def dataset_of(name: str) -> str:
     return name.partition("/")[0].partition(":")[0].lower()
 
 
-def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tuple[int, int]) -> jax.Array:
+def hands(
+    model: models.RefineNet, variables: dict, image: jax.Array, size: tuple[int, int], merged: Sequence[int] = ()
+) -> jax.Array:
     """Predicts hands as `demo_refinenet_test_example_*.m` and `multiscale_evaluation.m` do.
 
     The softmax maps at each of SCALES, rounded to bytes, are resized in the logarithm, with a floor, and averaged. Pixels whose
@@ -49,6 +51,7 @@ def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tupl
       variables: variables of the network.
       image: uint8 RGB [b, h, w, 3].
       size: height and width of the maps.
+      merged: class of each channel if classes are merged; empty otherwise.
 
     Returns:
       uint8 [b, *size], 1 where there is a hand.
@@ -56,6 +59,8 @@ def hands(model: models.RefineNet, variables: dict, image: jax.Array, size: tupl
     total = jnp.zeros(())
     for scale in SCALES:
         scores = jax.nn.softmax(model.apply(variables, prepare(model, image, scale)))
+        if merged:
+            scores = jax.nn.softmax(jnp.log(merge_classes(scores, merged)))
         scores = jnp.floor(255 * scores + 0.5)  # as they are saved, im2uint8
         if scores.shape[1:3] != size:
             with jax.default_matmul_precision("highest"):
@@ -136,7 +141,7 @@ def compare(truth: np.ndarray, prediction: np.ndarray, dataset: str) -> np.ndarr
     hand, found = (truth != 0) & (truth != VOID), prediction != 0
     counted = truth != VOID
     if truth.shape != prediction.shape:
-        if dataset in RESIZED_TRUTH:
+        if dataset in SIZES:
             hand = imbinarize(_resized(hand, prediction.shape))
             counted = np.ones(hand.shape, bool)
         else:
@@ -157,7 +162,7 @@ def count(
     Pictures are not padded, so every size is compiled separately.
 
     Args:
-      segmenter: only its network and variables are used.
+      segmenter: only its network, variables and merged classes are used.
       source: pictures and truth.
       batch_size: number of pictures of one size per batch; 0 for one on each device.
       progress: called with the number of pictures done since the last call.
@@ -174,9 +179,13 @@ def count(
     counts = np.zeros((len(mine), 2, 2), np.int64)
     done = 0
 
+    model, merged = segmenter.model, segmenter.merged
+    if merged and model.num_classes > len(merged):  # the last channel is void
+        merged += (len(segmenter.class_names),)
+
     @functools.cache
     def find(size: tuple[int, int]) -> Callable:
-        return parallel.parallel_map(lambda variables, image: hands(segmenter.model, variables, image, size))
+        return parallel.parallel_map(lambda variables, image: hands(model, variables, image, size, merged))
 
     with parallel.raise_on_all_processes():
         for batch in _batches(read_ahead(source.__getitem__, mine), batch_size or jax.local_device_count()):

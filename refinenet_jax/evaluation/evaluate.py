@@ -16,7 +16,8 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import cvpr18, metrics, predictions, protocols, results
 from refinenet_jax.evaluation.analysis import corruptions
 from refinenet_jax.evaluation.mask_store import MaskStore
-from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.evaluation.report.evaluation_report import Evaluation
+from refinenet_jax.evaluation.scores import Prediction, Scores, gather, measure
 from refinenet_jax.inference import crf
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Prepared, Segmenter
@@ -96,16 +97,27 @@ def score(
         return lambda name, mask: [sink(name, mask) for sink in sinks]
 
     mine, keep_strict = parallel.share(len(source)), keep("strict")
-    with Collector(source.info, len(source)) as collector:
-        with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
+    with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
+
+        def predicted() -> Iterator[Prediction]:
             for (index, example), result in _segment(segmenter, source, mine, options.batch_size):
-                collector.add(index, example, result.mask, probabilities=result.scores)
                 keep_strict(example["id"], result.mask)
+                yield Prediction(index, example, result.mask, probabilities=result.scores)
                 bar.update()
-        if "cvpr18" in options.protocols:
-            with progress_bar("evaluating, cvpr18", len(mine)) as bar:
-                published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
-        return collector.scores(published)
+
+        rows = measure(predicted(), source.info)
+    if "cvpr18" in options.protocols:
+        with progress_bar("evaluating, cvpr18", len(mine)) as bar:
+            published = cvpr18.count(segmenter, source, options.batch_size, bar.update, keep("cvpr18"))
+    return gather(rows, source.info, len(source), published)
+
+
+def load(path: str | os.PathLike, options: ConfigDict) -> Segmenter:
+    """Loads a network with the test-time settings of `config.evaluate`."""
+    parameters = crf.parse_parameters(options.crf) if options.crf else None
+    return Segmenter.from_checkpoint(
+        path, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
+    )
 
 
 def evaluate_checkpoint(
@@ -136,24 +148,23 @@ def evaluate_checkpoint(
         protocols.check(options.protocols)
         source = open_source(config.data.name, options.split, config.data.dir)
         check_masks(source)
-    parameters = crf.parse_parameters(options.crf) if options.crf else None
-    segmenter = Segmenter.from_checkpoint(
-        directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
-    )
+    segmenter = load(directory, options)
     check_classes(segmenter, source, directory)
     workdir = Path(workdir)
     folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
     scores = score(segmenter, source, options, folder, store)
     store.gather()
-    worse = _corruptions(segmenter, source, options, scores) if corrupted else None
+    worse = None
+    if corrupted:
+        strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
+        worse = corruptions.curves(source, scores, lambda source: score(segmenter, source, strict))
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
     title += f", longest side {options.longest_side}" if options.longest_side else ""
     title += ", CRF" if options.crf else ""
     description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
-    about = {"checkpoint": str(directory)}
-    facts = {
+    settings = {
         "network": description.get("variant", ""),
         "trained on": description.get("dataset", ""),
         "longest side": f"resized to {options.longest_side} pixels" if options.longest_side else "as it is",
@@ -161,7 +172,9 @@ def evaluate_checkpoint(
         "mirrored": "averaged with the mirrored image" if options.flip else "no",
         "dense CRF": options.crf or "no",
     }
-    figures = results.write(scores, source, options, workdir, title, about, store.mask, facts, worse)
+    about = {"checkpoint": str(directory)}
+    evaluation = Evaluation(source, options.split, scores, store.mask, options.protocols, title, about, settings, worse)
+    figures = results.write(workdir, evaluation)
     if folder and parallel.is_main_process():
         print(f"Masks: {folder}")
     return figures
@@ -198,7 +211,8 @@ def evaluate_predictions(
         pair = masks.read(example)
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
-    return results.write(scores, source, options, Path(workdir), title, about, predict)
+    evaluation = Evaluation(source, options.split, scores, predict, options.protocols, title, about)
+    return results.write(Path(workdir), evaluation)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:
@@ -206,17 +220,11 @@ def check_classes(segmenter: Segmenter, source: Source, directory: str | os.Path
     ours, theirs = segmenter.class_names, source.info.class_names
     if len(ours) != len(theirs):
         raise UsageError(
-            f"The model in {directory} knows {', '.join(ours)}; {source.info.name} has {', '.join(theirs)}. Evaluate it on a "
-            "dataset with its classes: --config.data.name=..."
+            f"The model in {directory} has the classes {', '.join(ours)}, {source.info.name} has {', '.join(theirs)}. Give a "
+            "dataset with the same classes: --config.data.name=..."
         )
     if sorted(ours) == sorted(theirs) and ours != theirs:
         raise UsageError(
             f"The model in {directory} has the classes {', '.join(ours)}, {source.info.name} has them in another order: "
-            f"{', '.join(theirs)}."
+            f"{', '.join(theirs)}. Build or list them in the same order."
         )
-
-
-def _corruptions(segmenter: Segmenter, source: Source, options: ConfigDict, clean: Scores) -> dict[str, dict]:
-    """Scores under all corruptions (`corruptions.curves`); all processes must call it."""
-    strict = ConfigDict({"protocols": ("strict",), "batch_size": options.batch_size})
-    return corruptions.curves(source, lambda worse: clean if worse is source else score(segmenter, worse, strict))

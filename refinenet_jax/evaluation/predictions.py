@@ -6,7 +6,7 @@ name may end in `_mask`, as in the output of `refinenet-jax predict`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +21,7 @@ from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import cvpr18
-from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.evaluation.scores import Prediction, Scores, gather, measure
 from refinenet_jax.progress import progress_bar, say
 
 ENDINGS = (".png", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
@@ -144,18 +144,21 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
         example = source[index]
         return example, predictions.read(example)
 
-    with Collector(source.info, len(source)) as collector:
-        with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
+    with parallel.raise_on_all_processes(), progress_bar("evaluating", len(mine)) as bar:
+
+        def read_all() -> Iterator[Prediction]:
             for row, (index, (example, masks)) in enumerate(zip(mine, read_ahead(read, mine), strict=True)):
                 if masks:
                     used.append((predictions.path(example["id"]), example["id"]))
                 given, mask = masks or (np.zeros_like(example["mask"]),) * 2
                 if "cvpr18" in options.protocols:
                     published[row] = cvpr18.compare(example["mask"], given, dataset)
-                collector.add(index, example, mask, found=masks is not None)
+                yield Prediction(index, example, mask, found=masks is not None)
                 bar.update()
-        published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
-        scores = collector.scores(cvpr18=published if "cvpr18" in options.protocols else None)
+
+        rows = measure(read_all(), source.info)
+    published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
+    scores = gather(rows, source.info, len(source), published if "cvpr18" in options.protocols else None)
     _report_mismatches(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])
     return scores
 

@@ -5,7 +5,6 @@ hands. This alone can change a figure by several points, so figures of different
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,25 +18,8 @@ from refinenet_jax.evaluation.scores import Scores
 PROTOCOLS = ("strict", "cvpr18", "seed")
 
 
-@dataclass(frozen=True)
-class Script:
-    """The divisor of a `computeAccuracy*.m`; see `cvpr18`.
-
-    Attributes:
-      images: fixed number to divide by; None for the number of predictions.
-      drops_zeros: whether images with IoU 0 are subtracted from that number.
-    """
-
-    images: int | None
-    drops_zeros: bool = False
-
-
-SCRIPTS = {
-    "egohands": Script(images=800),
-    "eyth": Script(images=258, drops_zeros=True),
-    "gtea": Script(images=None),
-    "hof": Script(images=None),
-}
+# Numbers by which `computeAccuracy*.m` divide; None is the number of predictions. See `cvpr18`.
+SCRIPTS = {"egohands": 800, "eyth": 258, "gtea": None, "hof": None}
 
 
 def figures(scores: Scores, dataset: str, protocols: Sequence[str]) -> dict[str, dict]:
@@ -67,8 +49,8 @@ def check(protocols: Sequence[str]) -> None:
     """Raises UsageError if one of `config.evaluate.protocols` is unknown or none is given."""
     if isinstance(protocols, str) or not protocols:
         raise UsageError(
-            f"config.evaluate.protocols is {protocols!r}; name one or more of {', '.join(PROTOCOLS)}, for instance "
-            "--config.evaluate.protocols='(\"strict\",)'"
+            f"config.evaluate.protocols is {protocols!r}. Give one or more of {', '.join(PROTOCOLS)}, for example "
+            "--config.evaluate.protocols='(\"strict\",)'."
         )
     for name in protocols:
         require(name, PROTOCOLS, "protocol")
@@ -88,7 +70,7 @@ def strict(scores: Scores) -> dict:
     return {
         **metrics.summarize(scores.counts, scores.class_names),
         **{name: number(mean(values)) for name, values in outlines.items()},
-        "missing_predictions": _missing(scores),
+        "missing_predictions": 0 if scores.found is None else int((~scores.found).sum()),
     }
 
 
@@ -115,14 +97,13 @@ def cvpr18(scores: Scores, dataset: str) -> dict:
     """
     counts = metrics.foreground(scores.counts) if scores.cvpr18 is None else scores.cvpr18
     found = np.ones(len(scores), bool) if scores.found is None else scores.found
-    script = SCRIPTS.get(dataset_of(dataset))
     by_image = {name: np.where(found, np.nan_to_num(v), 0.0) for name, v in metrics.hand_scores(counts).items()}
-    if script is None:
-        divisor = len(scores)
-    else:
-        divisor = int(found.sum()) if script.images is None else script.images
-        if script.drops_zeros:
-            divisor -= int((found & (by_image["iou"] == 0)).sum())
+    name = dataset_of(dataset)
+    divisor = SCRIPTS.get(name, len(scores))
+    if divisor is None:
+        divisor = int(found.sum())
+    if name == "eyth":
+        divisor -= int((found & (by_image["iou"] == 0)).sum())
     means = {f"per_image_{k}": float(v.sum()) / divisor if divisor > 0 else None for k, v in by_image.items()}
     return {**means, "images": len(scores), "divided_by": divisor}
 
@@ -137,7 +118,3 @@ def seed(scores: Scores) -> dict:
     """
     background, hand = metrics.iou(metrics.foreground(scores.counts.sum(0, dtype=np.int64)))
     return {"mean_iou": number((background + hand) / 2), "background_iou": number(background), "hand_iou": number(hand)}
-
-
-def _missing(scores: Scores) -> int:
-    return 0 if scores.found is None else int((~scores.found).sum())

@@ -1,16 +1,15 @@
 """Per-image scores of predicted masks: the table from which all figures, slices, intervals and pictures are computed."""
 
 import os
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from refinenet_jax import parallel
 from refinenet_jax.data.examples import DatasetInfo
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.analysis import attributes, calibration
 
@@ -69,97 +68,73 @@ class Scores:
         return metrics.hand_scores(self.counts)["iou"]
 
 
-class Collector:
-    """Context manager that measures predictions in threads on the host and collects them into `Scores`.
+class Prediction(NamedTuple):
+    """A predicted mask to be measured.
 
-    Each of several processes measures its share, and all receive the whole table.
+    Attributes:
+      index: position of the example in the split.
+      example: example of a source.
+      mask: uint8 [h, w], class ids, of the size of the example's mask.
+      found: whether there was a prediction; if not, `mask` is all background.
+      probabilities: float32 [h, w, c] from which the mask follows, if known.
     """
 
-    def __init__(self, info: DatasetInfo, total: int):
-        """Prepares for the `total` images of a split."""
-        self._class_names = info.class_names
-        self._total = total
-        self._threads = min(os.cpu_count() or 1, 8)
-        self._waiting: deque[Future] = deque()
-        self._rows: list[dict] = []
+    index: int
+    example: dict[str, Any]
+    mask: np.ndarray
+    found: bool = True
+    probabilities: np.ndarray | None = None
 
-    def __enter__(self) -> "Collector":
-        self._pool = ThreadPoolExecutor(self._threads)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+def measure(predictions: Iterable[Prediction], info: DatasetInfo) -> list[dict]:
+    """Measures predictions in threads on the host, as they arrive; returns a row for each, for `gather`."""
+    threads = min(os.cpu_count() or 1, 8)
 
-    def add(
-        self,
-        index: int,
-        example: dict[str, Any],
-        prediction: np.ndarray,
-        found: bool = True,
-        probabilities: np.ndarray | None = None,
-    ) -> None:
-        """Measures a prediction.
-
-        Args:
-          index: position of the example in the split.
-          example: example of a source.
-          prediction: uint8 [h, w], class ids, of the size of the example's mask.
-          found: whether there was a prediction; if not, `prediction` is all background.
-          probabilities: float32 [h, w, c] from which the prediction follows, if known.
-        """
-        self._waiting.append(self._pool.submit(self._measure, index, example, prediction, found, probabilities))
-        while len(self._waiting) > 2 * self._threads:  # each holds an image
-            self._rows.append(self._waiting.popleft().result())
-
-    def scores(self, cvpr18: np.ndarray | None = None) -> Scores:
-        """Returns the table after all predictions were added; all processes must call it.
-
-        Args:
-          cvpr18: int64 [total, 2, 2], counts of that protocol for the images of all processes, if requested.
-        """
-        self._rows += [waiting.result() for waiting in self._waiting]
-        self._waiting.clear()
-        indices = np.array([row["index"] for row in self._rows], np.int64)
-        shapes = {"counts": (len(self._class_names),) * 2, "boundary": (len(boundary.COLUMNS),)}
-        tables = {
-            name: np.array([row.pop(name) for row in self._rows], np.int64).reshape(-1, *shape)
-            for name, shape in shapes.items()
-        }
-        tables = {name: parallel.gather_rows(indices, table, self._total) for name, table in tables.items()}
-        rows = sorted((row for part in parallel.gather_json(self._rows) for row in part), key=lambda row: row["index"])
-        if [row["index"] for row in rows] != list(range(self._total)):
-            raise RuntimeError(f"{len(rows)} predictions were measured of {self._total} images; each must be once")
-        histograms = [row["calibration"] for row in rows]
-        return Scores(
-            class_names=self._class_names,
-            ids=tuple(row["id"] for row in rows),
-            videos=tuple(row["video"] for row in rows),
-            **tables,
-            calibration=None if None in histograms else np.sum(histograms, 0, dtype=np.int64),
-            attributes={name: np.array([row["attributes"][name] for row in rows]) for name in rows[0]["attributes"]},
-            cvpr18=cvpr18,
-            found=np.array([row["found"] for row in rows]),
-            frames=np.array([row["frame"] for row in rows], np.int64),
-        )
-
-    def _measure(
-        self,
-        index: int,
-        example: dict[str, Any],
-        prediction: np.ndarray,
-        found: bool,
-        probabilities: np.ndarray | None,
-    ) -> dict:
-        truth = example["mask"]
-        values = attributes.of(example)
+    def measured(prediction: Prediction) -> dict:
+        example, mask, probabilities = prediction.example, prediction.mask, prediction.probabilities
+        truth, values = example["mask"], attributes.of(example)
         return {
-            "index": index,
+            "index": prediction.index,
             "id": example["id"],
             "video": str(example.get("video", "")),
             "frame": int(example.get("frame", -1)),
-            "found": found,
-            "counts": metrics.count(truth, prediction, len(self._class_names)),
-            "boundary": boundary.counts(truth, prediction),
+            "found": prediction.found,
+            "counts": metrics.count(truth, mask, info.num_classes),
+            "boundary": boundary.counts(truth, mask),
             "calibration": None if probabilities is None else calibration.histogram(probabilities, truth).tolist(),
             "attributes": {name: value if isinstance(value, str) else float(value) for name, value in values.items()},
         }
+
+    return list(read_ahead(measured, predictions, threads, 2 * threads))
+
+
+def gather(rows: list[dict], info: DatasetInfo, total: int, cvpr18: np.ndarray | None = None) -> Scores:
+    """Collects the rows of all processes, which must all call it, into one table.
+
+    Args:
+      rows: rows of this process.
+      info: dataset of the split.
+      total: number of images of the split.
+      cvpr18: int64 [total, 2, 2], counts of that protocol for the images of all processes, if requested.
+    """
+    indices = np.array([row["index"] for row in rows], np.int64)
+    shapes = {"counts": (info.num_classes,) * 2, "boundary": (len(boundary.COLUMNS),)}
+    tables = {
+        name: np.array([row.pop(name) for row in rows], np.int64).reshape(-1, *shape) for name, shape in shapes.items()
+    }
+    tables = {name: parallel.gather_rows(indices, table, total) for name, table in tables.items()}
+    rows = sorted((row for part in parallel.gather_json(rows) for row in part), key=lambda row: row["index"])
+    if [row["index"] for row in rows] != list(range(total)):
+        raise RuntimeError(f"{len(rows)} predictions were measured of {total} images; each must be once")
+    histograms = [row["calibration"] for row in rows]
+    return Scores(
+        class_names=info.class_names,
+        ids=tuple(row["id"] for row in rows),
+        videos=tuple(row["video"] for row in rows),
+        **tables,
+        calibration=None if None in histograms else np.sum(histograms, 0, dtype=np.int64),
+        attributes={name: np.array([row["attributes"][name] for row in rows]) for name in rows[0]["attributes"]},
+        cvpr18=cvpr18,
+        found=np.array([row["found"] for row in rows]),
+        frames=np.array([row["frame"] for row in rows], np.int64),
+    )

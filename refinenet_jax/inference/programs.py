@@ -26,11 +26,10 @@ _SUM_BYTES = 32  # SHA-256 of the program, stored before it
 
 
 class Programs:
-    """Runs a function of (variables, images) on this process's devices, and measures the preparation.
+    """Runs a function of (variables, images) on this process's devices.
 
     Attributes:
       seconds: time spent on the first batch of each shape, which waits for its program.
-      images: number of images in these batches, padding included.
     """
 
     def __init__(self, function: Callable[[Any, jax.Array], jax.Array], settings: Any):
@@ -42,7 +41,7 @@ class Programs:
         """
         self._function, self._settings = function, settings
         self._programs: dict[tuple[int, ...], Callable] = {}
-        self.seconds, self.images = 0.0, 0
+        self.seconds = 0.0
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -62,7 +61,6 @@ class Programs:
         program = self._programs[images.shape] = parallel.parallel_map(self._lowered(variables, share))
         results = np.asarray(program(variables, images))
         self.seconds += time.monotonic() - begin
-        self.images += len(images)
         return results
 
     def _lowered(self, variables: Any, share: jax.ShapeDtypeStruct) -> Callable:

@@ -65,8 +65,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
     encoded = _download(name) if is_address(name) else images.read(Path(name).expanduser())
     if kind := _heif_kind(encoded):
         return _decode_heif(encoded, name, kind)
-    image = images.decode_rgb(encoded, name)
-    return images.turn_upright(image, images.orientation(encoded))
+    return images.Picture(encoded, name, orientation=images.orientation(encoded)).decode()
 
 
 def is_address(name: str) -> bool:

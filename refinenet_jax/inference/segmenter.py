@@ -1,5 +1,6 @@
 """The one path from an image to class scores, used by prediction, video, export and evaluation."""
 
+import hashlib
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -34,8 +35,7 @@ class Prepared:
     Attributes:
       image: uint8 [h, w, 3] RGB, as given.
       size: (h, w) after fitting to the longest side.
-      canvas: [H, W, 3], the fitted image at the upper left, with its edge repeated; float32, or uint8 if there is no longest
-        side.
+      canvas: [H, W, 3], the fitted image with its edge repeated; float32, or uint8 if there is no longest side.
     """
 
     image: np.ndarray
@@ -64,6 +64,8 @@ class Segmenter:
       tile: longest side, in pixels, of the network's input; larger images, after scaling, are divided into overlapping windows
         (`tiles`). None for no limit.
       crf: parameters of a CRF that refines the probabilities of each image on the host; None for no CRF.
+      merged: for each class of the network, the class in `class_names` to which its probability is added; empty if these are
+        the classes of the network.
 
     Raises:
       UsageError: the class names, scales, longest side or tile are invalid.
@@ -78,9 +80,10 @@ class Segmenter:
     tile: int | None = None
     crf: CrfParameters | None = None
     longest_side: int = 0
+    merged: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if not 0 <= self.model.num_classes - len(self.class_names) <= 1:
+        if not 0 <= self.model.num_classes - self._network_classes <= 1:
             raise UsageError(
                 f"The network has {self.model.num_classes} channels, but {len(self.class_names)} class names: "
                 f"{', '.join(self.class_names)}. Give one name per channel."
@@ -111,8 +114,7 @@ class Segmenter:
           step: step of the checkpoint; None for the best one.
           scales: test scales; None for those stored with the network (1 if there are none).
           flip: whether to average with the flipped image; None for the stored setting.
-          tile: see `Segmenter`.
-          crf: see `Segmenter`.
+          tile, crf: see `Segmenter`.
           longest_side: see `Segmenter`; None for the stored setting (0 if there is none).
 
         Raises:
@@ -211,9 +213,8 @@ class Segmenter:
     def finish(self, prepared: Prepared, scores: np.ndarray) -> Segmentation:
         """Resizes probabilities of a canvas, float32 [H, W, c], to the image's own size and applies the CRF, if any."""
         height, width = prepared.size
-        scores = fitting.resize_scores(
-            scores[:height, :width], prepared.image.shape[:2]
-        )  # a copy: the batch can be freed
+        # A copy, so that the batch can be freed.
+        scores = fitting.resize_scores(scores[:height, :width], prepared.image.shape[:2])
         if self.crf is not None:
             scores = crf(prepared.image, scores, self.crf)
         return Segmentation(prepared.image, scores, self.class_names)
@@ -239,10 +240,10 @@ class Segmenter:
         size = canvas.shape[1:3]
         views = [jax.nn.softmax(resize.half_pixel(x, size)) for x in self._logits(variables, canvas)]
         scores = sum(views) / len(views)
-        if len(self.class_names) == self.model.num_classes:
-            return scores
-        scores = scores[..., : len(self.class_names)]
-        return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
+        if self._network_classes < self.model.num_classes:
+            scores = scores[..., : self._network_classes]
+            scores = scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
+        return merge_classes(scores, self.merged) if self.merged else scores
 
     def with_variables(self, variables: dict) -> "Segmenter":
         """Returns the same network with other weights, which shares the compiled programs."""
@@ -255,10 +256,22 @@ class Segmenter:
         """The compiled programs, one for each shape of a batch."""
         return Programs(self.probabilities, self.settings())
 
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of the names and values of all weights."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf))
+        return digest.hexdigest()
+
     def settings(self) -> tuple:
         """Returns everything that `probabilities` depends on, as values with a reproducible `repr`."""
-        kind = type(self).__name__
-        return kind, self.model, len(self.class_names), self.flip_pairs, self.scales, self.flip, self.tile
+        classes = self._network_classes, self.merged
+        return self.model, *classes, self.flip_pairs, self.scales, self.flip, self.tile
+
+    @property
+    def _network_classes(self) -> int:
+        return len(self.merged or self.class_names)
 
     def _logits(self, variables: dict, canvas: jax.Array) -> list[jax.Array]:
         def network(x: jax.Array) -> jax.Array:
@@ -278,3 +291,9 @@ class Segmenter:
         for a, b in self.flip_pairs:
             order[[a, b]] = order[[b, a]]
         return jnp.asarray(order)
+
+
+def merge_classes(probabilities: jax.Array, merged: Sequence[int]) -> jax.Array:
+    """Adds probabilities [..., n] of n classes to those of the classes `merged`; returns [..., max(merged) + 1]."""
+    parts = [np.flatnonzero(np.array(merged) == i) for i in range(max(merged) + 1)]
+    return jnp.stack([probabilities[..., part].sum(-1) for part in parts], -1)

@@ -1,4 +1,4 @@
-"""Intervals against a plain bootstrap over tables, and how often they hold the truth in populations made up."""
+"""Intervals compared with a plain bootstrap over tables, and their coverage in synthetic populations."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def without_videos(scores: Scores, images: range) -> Scores:
 
 @pytest.mark.parametrize("single", [range(0), range(5, 12), range(24)])
 def test_equals_a_plain_bootstrap_over_tables(single):
-    """Whole videos, some videos and some images, and images alone; two images are empty, one has a hand invented."""
+    """Only videos, videos and single images, and only images; two images are empty, one has a false hand."""
     scores = population(4, 6, 0, ("background", "left", "right"))
     scores.counts[[2, 9], :, 1:], scores.counts[[2, 9], 1:] = 0, 0
     scores.boundary[[2, 9]] = 0
@@ -62,7 +62,7 @@ def test_equals_a_plain_bootstrap_over_tables(single):
     assert all(a < b for a, b in found.values())
 
 
-def test_intervals_by_video_hold_the_truth_and_by_image_do_not():
+def test_coverage_of_intervals_by_video_and_by_image():
     truth = metrics.hand_scores(population(4000, 4, 99).counts)["iou"].mean()
     by_video = by_image = 0
     for seed in range(60):
@@ -75,52 +75,25 @@ def test_intervals_by_video_hold_the_truth_and_by_image_do_not():
     assert by_image < 40
 
 
-def test_intervals_narrow_with_the_level_and_hold_the_figure():
-    scores = population(30, 5, 1)
-    strict = protocols.strict(scores)
-    wide, narrow = (bootstrap.intervals(scores, level=level) for level in (0.95, 0.5))
-    for name in bootstrap.FIGURES:
-        assert wide[name][0] < narrow[name][0] < strict[name] < narrow[name][1] < wide[name][1]
-    assert bootstrap.intervals(scores) == bootstrap.intervals(scores, seed=0)
-    assert bootstrap.intervals(scores) != bootstrap.intervals(scores, seed=1)
-
-
 def test_one_video_or_one_image_has_no_intervals():
     scores = population(1, 9, 0)
-    assert set(bootstrap.intervals(scores).values()) == {None}
-    assert "one video (video0)" in bootstrap.describe(scores)
-    assert set(bootstrap.intervals(scores.subset([])).values()) == {None}
-    assert "no images" in bootstrap.describe(scores.subset([]))
-    assert "there is one image" in bootstrap.describe(without_videos(scores.subset([0]), range(1)))
+    for few in (scores, scores.subset([]), without_videos(scores.subset([0]), range(1))):
+        assert set(bootstrap.intervals(few).values()) == {None}
+        assert bootstrap.describe(few).startswith("No intervals")
+    assert "24 videos" in bootstrap.describe(population(24, 2, 0))
+    assert "too narrow" in bootstrap.describe(population(8, 2, 0))
 
 
-def test_a_figure_without_meaning_has_none():
+def test_undefined_figures_have_no_intervals():
     scores = population(6, 3, 0)
-    scores.counts[:, 1], scores.boundary[:, 2:4] = 0, 0  # hands are found, but there are none
+    scores.counts[:, 1], scores.boundary[:, 2:4] = 0, 0  # only false hands
     found = bootstrap.intervals(scores)
     assert found["hand_recall"] is found["per_image_recall"] is found["boundary_recall"] is None
     assert found["hand_iou"] == found["hand_precision"] == (0.0, 0.0)
 
 
 def test_counts_of_a_large_set_stay_exact():
-    """A pixel in 2^51: lost in float32, and in sums that are not of integers."""
+    """One of 2^51 pixels would be lost in float32."""
     counts = np.array([[[2**50, 0], [1, 1]]] * 2)
     scores = Scores(("background", "hand"), ("a", "b"), ("", ""), counts, np.zeros((2, 6), np.int64))
     assert bootstrap.intervals(scores)["hand_recall"] == (0.5, 0.5)
-
-
-def test_describe_says_what_was_drawn():
-    scores = population(24, 2, 0)
-    assert bootstrap.describe(scores) == "95 % intervals: bootstrap over 24 videos, 1000 resamples."
-    assert bootstrap.describe(without_videos(scores, range(48)), 500, 0.9) == (
-        "90 % intervals: bootstrap over 48 images, 500 resamples."
-    )
-    # Three images without a video: both of the first and one of the second, of which the other remains.
-    assert "over 26 videos and single images" in bootstrap.describe(without_videos(scores, range(3)))
-    assert "too narrow" in bootstrap.describe(population(8, 2, 0))
-
-
-@pytest.mark.parametrize("wrong", [{"level": 0.0}, {"level": 95.0}, {"resamples": 0}])
-def test_wrong_levels_and_numbers_are_refused(wrong):
-    with pytest.raises(ValueError, match="level="):
-        bootstrap.intervals(population(3, 2, 0), **wrong)

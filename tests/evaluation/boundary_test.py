@@ -1,4 +1,4 @@
-"""Outline counts by hand, against a plain reference, at the image's border and in void.
+"""Outline counts computed by hand and by a plain reference, at the border of the image and in void.
 
 Most images are 60 x 80, whose diagonal is 100: outlines may be ceil(0.8) = 1 pixel off, and bands are 2 pixels wide.
 """
@@ -18,25 +18,9 @@ def square(top: int, left: int, side: int = 20, shape: tuple[int, int] = SHAPE) 
     return mask
 
 
-def test_a_mask_against_itself():
-    # The outline of 20 x 20 pixels is the rim of 21 x 21, as it lies above and to the left of what differs; its band is 20 x 20
-    # less 16 x 16.
-    counts = boundary.counts(square(20, 20), square(20, 20))
-    assert counts.dtype == np.int64
-    assert dict(zip(boundary.COLUMNS, counts.tolist(), strict=True)) == {
-        "predicted": 80,
-        "predicted_hits": 80,
-        "true": 80,
-        "true_hits": 80,
-        "band_intersection": 144,
-        "band_union": 144,
-    }
-    assert all(value == 1.0 for value in boundary.scores(counts).values())
-
-
 def test_shifted_within_and_beyond_the_tolerance():
     truth = square(20, 20)
-    # By 1 pixel all is still near. Bands share 4 rows of 19 pixels, and in the 16 rows between them 1 pixel at each side.
+    # By 1 pixel: within the tolerance. Bands share 4 rows of 19 pixels, and in the 16 rows between them 1 pixel at each side.
     shared = 4 * 19 + 16 * 2
     assert boundary.counts(truth, square(20, 21)).tolist() == [80, 80, 80, 80, shared, 288 - shared]
     # By 2: of the upper and the lower edge of the rim all but the farthest corner, 20 pixels each, and of the near edge the 2
@@ -48,11 +32,11 @@ def test_shifted_within_and_beyond_the_tolerance():
     assert scores["boundary_iou"] == 72 / 216
 
 
-def test_distances_are_as_the_crow_flies():
+def test_distances_are_euclidean():
     """A diagonal neighbor is 1.41 pixels off: not near, where 1 is allowed."""
-    diagonal, beside = np.eye(9, dtype=np.uint8), np.eye(9, k=2, dtype=np.uint8)
-    assert boundary._near(diagonal, beside, 1).sum() == 0
-    assert boundary._near(diagonal, beside, 2).sum() == 9  # 1.41 off, all of them, and 2 at one end
+    diagonal, parallel = np.eye(9, dtype=np.uint8), np.eye(9, k=2, dtype=np.uint8)
+    assert boundary._near(diagonal, parallel, 1).sum() == 0
+    assert boundary._near(diagonal, parallel, 2).sum() == 9  # all 1.41 off, and 2 at one end
     for radius in (1, 2, 5, 12):
         point = np.zeros((31, 31), np.uint8)
         point[15, 15] = 1
@@ -60,7 +44,7 @@ def test_distances_are_as_the_crow_flies():
         np.testing.assert_array_equal(boundary._dilate(point, radius), rows**2 + columns**2 <= radius**2)
 
 
-def test_missed_and_invented_hands():
+def test_missed_and_false_hands():
     hand, nothing = square(20, 20), np.zeros(SHAPE, np.uint8)
     missed, invented = boundary.counts(hand, nothing), boundary.counts(nothing, hand)
     assert missed.tolist() == [0, 0, 80, 0, 0, 144]
@@ -73,12 +57,7 @@ def test_missed_and_invented_hands():
     np.testing.assert_array_equal(scores["boundary_iou"], [0, 0, np.nan])
 
 
-def test_far_outlines_score_zero_not_nan():
-    counts = boundary.counts(square(0, 0, 10), square(40, 60, 10))
-    assert boundary.scores(counts)["boundary_f"] == 0
-
-
-def test_the_border_is_no_outline_but_bounds_the_band():
+def test_the_border_is_no_outline_but_limits_the_band():
     """Of a square in the corner two edges are outlines (DAVIS), and all four are boundaries (Cheng et al. pad by one pixel)."""
     corner = square(0, 0)
     assert boundary.counts(corner, corner).tolist() == [39, 39, 39, 39, 144, 144]
@@ -89,49 +68,23 @@ def test_the_border_is_no_outline_but_bounds_the_band():
     assert boundary.scores(counts)["boundary_iou"] == 1
 
 
-def test_classes_of_the_foreground_are_one():
-    truth, prediction = square(20, 20), square(20, 20) * 2
-    prediction[30:, 30:] *= 3
-    assert boundary.scores(boundary.counts(truth, prediction))["boundary_f"] == 1
-    assert boundary.counts(truth, prediction).tolist() == boundary.counts(truth, truth).tolist()
-
-
-def test_nothing_in_void_counts():
-    truth = square(20, 20)
-    truth[:, 50:] = VOID
-    assert boundary.counts(truth, square(20, 20)).tolist() == [80, 80, 80, 80, 144, 144]
-    # A second hand, of which all is in the void: neither outline nor band.
-    assert boundary.counts(truth, square(20, 20) | square(10, 55)).tolist() == [80, 80, 80, 80, 144, 144]
-    assert boundary.counts(np.full(SHAPE, VOID, np.uint8), square(20, 20)).tolist() == [0] * 6
-
-
-def test_an_outline_in_a_void_rim_costs_nothing_and_one_beyond_does():
-    """Truth as in PASCAL VOC: a rim of void, here 3 pixels to either side of the outline, stands for 'somewhere here'."""
+def test_outlines_within_and_beyond_a_rim_of_void():
+    """Truth as in PASCAL VOC: the outline is uncertain within a rim of void, here 3 pixels on either side."""
     truth = square(17, 17, 26) * np.uint8(VOID)
     truth[23:37, 23:37] = 1
     for side in range(16, 26, 2):
         counts = boundary.counts(truth, square(30 - side // 2, 30 - side // 2, side))
         assert counts[:4].tolist() == [0, 0, 0, 0]
         assert counts[4] == counts[5]
-    # 2 pixels beyond the rim: no outline of it is near the edge of the void, which takes its class.
+    # 2 pixels beyond the rim: no outline is near the edge of the void, which has the class of the prediction.
     counts = boundary.counts(truth, square(15, 15, 30))
     assert counts[:2].tolist() == [120, 0]
     assert boundary.scores(counts)["boundary_f"] == 0
 
 
-def test_void_in_the_prediction_is_ignored_too():
-    truth, prediction = square(20, 20), square(20, 22)
-    truth[25:30, 35:60] = VOID
-    prediction[40:50, :30] = VOID
-    a, b = boundary.counts(truth, prediction), boundary.counts(prediction, truth)
-    assert a.tolist() == b[[2, 3, 0, 1, 4, 5]].tolist()
-    assert a.tolist() == _plain(truth, prediction)
-    assert a.sum() < boundary.counts(square(20, 20), square(20, 22)).sum()
-
-
 @pytest.mark.parametrize("shape", [(24, 31), (8, 260), (150, 9), (1, 40), (1, 1)])
 def test_against_a_plain_reference(shape):
-    """Specks and blobs of three classes, with and without void; long images have a tolerance of 2 and 3, bands of 3 and 5."""
+    """Specks and regions of three classes, with and without void; long images have tolerances of 2 and 3, bands of 3 and 5."""
     rng = np.random.default_rng(0)
     for share in (0.02, 0.3, 0.8):
         truth, prediction = (np.kron(rng.random((2, *shape)), np.ones((1, 3, 4))) < share).astype(np.uint8)
@@ -141,20 +94,6 @@ def test_against_a_plain_reference(shape):
         truth[rng.random(shape) < 0.1] = VOID
         prediction[rng.random(shape) < 0.05] = VOID
         assert boundary.counts(truth, prediction).tolist() == _plain(truth, prediction)
-
-
-def test_counts_add_up_and_scores_take_any_leading_shape():
-    pairs = [boundary.counts(square(20, 20), square(20, left)) for left in (20, 22, 40)]
-    scores = boundary.scores(np.array([pairs, pairs]))
-    assert {value.shape for value in scores.values()} == {(2, 3)}
-    total = boundary.scores(np.sum(pairs, 0))
-    assert total["boundary_precision"] == (80 + 42 + pairs[2][1]) / 240
-    assert float(boundary.scores(pairs[1])["boundary_f"]) == scores["boundary_f"][1, 1]
-
-
-def test_masks_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"\[60, 80\].*\[80, 60\]"):
-        boundary.counts(np.zeros((60, 80), np.uint8), np.zeros((80, 60), np.uint8))
 
 
 def _plain(truth: np.ndarray, prediction: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""Each pair is scored once, with the classes it has in common; what cannot be scored stops it before anything is."""
+"""Each pair is scored once, in its common classes; pairs that cannot be scored are refused before any scoring."""
 
 import csv
 import json
@@ -28,35 +28,16 @@ class Named(tiny.Pictures):
         return f"{self.info.name} {len(self)} 1.0.0"
 
 
-def _run(folder, names, seed):
-    checkpoint.write_description(
-        folder,
-        {
-            "variant": "rf101",
-            "class_names": names,
-            "flip_pairs": (),
-            "input_scale": 1.0,
-            "dtype": "float32",
-            "scales": (1.0,),
-            "flip": False,
-            "dataset": f"set{seed}/x",
-        },
-    )
-    checkpoints = checkpoint.Checkpoints(folder)
-    checkpoints.save(1, tiny.variables(len(names), seed), {"step": np.int32(1)}, {})
-    checkpoints.close()
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return [_run(folder / "one", ("background", "hand"), 0), _run(folder / "two", SIDES, 1)]
+    one = tiny.write_checkpoint(folder / "one", ("background", "hand"), dataset="set0/x")
+    return [one, tiny.write_checkpoint(folder / "two", SIDES, seed=1, dataset="set1/x")]
 
 
 @pytest.fixture
 def world(monkeypatch, tmp_path_factory):
-    """Small networks and datasets in the place of the real ones; `asked` tells what was scored."""
+    """Small networks and datasets, and a list of what was scored."""
     monkeypatch.setattr(models, "create_model", tiny.create_model)
     sources = {
         "egohands/hands": Named([(24, 32)] * 3, tiny.DatasetInfo("egohands/hands", ("background", "hand"))),
@@ -71,14 +52,14 @@ def world(monkeypatch, tmp_path_factory):
     for example in sources["gtea/arm"]:
         example["mask"][example["mask"] == 2] = 1
     monkeypatch.setattr(cross_dataset, "open_source", lambda name, split, folder: sources[name])
-    asked = []
+    scored = []
 
     def score(segmenter, source, options, run=cross_dataset.score):
-        asked.append((segmenter.class_names, source.info.name))
+        scored.append((segmenter.class_names, source.info.name))
         return run(segmenter, source, options)
 
     monkeypatch.setattr(cross_dataset, "score", score)
-    return sources, asked
+    return sources, scored
 
 
 def _config(**evaluate):
@@ -89,18 +70,18 @@ def _config(**evaluate):
     return config
 
 
-def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypatch):
-    sources, asked = world
+def test_every_pair_is_scored_once(runs, world, tmp_path, capsys, monkeypatch):
+    sources, scored = world
     names = ["egohands/hands", "gtea/left_right"]
     cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
     assert [(cell.checkpoint, cell.dataset) for cell in cells] == [(run, name) for run in runs for name in names]
-    assert asked == [
+    assert scored == [
         (("background", "hand"), "egohands/hands"),
         (("background", "hand"), "gtea/left_right"),
         (("background", "hand"), "egohands/hands"),
         (SIDES, "gtea/left_right"),
     ]
-    # The plain way, of the one pair whose classes had to be brought together on the dataset's side alone.
+    # Computed with NumPy for the pair whose classes are merged only in the dataset.
     segmenter = Segmenter(tiny.Tiny(2), tiny.variables(2, 0), ("background", "hand"))
     counts = [
         metrics.count(np.where(e["mask"] == 2, 1, e["mask"]), segmenter(e["image"]).mask, 2)
@@ -108,70 +89,61 @@ def test_every_pair_once_and_never_again(runs, world, tmp_path, capsys, monkeypa
     ]
     expected = metrics.summarize(np.array(counts), ("background", "hand"))
     assert cells[1].entry["strict"]["hand_iou"] == expected["hand_iou"]
-    printed = capsys.readouterr().out
-    assert f"{expected['per_image_iou']:.3f}" in printed
-    assert max(map(len, cross_report.table(cells).splitlines())) <= 80
+    assert f"{expected['per_image_iou']:.3f}" in capsys.readouterr().out
 
-    del asked[:]
+    del scored[:]
     again = cross_dataset.cross_evaluate(_config(), tmp_path, runs, names)
-    assert asked == []
+    assert scored == []
     assert [cell.entry for cell in again] == json.loads(json.dumps([cell.entry for cell in cells]))
     assert len(json.loads((tmp_path / cross_dataset.FILE).read_text())) == 4
 
-    # What a result depends on makes it anew: a dataset's length or files, an option, the checkpoint.
+    # A pair is scored again after a change of the dataset's length or files, an option, or the checkpoint.
     def score(segmenter, source, mapping, options):
-        asked.append(source.info.name)
+        scored.append(source.info.name)
         return {name: figures for name, figures in again[0].entry.items() if name != "key"}
 
     monkeypatch.setattr(cross_dataset, "_score", score)
     sources["egohands/hands"].append(sources["egohands/hands"][0])
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], names)
-    assert asked == ["egohands/hands"]
+    assert scored == ["egohands/hands"]
     cross_dataset.cross_evaluate(_config(flip=True), tmp_path, runs[:1], names)
-    assert asked == ["egohands/hands", *names]
+    assert scored == ["egohands/hands", *names]
     description = Path(runs[1]) / checkpoint.DESCRIPTION
     os.utime(description, (0, 0))
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
-    assert asked == ["egohands/hands", *names, names[1]]
+    assert scored == ["egohands/hands", *names, names[1]]
     inside = sources[names[1]].directory / "results"
     for _ in range(2):
         cross_dataset.cross_evaluate(_config(), inside, runs[1:], names[1:])
-    assert asked.pop() == names[1]  # once: what it wrote there is no part of the dataset
+    assert scored.pop() == names[1]  # once: its own results are not part of the dataset
     (sources[names[1]].directory / "record").write_text("gtea/right_left")  # no longer than before
     cross_dataset.cross_evaluate(_config(), tmp_path, runs[1:], names[1:])
-    assert asked == ["egohands/hands", *names, names[1], names[1]]
+    assert scored == ["egohands/hands", *names, names[1], names[1]]
 
 
-def test_impossible_pairs_are_all_told_before_anything_is_scored(runs, world, tmp_path):
-    _, asked = world
-    with pytest.raises(UsageError) as told:
+def test_all_impossible_pairs_are_named_before_scoring(runs, world, tmp_path):
+    _, scored = world
+    with pytest.raises(UsageError, match=r"(?s)one \(.*gtea/arm.*two \(.*gtea/arm.*--policy=merge_to_hand"):
         cross_dataset.cross_evaluate(_config(), tmp_path / "out", runs, ["egohands/hands", "gtea/arm"])
-    lines = str(told.value).splitlines()
-    assert len(lines) == 3
-    assert "one (background, hand) on gtea/arm: 'hand and arm' is more than a hand" in lines[1]
-    assert "--policy=merge_to_hand" in lines[2]
-    assert asked == []
+    checkpoint.write_description(tmp_path / "empty", {"class_names": ("background", "hand")})
+    with pytest.raises(UsageError, match="empty"):
+        cross_dataset.cross_evaluate(_config(), tmp_path / "out", [str(tmp_path / "empty")], ["egohands/hands"])
+    assert scored == []
     assert not (tmp_path / "out").exists()
     cells = cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], ["gtea/arm"], "merge_to_hand")
     assert cells[0].entry["classes"] == ["background", "hand"]
 
 
 @pytest.mark.parametrize("given", [([], ["a"]), (["x"], []), (["x", "x"], ["a"]), (["x"], ["a", "a"])])
-def test_lists_must_name_each_once(given, tmp_path):
-    with pytest.raises(UsageError, match=r"--(checkpoints|datasets) is .*; give one or more, each once"):
+def test_lists_without_repetitions(given, tmp_path):
+    with pytest.raises(UsageError, match=r"--(checkpoints|datasets) is"):
         cross_dataset.cross_evaluate(_config(), tmp_path, *given)
 
 
-def test_folder_without_checkpoint_is_refused(world, tmp_path):
-    checkpoint.write_description(tmp_path / "empty", {"class_names": ("background", "hand")})
-    with pytest.raises(UsageError, match="has no checkpoint yet"):
-        cross_dataset.cross_evaluate(_config(), tmp_path, [str(tmp_path / "empty")], ["egohands/hands"])
-
-
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
-def test_damaged_results_are_named_and_kept(content, runs, world, tmp_path):
+def test_damaged_results_are_kept(content, runs, world, tmp_path):
     (tmp_path / cross_dataset.FILE).write_text(content)
-    with pytest.raises(UsageError, match=r"cross_dataset\.json is damaged .*; move it away"):
+    with pytest.raises(UsageError, match=r"cross_dataset\.json is damaged"):
         cross_dataset.cross_evaluate(_config(), tmp_path, runs[:1], ["egohands/hands"])
     assert (tmp_path / cross_dataset.FILE).read_text() == content
 
@@ -185,17 +157,7 @@ def _cells(datasets, published=0.25):
     return [Cell(f"runs/{run}", "", name, entry) for run in ("a", "b") for name in datasets]
 
 
-def test_wide_matrices_go_on_below():
-    names = [f"dataset_{i}/with_a_long_name" for i in range(7)]
-    text = cross_report.table(_cells(names))
-    assert max(map(len, text.splitlines())) <= 80
-    assert all(name in text for name in names)
-    assert text.count("\na  ") == text.count("\nb  ") == 3 * 4  # three measures, two columns in each block
-    assert "  -" in text
-    assert "published" not in text
-
-
-def test_the_published_matrix_stands_beside_ours(tmp_path):
+def test_the_published_matrix(tmp_path):
     cells = _cells(["egohands/hands", "hof/resized", "mine"])
     text = cross_report.table(cells)
     below = text[text.index("published") :].splitlines()
@@ -203,7 +165,7 @@ def test_the_published_matrix_stands_beside_ours(tmp_path):
     assert below[2].split() == ["EgoHands", "0.814", "~0.503"]
     assert below[4].split() == ["GTEA", "~0.152", "~0.26"]
 
-    cross_report.write(tmp_path, cells, "test")
+    cross_report.write(tmp_path, cells)
     rows = list(csv.DictReader((tmp_path / "cross_dataset.csv").open(newline="")))
     ours = [row for row in rows if row["source"] == "measured" and row["checkpoint"] == "runs/b"]
     assert [row["value"] for row in ours if row["tested_on"] == "mine"] == ["0.25", "", "0.5"]
@@ -216,6 +178,3 @@ def test_the_published_matrix_stands_beside_ours(tmp_path):
         ("gtea", "hof"),
     }
     assert cv2.imread(str(tmp_path / "figures" / "cross_dataset_published.png")) is not None
-    page = (tmp_path / "cross_dataset.html").read_text()
-    assert "~0.503" in page
-    assert "<svg" in page

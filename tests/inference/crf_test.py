@@ -1,4 +1,4 @@
-"""The dense CRF against sums over all pairs of pixels, its lattice against one of dictionaries, and what its files refuse."""
+"""The dense CRF compared with sums over all pairs of pixels, and its lattice with one of dictionaries."""
 
 import itertools
 
@@ -61,14 +61,14 @@ def _scene(classes=2, seed=0):
         CrfParameters(bilateral_weight=10, bilateral_position_stddev=80, bilateral_color_stddev=20, iterations=5),
     ],
 )
-def test_like_the_sums_over_all_pairs(classes, parameters):
-    """Up to what the lattice leaves: 1 % of the labels, 0.01 of a probability in the mean (measured: 0.3 % and 0.002)."""
+def test_approximates_the_sums_over_all_pairs(classes, parameters):
+    """Errors of the lattice: at most 1 % of the labels, and 0.01 of a probability in the mean (measured: 0.3 % and 0.002)."""
     image, scores, _ = _scene(classes)
     found, exact = crf(image, scores, parameters), _exact(image, scores, parameters)
     assert found.dtype == np.float32
     assert found.shape == scores.shape
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
-    assert np.mean(scores.argmax(-1) != exact.argmax(-1)) > 0.06  # there is something to do
+    assert np.mean(scores.argmax(-1) != exact.argmax(-1)) > 0.06  # the CRF changes labels
     assert np.mean(found.argmax(-1) != exact.argmax(-1)) <= 0.01
     assert np.abs(found - exact).mean() <= 0.01
 
@@ -81,7 +81,7 @@ def test_smoothness_alone_is_exact(stddev):
 
 
 def test_by_hand():
-    # All n pixels are alike in color and as good as at one place: k is 1 everywhere, D = n, K = 1/n everywhere. So each gets
+    # All n pixels have the same color and nearly the same position: k is 1 everywhere, D = n, K = 1/n everywhere. Each gets
     # the message (0.8 + 0.4) / 2 = 0.6 for class 0 and 0.4 for class 1, and with weight 5 its odds grow by exp(5 * 0.2) = e.
     image = np.full((*SIZE, 3), 90, np.uint8)
     scores = np.full((*SIZE, 2), (0.8, 0.2), np.float32)
@@ -92,24 +92,7 @@ def test_by_hand():
     np.testing.assert_allclose(crf(image, scores, parameters)[..., 0], odds / (1 + odds), rtol=1e-3)
 
 
-def test_the_outline_goes_to_the_edge_of_the_image():
-    image = np.full((*SIZE, 3), (60, 60, 70), np.uint8)
-    image[:, 16:] = (190, 140, 120)
-    ramp = np.clip((np.arange(SIZE[1]) - 9) / 8, 0.02, 0.98)  # says the hand begins three pixels too early
-    hand = np.broadcast_to(ramp, SIZE)
-    scores = np.stack([1 - hand, hand], -1).astype(np.float32)
-    assert (scores.argmax(-1)[:, 14:16] == 1).all()
-    np.testing.assert_array_equal(crf(image, scores).argmax(-1), np.broadcast_to(np.arange(SIZE[1]) >= 16, SIZE))
-
-
-def test_no_class_is_special():
-    """The background's message is what the others leave: classes in another order give the same."""
-    image, scores, _ = _scene(3)
-    order = [2, 0, 1]
-    np.testing.assert_allclose(crf(image, scores[..., order]), crf(image, scores)[..., order], atol=2e-3)
-
-
-def test_without_iterations_the_network_is_believed():
+def test_without_iterations_probabilities_are_clipped():
     image, scores, _ = _scene()
     scores[0, 0] = (0, 1)
     found = crf(image, scores, CrfParameters(iterations=0))
@@ -138,18 +121,8 @@ def test_lattice_equals_one_of_dictionaries(dimensions):
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
-def test_lattice_filters_with_a_gaussian():
-    """Where points fill the space, so that no vertex is missing, within a few hundredths."""
-    places = np.stack(np.mgrid[:12, :12], 0).reshape(2, -1) / 4.0
-    values = np.random.default_rng(0).uniform(size=144)
-    kernel = np.exp(-((places[:, :, None] - places[:, None]) ** 2).sum(0) / 2)
-    lattice = _build(jnp.asarray(places, jnp.float32))
-    sums = [np.asarray(_filter(lattice, jnp.asarray(v, jnp.float32))) for v in (values, np.ones(144))]
-    np.testing.assert_allclose(sums[0] / sums[1], kernel @ values / kernel.sum(1), atol=0.03)
-
-
 def _dictionary_filter(features, values):
-    """As Adams et al. write it down, a point at a time: the simplex is found by sorting, vertices by their coordinates."""
+    """The algorithm of Adams et al., one point at a time: simplices by sorting, vertices by their coordinates."""
     d, points = features.shape
     splat, reads = {}, []
     for point in range(points):
@@ -180,21 +153,20 @@ def _dictionary_filter(features, values):
 
 
 @pytest.mark.parametrize(
-    ("image", "scores", "says"),
+    ("image", "scores", "fact"),
     [
-        (np.zeros((4, 5), np.uint8), np.full((4, 5, 2), 0.5), "uint8 [h, w, 3]"),
-        (np.zeros((4, 5, 3), np.uint8), np.full((5, 4, 2), 0.5), "float [4, 5, classes]"),
-        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 1), 0.5), "or more classes"),
+        (np.zeros((4, 5), np.uint8), np.full((4, 5, 2), 0.5), r"\[4, 5\]"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((5, 4, 2), 0.5), r"\[5, 4, 2\]"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 1), 0.5), r"\[4, 5, 1\]"),
         (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 2), np.uint8), "uint8"),
         (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), -3.0), "softmax"),
         (np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), np.nan), "softmax"),
         (np.broadcast_to(np.uint8(0), (9000, 9000, 3)), np.broadcast_to(0.5, (9000, 9000, 2)), "34 megapixels"),
     ],
 )
-def test_wrong_arrays_are_refused(image, scores, says):
-    with pytest.raises(UsageError) as error:
+def test_wrong_arrays_are_refused(image, scores, fact):
+    with pytest.raises(UsageError, match=fact):
         crf(image, scores)
-    assert says in " ".join(str(error.value).split())
 
 
 @pytest.mark.parametrize(
@@ -221,15 +193,14 @@ def test_parameters_from_text():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "fact"),
     [
-        ("bilateral_wieght=3", "did you mean 'bilateral_weight'"),
+        ("bilateral_wieght=3", "'bilateral_weight'"),
         ("iterations=1e999", "iterations"),
         ("bilateral_weight", "bilateral_weight"),
         ("smoothness_weight=nan", "smoothness_weight"),
-        ("crf.json", "CRF parameter"),
     ],
 )
-def test_wrong_text_is_refused(text, says):
-    with pytest.raises(UsageError, match=says):
+def test_wrong_text_is_refused(text, fact):
+    with pytest.raises(UsageError, match=fact):
         parse_parameters(text)

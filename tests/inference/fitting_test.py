@@ -1,4 +1,4 @@
-"""Sizes of canvases, and the graph's form of every step against OpenCV's."""
+"""Sizes of canvases, and the operations for exports compared with OpenCV's."""
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ def test_sides_of_the_grid(side, padded):
     assert fitting.canvas_size((side, padded)) == (padded, padded)
 
 
-def test_a_canvas_holds_its_image_and_is_at_most_a_quarter_longer():
+def test_a_canvas_is_at_most_a_quarter_longer_than_its_image():
     for side in range(1, 5000):
         (padded, _) = fitting.canvas_size((side, 32))
         assert side <= padded <= max(1.25 * side, side + 31)
@@ -42,7 +42,7 @@ def test_fitted_sizes(size, longest_side, fitted):
         ((40, 40), 0),
     ],
 )
-def test_graph_form_is_what_opencv_computes(size, longest_side):
+def test_operations_in_the_graph_equal_opencv(size, longest_side):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     fitted = fitting.fit(image, longest_side)

@@ -1,4 +1,4 @@
-"""Pictures of every kind become the same pixels; what cannot be read is named for what it is."""
+"""Pictures from all sources; errors name the file and its format."""
 
 import io
 import sys
@@ -42,7 +42,7 @@ def test_heif_by_content_and_upright(form, opener, image, tmp_path):
 
 
 def test_heic_without_its_package_names_the_extra(tmp_path, monkeypatch):
-    """Of a HEIC called .jpg; only its first bytes are looked at."""
+    """A HEIC file called .jpg, detected by its first bytes."""
     (tmp_path / "IMG_1.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(DataError, match=r"IMG_1\.jpg is a HEIC picture.*refinenet-jax\[heif\]"):
@@ -70,17 +70,20 @@ def test_arrays_pil_images_and_paths_are_the_same_picture(image, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "fact"),
     [
         ([[1, 2, 3]], "list"),
         (None, "NoneType"),
         (jnp.zeros((4, 5, 3), jnp.uint8), "Array"),
         (Image.new("I;16", (4, 4)), "mode I;16"),
         (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \[4, 5\]"),
+        (np.zeros((4, 5, 4), np.uint8), r"uint8 \[4, 5, 4\]"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8 \[0, 5, 3\]"),
     ],
 )
-def test_anything_else_is_one_clear_error(given, says):
-    with pytest.raises(UsageError, match=says):
+def test_other_arguments_are_refused(given, fact):
+    with pytest.raises(UsageError, match=fact):
         reading.to_rgb(given)
 
 

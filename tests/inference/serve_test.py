@@ -1,4 +1,4 @@
-"""The web page as a real server: what it answers, also after a reverse proxy; what it refuses; that it leaves no file."""
+"""The web page on a real server: its results, also through a reverse proxy, what it refuses, and that it leaves no files."""
 
 import base64
 import http.client
@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,9 +42,7 @@ PROGRAM = f"""
     import argparse, tiny
     from refinenet_jax.inference.segmenter import Segmenter
     from refinenet_jax.inference.serve import command
-    network = Segmenter(
-        tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs, longest_side=128
-    )
+    network = tiny.segmenter(longest_side=128)
     Segmenter.from_checkpoint = lambda path, **options: network
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -85,7 +84,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Started by the command, and ended by SIGTERM."""
+    """Starts the command, and stops it with SIGTERM."""
     scratch = tmp_path_factory.mktemp("temporary")
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), "--port=0", *LIMITS],
@@ -114,12 +113,12 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter(tiny.Tiny(3), tiny.variables(), SIDES.class_names, SIDES.flip_pairs, longest_side=128)
+    return tiny.segmenter(longest_side=128)
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
-    """With EXIF data that turn it."""
+    """A picture with EXIF data that rotate it."""
     path = tmp_path_factory.mktemp("pictures") / "hand.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -129,14 +128,14 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """With sound, and frames at uneven times."""
+    """A clip with sound, and frames at uneven times."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     return clips.write(path, clips.pictures(8), pts=[0, 1, 2, 5, 6, 9, 10, 11], time_base=Fraction(1, 25), sound="aac")
 
 
 @pytest.fixture(scope="module")
 def proxy(server):
-    """Serves the page below /hands/, with a Host of its own that has no port."""
+    """A proxy that serves the page below /hands/ and passes a Host without port."""
 
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -178,11 +177,10 @@ def test_documented_calls(server, picture, clip, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("scales", "flip"), [([1.0], False), ([0.5, 1.25], True)])
-def test_mask_is_that_of_predict(client, picture, segmenter, scales, flip, tmp_path, monkeypatch):
+def test_masks_are_those_of_predict(client, picture, segmenter, scales, flip, tmp_path, monkeypatch):
     file = gradio_client.handle_file(picture)
     overlay, mask, cutout, figures = client.predict(picture=file, scales=scales, mirror=flip, api_name="/picture")
-    settings = {"scales": tuple(scales), "flip": flip, "longest_side": 128}
-    network = Segmenter(segmenter.model, segmenter.variables, segmenter.class_names, SIDES.flip_pairs, **settings)
+    network = replace(segmenter, scales=tuple(scales), flip=flip)
     monkeypatch.setattr(Segmenter, "from_checkpoint", lambda path, **options: network)
     assert __main__.main(["predict", str(picture), "--checkpoint=x", "--save", "masks", f"--output={tmp_path}"]) == 0
     mask = np.array(Image.open(mask))
@@ -205,8 +203,8 @@ def test_clip_keeps_times_and_sound(client, clip):
         assert {int(value) for frame in masks.decode(video=0) for value in np.unique(frame.to_ndarray())} <= {0, 1, 2}
 
 
-def test_after_a_proxy_with_another_host_and_path(proxy, picture, server):
-    """A browser's links are relative to the page; Sec-Fetch-Site, not Host, says where a request comes from."""
+def test_proxy_with_another_host_and_path(proxy, picture, server):
+    """Links are relative to the page; Sec-Fetch-Site, not Host, is the origin of a request."""
     client = gradio_client.Client(proxy, verbose=False)
     assert client.predict(picture=gradio_client.handle_file(picture), api_name="/picture")[3]["height"] == 150
     browser = {"Host": "localhost", "Origin": "https://hands.example", "Sec-Fetch-Site": "same-origin"}
@@ -238,32 +236,29 @@ def test_after_a_proxy_with_another_host_and_path(proxy, picture, server):
         ("POST", {"Transfer-Encoding": "chunked"}, 411),
     ],
 )
-def test_who_may_ask_and_how_much(server, method, headers, status):
+def test_refused_requests(server, method, headers, status):
     path = "/" if method == "GET" else "/gradio_api/upload"
     assert server.request(method, path, None, headers)[0] == status
+
+
+def test_requests_name_neither_files_of_the_server_nor_addresses(server, picture):
+    for name in ("picture", "clip"):
+        assert "Web addresses" in server.call(name, {"path": "https://example.org/hand.png"})
+    assert "event: error" in server.call("picture", {"path": str(picture)})
+    assert server.request("GET", f"/gradio_api/file={picture}")[0] == 403
 
 
 def test_page_loads_nothing_from_elsewhere(server):
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("GET", "/")
     response = connection.getresponse()
-    page = response.read().decode()
     assert response.getheader("Content-Security-Policy").startswith("default-src 'self'")
+    page = response.read().decode()
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
     assert '"analytics_enabled":false' in page
 
 
-def test_a_request_cannot_name_a_file_of_the_server(server, picture):
-    assert "event: error" in server.call("picture", {"path": str(picture)})
-    assert server.request("GET", f"/gradio_api/file={picture}")[0] == 403
-
-
-@pytest.mark.parametrize("name", ["picture", "clip"])
-def test_addresses_are_not_fetched(server, name):
-    assert "Web addresses" in server.call(name, {"path": "https://example.org/hand.png"})
-
-
-def test_idle_uploads_block_nobody_and_end(server, picture):
+def test_idle_uploads_block_nobody_and_time_out(server, picture):
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(50)]
@@ -276,7 +271,7 @@ def test_idle_uploads_block_nobody_and_end(server, picture):
             assert connection.recv(20).split()[1] == b"408"
 
 
-def test_disk_is_bounded_and_old_files_go(server):
+def test_disk_is_bounded_and_old_files_are_removed(server):
     large = server.folder / "upload"
     with large.open("wb") as file:
         file.truncate(21_000_000)
@@ -290,66 +285,66 @@ def test_disk_is_bounded_and_old_files_go(server):
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "says"), [("RGB", (300, 200), "300 x 200"), ("1", (20000, 10000), "0.05"), ("", (), "damaged")]
+    ("mode", "size", "fact"), [("RGB", (300, 200), "300 x 200"), ("1", (20000, 10000), "pixels"), ("", (), "damaged")]
 )
-def test_pictures_beyond_the_limits(client, tmp_path, mode, size, says):
+def test_pictures_beyond_the_limits(client, tmp_path, mode, size, fact):
     path = tmp_path / "picture.png"
     if mode:
         Image.new(mode, size).save(path)
     else:
         path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(gradio_client.exceptions.AppError, match=says):
+    with pytest.raises(gradio_client.exceptions.AppError, match=fact):
         client.predict(picture=gradio_client.handle_file(path), api_name="/picture")
 
 
 @pytest.mark.parametrize(
-    ("limits", "fact"),
+    ("limits", "constants", "fact"),
     [
-        ({"clip_length": 0.2}, "0.2 seconds"),
-        ({"clip_frames": 7}, "7 frames"),
-        ({"clip_megapixels": 0.001}, "64 x 48"),
-        ({"clip_seconds": 1e-9}, "1e-09 seconds"),
-        ({"upload_megabytes": 1e-6}, "room"),
+        ({"clip_length": 0.2}, {}, "0.2 seconds"),
+        ({}, {"_CLIP_FRAMES": 7}, "7 frames"),
+        ({}, {"_CLIP_MEGAPIXELS": 0.001}, "64 x 48"),
+        ({"clip_seconds": 1e-9}, {}, "1e-09 seconds"),
+        ({"upload_megabytes": 1e-6}, {}, "space"),
     ],
 )
-def test_clips_beyond_the_limits(segmenter, clip, tmp_path, limits, fact):
+def test_clips_beyond_the_limits(segmenter, clip, tmp_path, monkeypatch, limits, constants, fact):
+    for name, value in constants.items():
+        monkeypatch.setattr(results, name, value)
     with pytest.raises(UsageError, match=fact):
         list(results.predict_clip(segmenter, clip, tmp_path, results.Limits(**limits)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_clip_is_reported_without_paths_of_the_server(segmenter, tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(bytes(1000))
-    with pytest.raises(UsageError, match="The clip") as error:
-        list(results.predict_clip(segmenter, tmp_path / "clip.mp4", tmp_path, results.Limits()))
-    assert str(tmp_path) not in str(error.value)
-
-
-def test_canceled_clip_leaves_no_file(segmenter, clip, tmp_path):
+def test_canceled_and_damaged_clips_leave_no_files(segmenter, clip, tmp_path):
     work = results.predict_clip(segmenter, clip, tmp_path, results.Limits())
     assert next(work) == ({"frames": 1, "of": 8}, [])
     assert list(tmp_path.iterdir())
     work.close()
     assert list(tmp_path.iterdir()) == []
+    damaged = tmp_path / "clip.mp4"
+    damaged.write_bytes(bytes(1000))
+    with pytest.raises(UsageError) as error:
+        list(results.predict_clip(segmenter, damaged, tmp_path, results.Limits()))
+    assert str(tmp_path) not in str(error.value)  # paths of the server are private
+    assert list(tmp_path.iterdir()) == [damaged]
 
 
-@pytest.mark.parametrize("view", ["Overlay", "Mask", "Cut-out"])
-def test_webcam(segmenter, tmp_path, view):
+def test_webcam(segmenter, tmp_path):
     """Frames are not mirrored, and leave no files."""
     image = tiny.Pictures([(90, 150)], SIDES)[0]["image"]
     encoded = base64.b64encode(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]).decode()
     page = Page(segmenter, results.Limits(), tmp_path)
-    answer = page.frame(f"data:image/png;base64,{encoded}", view, [1.0], False)
-    found = np.array(Image.open(io.BytesIO(base64.b64decode(answer.removeprefix("data:image/png;base64,")))))
     result = segmenter(image)
-    expected = {"Overlay": result.overlay(), "Mask": result.mask, "Cut-out": result.cutout()}
-    np.testing.assert_array_equal(found, expected[view])
+    for view, expected in {"Overlay": result.overlay(), "Mask": result.mask, "Cut-out": result.cutout()}.items():
+        answer = page.frame(f"data:image/png;base64,{encoded}", view, [1.0], False)
+        shown = Image.open(io.BytesIO(base64.b64decode(answer.removeprefix("data:image/png;base64,"))))
+        np.testing.assert_array_equal(np.array(shown), expected)
     webcams = [block for block in page.build("tiny").blocks.values() if getattr(block, "sources", []) == ["webcam"]]
     assert [block.webcam_options.mirror for block in webcams] == [False]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ports_and_limits():
+def test_ports_hosts_and_limits(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UsageError, match=rf"port {port}.*--port"):
@@ -361,11 +356,6 @@ def test_ports_and_limits():
     for value in (0, -1, float("nan")):
         with pytest.raises(UsageError, match="--clip-length"):
             results.Limits(clip_length=value)
-
-
-@pytest.mark.parametrize(
-    ("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)]
-)
-def test_a_server_open_to_others_is_announced(host, warned, capsys):
-    command._announce(host, 8000)
-    assert ("password" in capsys.readouterr().err) == warned
+    for host, is_public in (("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)):
+        command._announce(host, 8000)
+        assert ("password" in capsys.readouterr().err) == is_public, host

@@ -55,14 +55,12 @@ def curve(histogram: np.ndarray) -> dict[str, np.ndarray]:
     """Computes a reliability diagram from counts [BINS, len(COLUMNS)]; each curve is float64 [BINS].
 
     Returns:
-      low and high: edges of the bins; confidence and accuracy: means in the bin, NaN if empty; share: share of all pixels.
+      low: lower edge of the bin; confidence and accuracy: means in the bin, NaN if empty; share: share of all pixels.
     """
     count, correct, confidence = _columns(histogram)
-    edges = np.arange(BINS + 1) / BINS
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "low": edges[:-1],
-            "high": edges[1:],
+            "low": np.arange(BINS) / BINS,
             "confidence": confidence / count,
             "accuracy": correct / count,
             "share": count / count.sum(),

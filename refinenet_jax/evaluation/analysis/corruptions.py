@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from refinenet_jax.data.examples import Source
-from refinenet_jax.errors import UsageError, require
 from refinenet_jax.evaluation.analysis.attributes import SMALLEST_HAND
 from refinenet_jax.evaluation.analysis.slices import FIGURES, figures
 from refinenet_jax.evaluation.scores import Scores
@@ -40,11 +39,7 @@ def corrupt(example: dict[str, Any], kind: str, strength: int) -> dict[str, Any]
 
     Returns:
       An example of the same sizes and types. Only `occlusion` changes the mask: what the object hides is background.
-
-    Raises:
-      UsageError: unknown kind or strength.
     """
-    _check(kind, strength)
     digest = hashlib.sha256(f"{kind}/{example['id']}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
     image, mask = CORRUPTIONS[kind](example["image"], example["mask"], strength, rng)
@@ -55,8 +50,7 @@ class Corrupted:
     """A source that corrupts images as they are read; ids and videos stay."""
 
     def __init__(self, source: Source, kind: str, strength: int):
-        """See `corrupt` for `kind`, `strength` and errors."""
-        _check(kind, strength)
+        """See `corrupt` for `kind` and `strength`."""
         self.info = dataclasses.replace(source.info, name=f"{source.info.name} ({kind.replace('_', ' ')} {strength})")
         self._source, self._kind, self._strength = source, kind, strength
 
@@ -66,45 +60,25 @@ class Corrupted:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return corrupt(self._source[index], self._kind, self._strength)
 
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        """Returns the corrupted image as a PNG file, and the id of the example."""
-        example = self[index]
-        return cv2.imencode(".png", example["image"][..., ::-1])[1].tobytes(), example["id"]
 
-
-def curves(
-    source: Source,
-    score: Callable[[Source], Scores],
-    kinds: Sequence[str] | None = None,
-    strengths: Sequence[int] = STRENGTHS,
-) -> dict[str, dict[int, dict[str, float]]]:
-    """Evaluates a source without corruption and under every kind and strength.
+def curves(source: Source, clean: Scores, score: Callable[[Source], Scores]) -> dict[str, dict[int, dict[str, float]]]:
+    """Evaluates a source under every kind and strength.
 
     Args:
       source: images and truth.
-      score: evaluates a source; called once for the clean one, and once for each kind and strength.
-      kinds: names from CORRUPTIONS; all by default.
-      strengths: values from STRENGTHS.
+      clean: scores of the source without corruption.
+      score: evaluates a corrupted source.
 
     Returns:
       kind -> strength -> slices.FIGURES; strength 0 is the clean source. The last kind, 'mean', has the means over the kinds.
-
-    Raises:
-      UsageError: unknown kind or strength; raised before anything is evaluated.
     """
-    kinds = tuple(CORRUPTIONS if kinds is None else kinds)
-    corrupted = {(kind, strength): Corrupted(source, kind, strength) for kind in kinds for strength in strengths}
-    clean = figures(score(source))
-    table = {kind: {0: clean, **{s: figures(score(corrupted[kind, s])) for s in strengths}} for kind in kinds}
-    rows = {s: [table[kind][s] for kind in kinds] for s in (0, *strengths)}
+    first = figures(clean)
+    table = {
+        kind: {0: first, **{s: figures(score(Corrupted(source, kind, s))) for s in STRENGTHS}} for kind in CORRUPTIONS
+    }
+    rows = {s: [by_strength[s] for by_strength in table.values()] for s in (0, *STRENGTHS)}
     mean = {s: {key: float(np.mean([row[key] for row in rows[s]])) for key in FIGURES} for s in rows}
     return {**table, "mean": mean}
-
-
-def _check(kind: str, strength: int) -> None:
-    require(kind, CORRUPTIONS, "corruption")
-    if strength not in STRENGTHS:
-        raise UsageError(f"Unknown strength {strength!r} of {kind}; valid are {', '.join(map(str, STRENGTHS))}.")
 
 
 def _motion_blur(image: np.ndarray, mask: np.ndarray, strength: int, rng: np.random.Generator) -> Pair:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from refinenet_jax.evaluation import boundary, metrics
+from refinenet_jax.evaluation import metrics, protocols
 from refinenet_jax.evaluation.analysis.attributes import ATTRIBUTES, SKIN_TONES
 from refinenet_jax.evaluation.scores import Scores
 
@@ -85,7 +85,6 @@ class Slice:
       difference: figures minus those of the whole set.
       p_value: probability that chance makes any slice of the set drop as clearly; NaN if not tested: in slices with fewer than
         MIN_IMAGES images with hands, and for single videos, which are one sample each.
-      few: whether the slice has fewer than MIN_IMAGES images.
     """
 
     attribute: str
@@ -96,11 +95,16 @@ class Slice:
     figures: dict[str, float]
     difference: dict[str, float]
     p_value: float
-    few: bool
 
     @property
     def n(self) -> int:
+        """Number of images."""
         return len(self.indices)
+
+    @property
+    def few(self) -> bool:
+        """Whether there are fewer than MIN_IMAGES images."""
+        return self.n < MIN_IMAGES
 
 
 def slices(scores: Scores) -> list[Slice]:
@@ -138,7 +142,6 @@ def slices(scores: Scores) -> list[Slice]:
                 figures=here,
                 difference={key: here[key] - whole[key] for key in FIGURES},
                 p_value=float(p_value),
-                few=len(indices) < MIN_IMAGES,
             )
         )
     return result
@@ -158,15 +161,9 @@ def findings(slices: Sequence[Slice], limit: int = 5) -> list[str]:
 
 
 def figures(scores: Scores) -> dict[str, float]:
-    """Computes FIGURES of a set: `per_image_iou` and `boundary_f` are means over images, the others are over all pixels."""
-    total = metrics.hand_scores(scores.counts.astype(np.int64).sum(0))
-    return {
-        "hand_iou": float(total["iou"]),
-        "per_image_iou": metrics.mean(scores.hand_iou),
-        "hand_precision": float(total["precision"]),
-        "hand_recall": float(total["recall"]),
-        "boundary_f": metrics.mean(boundary.scores(scores.boundary)["boundary_f"]),
-    }
+    """Computes FIGURES of a set as in the protocol strict; NaN if undefined."""
+    strict = protocols.strict(scores)
+    return {key: np.nan if strict[key] is None else strict[key] for key in FIGURES}
 
 
 def _cuts(scores: Scores) -> Iterator[tuple[str, Cut]]:

@@ -1,9 +1,8 @@
-"""Writes the matrix of checkpoints and datasets as a table, CSV, heat maps and a page, next to the published matrix."""
+"""Writes the matrix of checkpoints and datasets as a table, CSV and heat maps, next to the published matrix."""
 
 import csv
 import math
 import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,6 @@ import numpy as np
 from refinenet_jax import page, plots
 from refinenet_jax.evaluation.cvpr18 import dataset_of
 from refinenet_jax.evaluation.report import figures, published
-from refinenet_jax.evaluation.report.report import WIDTH
 
 NAME = "cross_dataset"
 # Protocol, figure and title.
@@ -25,6 +23,7 @@ MEASURES = (
 )
 PUBLISHED = "published (Urooj and Borji, CVPR 2018; RefineNet-Res101; compare cvpr18)"
 _LABEL = 26  # characters of a row label
+_COLUMNS = ("source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note")
 
 
 class Cell(NamedTuple):
@@ -57,73 +56,53 @@ def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
             result.append(_matrix(title, [labels[row] for row in checkpoints], datasets, rows))
     known = list(dict.fromkeys(name for name in map(dataset_of, datasets) if name in published.MATRIX))
     if known:
-        rows = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
+        texts = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
         columns = [published.DATASETS[name] for name in known]
-        values = np.array([[score.value for score in row] for row in rows])
-        texts = [[score.text for score in row] for row in rows]
+        values = np.array([[published.value(text) for text in row] for row in texts])
         result.insert(1, figures.Cells(PUBLISHED, list(published.DATASETS.values()), columns, values, texts))
     return result
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Formats the matrices (rows: trained on, columns: tested on) in at most WIDTH columns."""
+    """Formats the matrices (rows: trained on, columns: tested on)."""
     return "\n".join(line for matrix in matrices(cells) for line in _lines(matrix)).rstrip()
 
 
-def write(workdir: Path, cells: Sequence[Cell], split: str) -> list[Path]:
-    """Writes cross_dataset.csv and .html, and each heat map into figures/; returns the paths of the first two.
+def write(workdir: Path, cells: Sequence[Cell]) -> Path:
+    """Writes cross_dataset.csv, and each heat map into figures/; returns the path of the first.
 
     Raises:
       OSError: they cannot be written.
     """
-    paths = [workdir / f"{NAME}.csv", workdir / f"{NAME}.html"]
-    with paths[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note"]
-        )
+    path = workdir / f"{NAME}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
         writer.writerows(_rows(cells))
-    drawn = matrices(cells)
-    maps = []
-    for matrix in drawn:
+    for matrix in matrices(cells):
         name = f"{NAME}_{re.sub('[^a-z0-9]+', '_', matrix.title.partition('(')[0].lower()).strip('_')}"
-        maps.append(page.figure(matrix.title, plots.write(figures.matrix(matrix), workdir / "figures", name)))
-    tables = [page.figure(matrix.title, _table(matrix)) for matrix in drawn]
-    about = "Rows: the checkpoint and its training dataset. Columns: the test dataset."
-    sections = (
-        ("Heat maps", page.paragraph(about) + page.panels(maps, "panels wide")),
-        ("Figures", "".join(tables)),
-    )
-    note = f"split {split}; ~ marks published scores with an uncertain last digit"
-    paths[1].write_text(page.page("Across datasets", note, sections), encoding="utf-8")
-    return paths
+        plots.write(figures.matrix(matrix), workdir / "figures", name)
+    return path
 
 
-def _rows(cells: Sequence[Cell]) -> Iterator[list]:
+def _rows(cells: Sequence[Cell]) -> Iterator[dict]:
     """Yields a row per figure, followed by the published figures of the same datasets."""
     for cell in cells:
+        place = {"source": "measured", "checkpoint": cell.checkpoint}
+        place |= {"trained_on": cell.trained_on, "tested_on": cell.dataset}
         for protocol, key, title in MEASURES:
             if protocol in cell.entry:
-                ends = cell.entry.get("intervals", {}).get(key) if protocol == "strict" else None
-                images = cell.entry[protocol].get("images", "")
-                value = cell.entry[protocol][key]
-                yield [
-                    "measured",
-                    cell.checkpoint,
-                    cell.trained_on,
-                    cell.dataset,
-                    images,
-                    title,
-                    value,
-                    *(ends or ("", "")),
-                    "",
-                ]
+                scores, ends = cell.entry[protocol], cell.entry.get("intervals", {}).get(key)
+                low, high = ends if ends and protocol == "strict" else ("", "")
+                figure = {"measure": title, "value": scores[key], "low": low, "high": high}
+                yield {**place, "images": scores.get("images", ""), **figure}
     known = {dataset_of(cell.dataset) for cell in cells}
     for trained_on, scores in published.MATRIX.items():
-        for dataset, score in scores.items():
+        for dataset, text in scores.items():
             if dataset in known:
-                note = "last digit uncertain" if score.is_uncertain else ""
-                yield [PUBLISHED, "", trained_on, dataset, "", "hand IoU, mean per image", score.value, "", "", note]
+                place = {"source": PUBLISHED, "trained_on": trained_on, "tested_on": dataset}
+                note = "last digit uncertain" if "~" in text else ""
+                yield {**place, "measure": "hand IoU, mean per image", "value": published.value(text), "note": note}
 
 
 def _matrix(title: str, rows: list[str], columns: list[str], values: list[list[float | None]]) -> figures.Cells:
@@ -143,23 +122,9 @@ def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _lines(matrix: figures.Cells) -> Iterator[str]:
-    """Yields the lines of a matrix, in several blocks of columns if necessary."""
-    yield from textwrap.wrap(matrix.title, WIDTH)
     width = max(map(len, matrix.rows))
-    across = [max(len(name), 6) + 2 for name in matrix.columns]
-    first = 0
-    while first < len(across):
-        last = first + 1
-        while last < len(across) and width + sum(across[first : last + 1]) <= WIDTH:
-            last += 1
-        block = range(first, last)
-        yield " " * width + "".join(f"{matrix.columns[j]:>{across[j]}}" for j in block)
-        for name, texts in zip(matrix.rows, matrix.texts, strict=True):
-            yield f"{name:<{width}}" + "".join(f"{texts[j]:>{across[j]}}" for j in block)
-        yield ""
-        first = last
-
-
-def _table(matrix: figures.Cells) -> str:
-    rows = [[name, *texts] for name, texts in zip(matrix.rows, matrix.texts, strict=True)]
-    return page.table("scores", ["", *matrix.columns], rows)
+    yield matrix.title
+    for name, texts in (("", matrix.columns), *zip(matrix.rows, matrix.texts, strict=True)):
+        cells = (f"{text:>{max(len(column), 6) + 2}}" for text, column in zip(texts, matrix.columns, strict=True))
+        yield f"{name:<{width}}{''.join(cells)}"
+    yield ""

@@ -3,18 +3,17 @@
 The same table of scores gives the same page.
 """
 
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 from refinenet_jax import page, plots
 from refinenet_jax.data.examples import Source
-from refinenet_jax.evaluation import bootstrap, boundary, metrics
-from refinenet_jax.evaluation.analysis import calibration, slices
-from refinenet_jax.evaluation.analysis.flicker import Flicker
+from refinenet_jax.evaluation import bootstrap, boundary, metrics, protocols
+from refinenet_jax.evaluation.analysis import calibration, flicker, slices
 from refinenet_jax.evaluation.protocols import PROTOCOLS
 from refinenet_jax.evaluation.report import figures, gallery, published, report, slice_section, video_section
 from refinenet_jax.evaluation.report.figures import Estimate
@@ -29,89 +28,89 @@ PROTOCOL_NOTES = {
 }
 _MAX_CASES = 10
 _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
-_CORRUPTION_NOTE = (
-    "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides "
-    "counts as background."
-)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The content of a page.
+    """Images, scores and settings of one evaluation.
 
     Attributes:
-      title: heading.
-      dataset: dataset name, such as 'egohands/hands'.
-      scores: per-image scores.
-      figures: result of `protocols.figures`.
-      flicker: None if there are no neighboring frames.
+      source: images of the split.
+      split: name of the split.
+      scores: per-image scores of the split.
+      predict: returns the scored mask of an example, uint8 [h, w].
+      protocols: names of the requested protocols.
+      title: title of the table and key in metrics.json.
+      about: what was scored, for metrics.json.
+      settings: further settings to list on the page, name -> text.
       corruptions: result of `corruptions.curves`; None if not requested.
-      facts: settings, name -> text.
     """
 
-    title: str
-    dataset: str
+    source: Source
+    split: str
     scores: Scores
-    figures: Mapping[str, Mapping]
-    flicker: Flicker | None = None
+    predict: gallery.Predict
+    protocols: Sequence[str]
+    title: str
+    about: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
     corruptions: Mapping[str, Mapping[int, Mapping[str, float]]] | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """Dataset name, such as 'egohands/hands'."""
+        return self.source.info.name
+
+    @cached_property
+    def figures(self) -> dict[str, dict]:
+        """Result of `protocols.figures`."""
+        return protocols.figures(self.scores, self.dataset, self.protocols)
+
+    @cached_property
+    def flicker(self) -> flicker.Flicker | None:
+        """None if there are no neighboring frames."""
+        return flicker.measure(self.scores, self.source, self.predict)
 
 
-def write(workdir: Path, name: str, evaluation: Evaluation, source: Source, predict: gallery.Predict) -> Path:
-    """Writes the page and its figures.
-
-    Args:
-      workdir: folder for evaluation_NAME.html and figures/NAME/.
-      name: NAME in these.
-      evaluation: content of the page.
-      source: images of the split, of which the worst are shown.
-      predict: returns the scored mask of an example.
-
-    Returns:
-      The path of the page.
+def write(workdir: Path, name: str, evaluation: Evaluation) -> Path:
+    """Writes evaluation_NAME.html and figures/NAME/; returns the path of the page.
 
     Raises:
       OSError: the page cannot be written.
     """
-    folder = workdir / "figures" / name
-    scores = evaluation.scores
+    folder, scores = workdir / "figures" / name, evaluation.scores
     cuts = slices.slices(scores)
+    whole = Estimate("all", slices.figures(scores)["hand_iou"], _ranges(evaluation)["hand_iou"], len(scores))
     sections = (
         ("Summary", _summary(evaluation)),
         ("Protocols side by side", _protocols(evaluation)),
         ("What makes it worse", slice_section.findings(cuts)),
-        ("Slices", slice_section.section(cuts, scores, evaluation.dataset, _whole(evaluation), folder)),
+        ("Slices", slice_section.section(cuts, scores, evaluation.dataset, whole, folder)),
         ("Calibration", _calibration(evaluation, folder)),
         ("Images and outlines", _images(evaluation, folder)),
         ("Corruptions", _corruptions(evaluation, folder)),
         ("Videos", video_section.by_video(scores, folder)),
         ("Flicker", video_section.flicker(evaluation.flicker, folder) if evaluation.flicker else ""),
-        ("Worst images", _worst(evaluation, source, predict)),
+        ("Worst images", _worst(evaluation)),
         ("How this was made", _facts(evaluation)),
     )
     note = evaluation.figures["intervals"]["about"] if "intervals" in evaluation.figures else ""
-    path = workdir / f"evaluation_{name}.html"
-    partial = path.with_suffix(".html.partial")
-    partial.write_bytes(page.page(evaluation.title, note, sections).encode("utf-8", "replace"))
-    partial.replace(path)
-    return path
+    title = f"{evaluation.dataset} [{evaluation.split}]"
+    return report.write_whole(workdir / f"evaluation_{name}.html", page.page(title, note, sections))
 
 
 def _summary(evaluation: Evaluation) -> str:
     """Returns the main figures with their intervals."""
     numbers, scores = evaluation.figures, evaluation.scores
-    ranges = _ranges(evaluation)
-    whole = slices.figures(scores)
-    tiles = [
-        ("hand IoU", page.fraction(whole["hand_iou"]), _range(ranges["hand_iou"], "all pixels")),
-        (
-            "hand IoU per image",
-            page.fraction(whole["per_image_iou"]),
-            _range(ranges["per_image_iou"], "mean of the images"),
-        ),
-        ("boundary F", page.fraction(whole["boundary_f"]), _range(ranges["boundary_f"], "mean of the images")),
-    ]
+    ranges, whole = _ranges(evaluation), slices.figures(scores)
+    tiles = []
+    for name, key, what in (
+        ("hand IoU", "hand_iou", "all pixels"),
+        ("hand IoU per image", "per_image_iou", "mean of the images"),
+        ("boundary F", "boundary_f", "mean of the images"),
+    ):
+        interval = f"{page.interval(ranges[key])} (95 %), " if ranges[key] else ""
+        tiles.append((name, page.fraction(whole[key]), interval + what))
     if "calibration" in numbers:
         right, sure = (page.fraction(numbers["calibration"][key]) for key in ("accuracy", "confidence"))
         note = f"accuracy {right}, confidence {sure}"
@@ -129,19 +128,8 @@ def _summary(evaluation: Evaluation) -> str:
 
 
 def _protocols(evaluation: Evaluation) -> str:
-    numbers = evaluation.figures
-    columns = [name for name in PROTOCOLS if name in numbers]
-    header = ["", *(part for name in columns for part in ((name, "95 % interval") if name == "strict" else (name,)))]
-    rows = []
-    for name, values, interval in report.rows(numbers):
-        row = [name]
-        for column in columns:
-            value = values.get(column, math.nan)
-            row.append("absent" if value is None else "" if math.isnan(value) else f"{value:.4f}")
-            if column == "strict":
-                row.append(page.interval(interval) if interval else "")
-        rows.append(row)
-    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(numbers)))
+    header, *rows = report.cells(evaluation.figures)
+    content = page.table("scores", header, rows) + "".join(map(page.paragraph, report.notes(evaluation.figures)))
     if known := published.rows(evaluation.dataset):
         content += page.paragraph("Published for this dataset, on all of its test images:")
         content += page.table("sources", ["published by", "score", "measured as"], known)
@@ -159,18 +147,14 @@ def _calibration(evaluation: Evaluation, folder: Path) -> str:
         f" {numbers['mce']:.3f} in a bin; {calibration.BINS} bins, most probable class."
     )
     svg = plots.write(figures.reliability(evaluation.scores.calibration), folder, "reliability")
-    return page.panels([page.figure("Reliability", svg), page.paragraph(note)], "panels wide")
+    return page.wide_panel("Reliability", svg, page.paragraph(note))
 
 
 def _images(evaluation: Evaluation, folder: Path) -> str:
     scores = evaluation.scores
     outlines = boundary.scores(scores.boundary)
-    curves = {
-        "hand IoU": scores.hand_iou,
-        "boundary F": outlines["boundary_f"],
-        "boundary IoU": outlines["boundary_iou"],
-    }
-    svg = plots.write(figures.distributions(curves), folder, "images")
+    curves = {"boundary F": outlines["boundary_f"], "boundary IoU": outlines["boundary_iou"]}
+    svg = plots.write(figures.distributions({"hand IoU": scores.hand_iou, **curves}), folder, "images")
     ranges = _ranges(evaluation)
     rows = [
         [page.label(name).replace(" f", " F"), page.fraction(metrics.mean(values)), page.interval(ranges[name])]
@@ -181,8 +165,7 @@ def _images(evaluation: Evaluation, folder: Path) -> str:
         f" boundary IoU (Cheng et al., CVPR 2021) compares bands of {100 * boundary.BAND:g} % along the inside of the outlines."
     )
     table = page.table("scores", ["mean of the images", "", "95 % interval"], rows)
-    side = f"<div>{table}{page.paragraph(note)}</div>"
-    return page.panels([page.figure("How many images reach a score", svg), side], "panels wide")
+    return page.wide_panel("How many images reach a score", svg, table + page.paragraph(note))
 
 
 def _corruptions(evaluation: Evaluation, folder: Path) -> str:
@@ -196,20 +179,19 @@ def _corruptions(evaluation: Evaluation, folder: Path) -> str:
     ]
     svg = plots.write(figures.corruptions(table), folder, "corruptions")
     numbers = page.table("scores", ["hand IoU", "none", *map(str, strengths[1:])], rows)
-    side = f"<div>{numbers}{page.paragraph(_CORRUPTION_NOTE)}</div>"
-    return page.panels([page.figure("Hand IoU by strength", svg), side], "panels wide")
+    note = (
+        "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides"
+        " counts as background."
+    )
+    return page.wide_panel("Hand IoU by strength", svg, numbers + page.paragraph(note))
 
 
-def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> str:
+def _worst(evaluation: Evaluation) -> str:
     picked = gallery.worst(evaluation.scores, _MAX_CASES)
-    shown = [
-        page.figure(
-            case.caption,
-            f"<div>{''.join(page.picture(p, t) for p, t in zip(case.pictures, gallery.TITLES, strict=True))}</div>",
-            kind="case",
-        )
-        for case in gallery.cases(picked, evaluation.scores, source, predict)
-    ]
+    shown = []
+    for caption, pictures in gallery.cases(picked, evaluation.scores, evaluation.source, evaluation.predict):
+        embedded = (page.picture(pixels, title) for pixels, title in zip(pictures, gallery.TITLES, strict=True))
+        shown.append(page.figure(caption, f"<div>{''.join(embedded)}</div>", kind="case"))
     names = [name for name in gallery.COLORS if name != "other class" or len(evaluation.scores.class_names) > 2]
     colors = ["#{:02x}{:02x}{:02x}".format(*gallery.COLORS[name]) for name in names]
     columns = page.paragraph(f"From left to right: {', '.join(gallery.TITLES)}. At most two images of one video.")
@@ -218,20 +200,13 @@ def _worst(evaluation: Evaluation, source: Source, predict: gallery.Predict) -> 
 
 def _facts(evaluation: Evaluation) -> str:
     versions = {name: version(name) for name in _PACKAGES} | {"Python": platform.python_version()}
-    facts = {**evaluation.facts, "versions": ", ".join(f"{name} {number}" for name, number in versions.items())}
+    facts = {**evaluation.about, **evaluation.settings, "dataset": evaluation.dataset, "split": evaluation.split}
+    facts["classes"] = ", ".join(evaluation.scores.class_names)
+    facts["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     notes = [f"{name}: {PROTOCOL_NOTES[name]}" for name in PROTOCOLS if name in evaluation.figures]
     return page.descriptions("facts", [(name, text) for name, text in facts.items() if text]) + page.points(notes)
-
-
-def _whole(evaluation: Evaluation) -> Estimate:
-    value = slices.figures(evaluation.scores)["hand_iou"]
-    return Estimate("all", value, _ranges(evaluation)["hand_iou"], len(evaluation.scores))
 
 
 def _ranges(evaluation: Evaluation) -> Mapping[str, Sequence[float] | None]:
     """Returns the intervals, also if the protocol strict was not requested."""
     return evaluation.figures.get("intervals") or bootstrap.intervals(evaluation.scores)
-
-
-def _range(ends: Sequence[float] | None, what: str) -> str:
-    return what if ends is None else f"{page.interval(ends)} (95 %), {what}"

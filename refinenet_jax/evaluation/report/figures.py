@@ -135,17 +135,15 @@ def distributions(values: Mapping[str, np.ndarray]) -> "Figure":
 
 
 @_styled
-def corruptions(table: Mapping[str, Mapping[int, Mapping[str, float]]], key: str = "hand_iou") -> "Figure":
+def corruptions(table: Mapping[str, Mapping[int, Mapping[str, float]]]) -> "Figure":
     """Draws hand IoU over strength for each kind of `corruptions.curves`, and their mean in black."""
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot(xlabel="strength", ylabel="hand IoU")
-    for (kind, rows), (color, marker) in zip(((k, r) for k, r in table.items() if k != "mean"), _LINES, strict=False):
-        strengths = sorted(rows)
-        values = [rows[s][key] for s in strengths]
-        axes.plot(strengths, values, color=color, marker=marker, markersize=3.5, label=kind.replace("_", " "))
-    if "mean" in table:
-        strengths = sorted(table["mean"])
-        axes.plot(strengths, [table["mean"][s][key] for s in strengths], color=INK, linewidth=2.4, label="mean")
+    strengths = sorted(table["mean"])
+    styles = [{"color": color, "marker": marker, "markersize": 3.5} for color, marker in _LINES]
+    mean = {"color": INK, "linewidth": 2.4}
+    for (kind, rows), style in zip(table.items(), [*styles[: len(table) - 1], mean], strict=True):
+        axes.plot(strengths, [rows[s]["hand_iou"] for s in strengths], label=kind.replace("_", " "), **style)
     axes.set_xticks(strengths, ["none", *map(str, strengths[1:])])
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, ncols=2, fontsize=7)
@@ -174,7 +172,7 @@ def flicker(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray],
     """Draws the flicker of one video over its frames, for the predicted and the true masks.
 
     Args:
-      predicted, true: curves of `temporal.by_video`.
+      predicted, true: curves of `flicker.Flicker`.
       max_gap: points further apart than this, in frames, are not connected.
       top: upper limit of the axis.
     """

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,13 +24,6 @@ COLORS = {
 TITLES = ("image", "truth", "prediction", "errors")
 _PER_VIDEO = 2  # worst images per video; more would look the same
 _LONG_SIDE = 560  # pixels of a picture on a page
-
-
-class Case(NamedTuple):
-    """An image of a set: caption, and pictures in the order of TITLES."""
-
-    caption: str
-    pictures: tuple[np.ndarray, ...]
 
 
 def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -78,15 +70,17 @@ def worst(scores: Scores, limit: int = 10) -> list[int]:
     return picked
 
 
-def cases(indices: list[int], scores: Scores, source: Source, predict: Predict) -> Iterator[Case]:
-    """Yields captioned pictures of the images at `indices`; large pictures are reduced."""
+def cases(
+    indices: list[int], scores: Scores, source: Source, predict: Predict
+) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Yields a caption, and the pictures in the order of TITLES, for the images at `indices`; large pictures are reduced."""
     by_image = metrics.hand_scores(scores.counts)
     for index in indices:
-        caption = [f"{'IoU' if key == 'iou' else key} {_number(values[index])}" for key, values in by_image.items()]
+        values = {"IoU" if key == "iou" else key: values[index] for key, values in by_image.items()}
+        caption = [f"{key} {'-' if np.isnan(value) else f'{value:.2f}'}" for key, value in values.items()]
         if "hand_area" in scores.attributes:
             caption.append(f"hands cover {100 * scores.attributes['hand_area'][index]:.2g} %")
-        pictures = _pictures(source[index], predict)
-        yield Case(f"{scores.ids[index]}: {', '.join(caption)}", tuple(_reduced(picture) for picture in pictures))
+        yield f"{scores.ids[index]}: {', '.join(caption)}", [_reduced(p) for p in _pictures(source[index], predict)]
 
 
 def write(path: Path, predict: Predict, source: Source, scores: Scores) -> bool:
@@ -120,19 +114,11 @@ def write(path: Path, predict: Predict, source: Source, scores: Scores) -> bool:
 
 def _pictures(example: dict, predict: Predict) -> tuple[np.ndarray, ...]:
     image, truth, prediction = example["image"], example["mask"], predict(example)
-    return (
-        image,
-        visualize.overlay(image, truth),
-        visualize.overlay(image, prediction),
-        errors(image, truth, prediction),
-    )
+    overlays = visualize.overlay(image, truth), visualize.overlay(image, prediction)
+    return image, *overlays, errors(image, truth, prediction)
 
 
 def _reduced(picture: np.ndarray) -> np.ndarray:
     scale = min(_LONG_SIDE / max(picture.shape[:2]), 1)
     size = tuple(max(round(n * scale), 1) for n in picture.shape[1::-1])
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"

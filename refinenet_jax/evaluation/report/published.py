@@ -5,53 +5,16 @@ fine-tuned on the named training set; hand IoU averaged over the images, at scal
 protocol cvpr18 follows. Where the last digit is hard to read in the source, the score is marked ~.
 """
 
-from typing import NamedTuple
-
 from refinenet_jax.evaluation.cvpr18 import dataset_of
-
-
-class Published(NamedTuple):
-    """A score as printed, '~0.503' if its last digit is uncertain."""
-
-    text: str
-
-    @property
-    def value(self) -> float:
-        return float(self.text.lstrip("~"))
-
-    @property
-    def is_uncertain(self) -> bool:
-        return self.text.startswith("~")
-
 
 DATASETS = {"egohands": "EgoHands", "eyth": "EYTH", "gtea": "GTEA", "hof": "HOF"}
 
-# Training dataset -> test dataset.
+# Training dataset -> test dataset -> score as printed.
 MATRIX = {
-    "egohands": {
-        "egohands": Published("0.814"),
-        "eyth": Published("0.428"),
-        "gtea": Published("0.774"),
-        "hof": Published("~0.503"),
-    },
-    "eyth": {
-        "egohands": Published("0.670"),
-        "eyth": Published("0.688"),
-        "gtea": Published("0.666"),
-        "hof": Published("0.528"),
-    },
-    "gtea": {
-        "egohands": Published("~0.152"),
-        "eyth": Published("0.440"),
-        "gtea": Published("0.821"),
-        "hof": Published("~0.26"),
-    },
-    "hof": {
-        "egohands": Published("0.578"),
-        "eyth": Published("~0.423"),
-        "gtea": Published("0.431"),
-        "hof": Published("0.766"),
-    },
+    "egohands": {"egohands": "0.814", "eyth": "0.428", "gtea": "0.774", "hof": "~0.503"},
+    "eyth": {"egohands": "0.670", "eyth": "0.688", "gtea": "0.666", "hof": "0.528"},
+    "gtea": {"egohands": "~0.152", "eyth": "0.440", "gtea": "0.821", "hof": "~0.26"},
+    "hof": {"egohands": "0.578", "eyth": "~0.423", "gtea": "0.431", "hof": "0.766"},
 }
 
 # The same paper: mean IoU of images with small and with big hands.
@@ -59,6 +22,11 @@ SMALL_AND_BIG = {"egohands": (0.787, 0.750), "eyth": (0.537, 0.867), "gtea": (0.
 
 # Light-Weight RefineNet-101 pre-trained on Person-Part, from the report of adarsh1001/Hand_Segmentation_RefineNet.
 SEED = {"egohands": 0.662, "eyth": 0.468, "gtea": 0.637, "hof": 0.623}
+
+
+def value(text: str) -> float:
+    """Returns a printed score as a number."""
+    return float(text.lstrip("~"))
 
 
 def rows(dataset: str) -> list[list[str]]:
@@ -69,7 +37,7 @@ def rows(dataset: str) -> list[list[str]]:
     return [
         [
             "RefineNet-Res101 from Person-Part (Urooj and Borji, CVPR 2018)",
-            MATRIX[name][name].text,
+            MATRIX[name][name],
             "hand IoU, mean per image; compare protocol cvpr18",
         ],
         [

@@ -1,6 +1,7 @@
 """Figures of an evaluation as a table for the terminal, metrics.json, and a CSV with a row per image."""
 
 import csv
+import io
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -21,40 +22,50 @@ Row = tuple[str, dict[str, float | None], list[float] | None]
 
 def table(title: str, figures: Mapping[str, Mapping]) -> str:
     """Formats the figures of `protocols.figures`, protocols side by side, in at most WIDTH columns."""
+    lines = cells(figures)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = ["  ".join([f"{name:<{widths[0]}}", *map(str.rjust, texts, widths[1:])]) for name, *texts in lines]
+    notes_below = [line for note in notes(figures) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([*textwrap.wrap(title, WIDTH), "-" * len(lines[0]), *map(str.rstrip, lines), *notes_below])
+
+
+def cells(figures: Mapping[str, Mapping]) -> list[list[str]]:
+    """Returns a table of texts: a header and a row per figure, with the protocols and the intervals of strict as columns."""
     columns = [name for name in PROTOCOLS if name in figures]
-    table_rows = list(rows(figures))
-    width = max(len(name) for name, *_ in table_rows)
-    has_intervals = any(interval for *_, interval in table_rows)
-    head = "".join(f"  {name:>6}" + " " * 14 * (name == "strict" and has_intervals) for name in columns)
-    lines = [*textwrap.wrap(title, WIDTH), "-" * (width + len(head)), " " * width + head]
-    for name, values, interval in table_rows:
-        line = f"{name:<{width}}"
+    texts = [["", *(part for name in columns for part in ((name, "95 % interval") if name == "strict" else (name,)))]]
+    for name, values, interval in _rows(figures):
+        row = [name]
         for column in columns:
-            value = values.get(column, "")
-            line += f"  {'absent' if value is None else value and f'{value:.4f}':>6}"
-            if column == "strict" and has_intervals:
-                line += f" {'{:.3f} - {:.3f}'.format(*interval) if interval else '':>13}"
-        lines.append(line)
-    lines += [line for note in notes(figures) for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join(line.rstrip() for line in lines)
+            value = values.get(column)
+            row.append(f"{value:.4f}" if value is not None else "absent" if column in values else "")
+            if column == "strict":
+                row.append("{:.3f} - {:.3f}".format(*interval) if interval else "")
+        texts.append(row)
+    return texts
+
+
+def read_results(path: Path) -> dict[str, dict]:
+    """Returns the summaries in a JSON file by their keys; {} if the file does not exist.
+
+    Raises:
+      UsageError: the file is not a JSON object of objects.
+    """
+    try:
+        content = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise ValueError("it is not a JSON object of objects")
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}). Move it to another folder.") from error
+    return content
 
 
 def write_metrics(path: Path, key: str, summary: Mapping) -> None:
     """Adds a summary under `key` to a JSON file and keeps its other entries.
 
     Raises:
-      UsageError: the file exists but is not a JSON object.
+      UsageError: the file exists but is not a JSON object of objects.
     """
-    try:
-        metrics = json.loads(path.read_text()) if path.exists() else {}
-        if not isinstance(metrics, dict):
-            raise ValueError("it is not a JSON object")
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}). Move it to another folder.") from error
-    metrics[key] = summary
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(metrics, indent=2) + "\n")
-    partial.replace(path)
+    write_whole(path, json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
 
 
 def write_per_image(path: Path, scores: Scores) -> None:
@@ -72,16 +83,23 @@ def write_per_image(path: Path, scores: Scores) -> None:
     if scores.found is not None and not scores.found.all():
         columns["has_prediction"] = scores.found.astype(int)
     columns |= {name: values for name, values in scores.attributes.items() if name != "video"}
-    partial = path.with_suffix(".csv.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "video", *columns])
-        for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
-            writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "video", *columns])
+    for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
+        writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    write_whole(path, text.getvalue())
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Replaces a text file completely or not at all; returns its path."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(text.encode("utf-8", "replace"))
     partial.replace(path)
+    return path
 
 
-def rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
+def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
     """Yields the name of each figure, its value by protocol, and its interval in the strict protocol."""
 
     def row(name: str, key: str, *protocols: str) -> Iterator[Row]:

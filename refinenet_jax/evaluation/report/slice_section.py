@@ -37,21 +37,20 @@ def section(cuts: Sequence[slices.Slice], scores: Scores, dataset: str, whole: E
     span = _span([whole.value, *(cut.figures["hand_iou"] for cut in cuts)], [whole.interval, *ranges])
     panels = []
     for attribute in dict.fromkeys(cut.attribute for cut in cuts):
+        title, note = _about(attribute, dataset)
         rows = [
-            Estimate(_short(cut), cut.figures["hand_iou"], interval, cut.n, cut.few)
+            Estimate(cut.label.removeprefix(title).strip(), cut.figures["hand_iou"], interval, cut.n, cut.few)
             for cut, interval in zip(cuts, ranges, strict=True)
             if cut.attribute == attribute
         ]
-        title, note = _about(attribute, dataset)
         svg = plots.write(figures.intervals(rows, whole, span), folder, f"slices_{attribute}")
-        panels.append(page.figure(_capital(title), svg + page.paragraph(note)))
-    notes = [
+        panels.append(page.figure(title.capitalize(), svg + page.paragraph(note)))
+    note = (
         "Hand IoU over all pixels of each slice with its 95 % interval (none where all are of one video); right: number of"
         " images. Line and band: the whole set. p: probability that chance makes any slice look as bad ('-': not tested)."
-    ]
-    if any(cut.few for cut in cuts):
-        notes.append(f"* fewer than {slices.MIN_IMAGES} images (hollow dots): nothing is concluded from them.")
-    return page.paragraph(" ".join(notes)) + page.panels(panels) + _table(cuts, ranges)
+        f" * fewer than {slices.MIN_IMAGES} images (hollow dots): nothing is concluded from them."
+    )
+    return page.paragraph(note) + page.panels(panels) + _table(cuts, ranges)
 
 
 def _table(cuts: Sequence[slices.Slice], ranges: Sequence[tuple[float, float] | None]) -> str:
@@ -69,18 +68,11 @@ def _table(cuts: Sequence[slices.Slice], ranges: Sequence[tuple[float, float] | 
     ]
     rows = []
     for cut, interval in zip(cuts, ranges, strict=True):
-        here = cut.figures
-        rows.append(
-            [
-                f"{cut.label}{' *' if cut.few else ''}",
-                f"{cut.n:,}",
-                page.fraction(here["hand_iou"]),
-                page.interval(interval),
-                page.text(cut.difference["hand_iou"], "+.3f"),
-                *(page.fraction(here[key]) for key in ("per_image_iou", "hand_precision", "hand_recall", "boundary_f")),
-                page.fraction(cut.p_value),
-            ]
-        )
+        hand_iou, *others = (page.fraction(cut.figures[key]) for key in slices.FIGURES)
+        difference = page.text(cut.difference["hand_iou"], "+.3f")
+        name = f"{cut.label} *" if cut.few else cut.label
+        p_value = page.fraction(cut.p_value)
+        rows.append([name, f"{cut.n:,}", hand_iou, page.interval(interval), difference, *others, p_value])
     return page.table("scores", header, rows)
 
 
@@ -101,13 +93,3 @@ def _about(attribute: str, dataset: str) -> tuple[str, str]:
         angle = ATTRIBUTES["skin_angle"].description
         return about.title, f"groups of the {angle}; it says nothing about the person"
     return about.title, about.description
-
-
-def _short(cut: slices.Slice) -> str:
-    """Returns the label of a slice without the title of its panel."""
-    title = "" if cut.attribute == "size" else ATTRIBUTES[cut.attribute].title
-    return cut.label.removeprefix(title).strip()
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from refinenet_jax import page, plots
-from refinenet_jax.evaluation.analysis import slices, temporal
-from refinenet_jax.evaluation.analysis.flicker import Flicker
+from refinenet_jax.evaluation.analysis import slices
+from refinenet_jax.evaluation.analysis.flicker import MAX_GAP, Flicker
 from refinenet_jax.evaluation.report import figures
 from refinenet_jax.evaluation.report.figures import Estimate
 from refinenet_jax.evaluation.scores import Scores
@@ -15,7 +15,7 @@ from refinenet_jax.evaluation.scores import Scores
 _MAX_VIDEOS, _MAX_CURVES = 60, 12
 _NOTE = (
     "Flicker is 1 - IoU of a frame's mask and the previous mask, warped by optical flow; frames more than "
-    f"{temporal.MAX_GAP} apart are not compared. Masks labeled frame by frame flicker as well: compare with the true masks."
+    f"{MAX_GAP} apart are not compared. Masks labeled frame by frame flicker as well: compare with the true masks."
 )
 
 
@@ -35,7 +35,7 @@ def by_video(scores: Scores, folder: Path) -> str:
     svg = plots.write(figures.videos([row for row, _ in shown], [frames for _, frames in shown]), folder, "videos")
     which = f"the {_MAX_VIDEOS} worst of {len(rows)} videos" if len(rows) > len(shown) else "each video"
     note = f"Bar and line: hand IoU over all pixels of {which}; dots: of its single frames; right: number of frames."
-    return page.panels([page.figure("Hand IoU by video", svg), page.paragraph(note)], "panels wide")
+    return page.wide_panel("Hand IoU by video", svg, page.paragraph(note))
 
 
 def flicker(measured: Flicker, folder: Path) -> str:
@@ -47,7 +47,7 @@ def flicker(measured: Flicker, folder: Path) -> str:
     panels = []
     for number, name in enumerate(shown):
         predicted, true = measured.predicted[name], measured.true[name]
-        svg = plots.write(figures.flicker(predicted, true, temporal.MAX_GAP, top), folder, f"flicker_{number:02}")
+        svg = plots.write(figures.flicker(predicted, true, MAX_GAP, top), folder, f"flicker_{number:02}")
         legend = f"<span>predicted {page.fraction(predicted['mean'])}, true {page.fraction(true['mean'])}</span>"
         panels.append(page.figure(name, svg, legend))
     means = measured.figures()

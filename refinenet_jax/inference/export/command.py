@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from refinenet_jax import checkpoint, pretrained
+from refinenet_jax import checkpoint
 from refinenet_jax.errors import UsageError, require_extra
-from refinenet_jax.inference import test_time
+from refinenet_jax.inference import network_options
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network, metadata
 from refinenet_jax.inference.segmenter import Segmenter
@@ -49,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", nargs="+", metavar="FOLDER", help="typical pictures for --int8, about 20 to 100"
     )
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--checkpoint", metavar="PATH", help="run folder or weight file (default: the network in the package)"
-    )
-    network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
-    test_time.add_arguments(network)
+    network_options.add_arguments(network)
     comparison = parser.add_argument_group("comparison of the export with the network")
     comparison.add_argument(
         "--images", nargs="+", metavar="FOLDER", help="pictures to compare on (default: --calibration, else synthetic)"
@@ -75,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     form = _format(args.format)
     output = Path(args.output)
     _check_output(output, form, args.overwrite)
-    path = Path(args.checkpoint or pretrained.PATH)
-    segmenter = Segmenter.from_checkpoint(path, step=args.step, **test_time.options(args))
+    path = network_options.checkpoint(args)
+    segmenter = Segmenter.from_checkpoint(path, **network_options.options(args))
     network = Network.of(segmenter, size, form.PRECISION)
     calibration = pictures.from_files(args.calibration, size, limit=100) if args.int8 else []
     compared, what = _pictures(args, network)
@@ -144,11 +140,6 @@ def _size(text: str) -> tuple[int, int]:
     Raises:
       UsageError: the text is no size.
     """
-    if text == "dynamic":
-        raise UsageError(
-            "--size=dynamic is not supported: the resizing steps are computed for one size. Export one file per size, such as "
-            "--size=720x1280, or resize pictures. The batch size is free except in tflite."
-        )
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if not match:
         raise UsageError(f"--size={text} is not a size. Give height x width in pixels, such as --size=720x1280.")
@@ -205,10 +196,8 @@ def _pictures(args: argparse.Namespace, network: Network) -> tuple[list[pictures
         names = network.segmenter.class_names
         found = pictures.from_dataset(args.dataset, args.split, args.data_dir, names, size, limit)
         return found, f"{args.dataset} [{args.split}]"
-    if args.images or args.calibration:
-        return pictures.from_files(args.images or args.calibration, size, limit), ", ".join(
-            args.images or args.calibration
-        )
+    if folders := args.images or args.calibration:
+        return pictures.from_files(folders, size, limit), ", ".join(folders)
     return pictures.made_up(size, limit), "synthetic_hands"
 
 

@@ -1,6 +1,5 @@
 """The exported network: pixels in, masks and scores out, at one size; and its metadata."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from refinenet_jax import models, visualize
 from refinenet_jax.errors import UsageError
@@ -18,9 +16,8 @@ from refinenet_jax.inference.segmenter import Segmenter
 
 INPUT, OUTPUTS = "image", ("mask", "scores")
 SMALLEST = 32  # pixels, which give one pixel in the trunk's last feature map
-BYTES_PER_PIXEL = (
-    1000  # of the network's largest input: more than the 520 to 590 that XLA needs for rf_lw_mbv2 and rf101
-)
+# Of the network's largest input: more than the 520 to 590 bytes that XLA needs for rf_lw_mbv2 and rf101.
+BYTES_PER_PIXEL = 1000
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
         "precision": model.precision,
         "flip": segmenter.flip,
         "source": source,
-        "weights_sha256": _fingerprint(segmenter.variables),
+        "weights_sha256": segmenter.fingerprint(),
         "dataset": description.get("dataset", ""),
         "license": description.get("license", "not stated"),
         "made_by": f"refinenet-jax {version('refinenet-jax')}, jax {jax.__version__}",
@@ -126,15 +123,6 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
 def _variant(model: Any) -> str:
     of_model = getattr(model, "trunk_name", None), getattr(model, "light", None)
     return next((name for name, of_variant in models.VARIANTS.items() if of_variant == of_model), "unknown")
-
-
-def _fingerprint(variables: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of the names and values of all weights."""
-    digest = hashlib.sha256()
-    for place, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        digest.update(jax.tree_util.keystr(place).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _memory() -> int | None:

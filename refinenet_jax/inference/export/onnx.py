@@ -6,7 +6,6 @@ by a function with fewer arguments), and writes pools as four-dimensional window
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,38 +27,27 @@ SUFFIX = ".onnx"
 PRECISION = "highest"  # the runtime multiplies in float32, also for networks of a GPU or TPU
 BATCH = "free"
 OPSET, IR_VERSION = 18, 8  # ONNX Runtime 1.14 and newer
-_QUANTIZED = (
-    "Clip",
-    "Conv",
-    "MaxPool",
-    "Relu",
-)  # activations too, or their inputs are quantized with the unclipped range
+# Activations too: otherwise their inputs would be quantized with the unclipped range.
+_QUANTIZED = ["Clip", "Conv", "MaxPool", "Relu"]
 
 
-def write(
-    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
-) -> None:
-    """Writes the file.
+def write(path: Path, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]) -> None:
+    """Writes the file, with the metadata in `metadata_props`.
 
-    Args:
-      path: path of the new file.
-      network: network with less than 2 GB of weights.
-      about: metadata, JSON, stored as `model.json` in the model's metadata_props.
-      calibration: pictures, uint8 [h, w, 3] of the network's size. If there are any, convolutions and the operators between
-        them compute in int8, quantized by ONNX Runtime (QDQ, weights per channel, activation ranges from these pictures).
+    In int8, convolutions and the operators between them are quantized by ONNX Runtime (QDQ, weights per channel).
 
     Raises:
       UsageError: the network has an operator that cannot be written.
     """
     model = to_onnx(plain(network.classify, network.input(1)))
     if calibration:
-        model = _quantize(model, calibration, Path(path).parent)
+        model = _quantize(model, calibration, path.parent)
     helper.set_model_props(model, {"model.json": json.dumps(about, indent=2)})
     onnx.save(model, path)
 
 
-def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """Returns the metadata of a file and its network in ONNX Runtime on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
+def load(path: Path) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """Returns the metadata and the network in ONNX Runtime."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +99,7 @@ def _quantize(model: onnx.ModelProto, calibration: Sequence[np.ndarray], folder:
             quantized,
             _Calibration(calibration),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTIZED),
+            op_types_to_quantize=_QUANTIZED,
             per_channel=True,
             reduce_range=True,  # 7-bit weights: 8-bit sums saturate on processors without VNNI
             activation_type=quantization.QuantType.QUInt8,

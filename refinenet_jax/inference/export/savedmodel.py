@@ -5,7 +5,6 @@ assets.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,28 +23,19 @@ PLATFORMS = ("cpu", "cuda")
 _ABOUT = Path("assets.extra", "model.json")
 
 
-def write(
-    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
-) -> None:
-    """Writes the folder.
-
-    Args:
-      path: path of the new folder.
-      network: network with less than 2 GB of weights.
-      about: metadata, JSON, stored as `assets.extra/model.json`.
-      calibration: not used; int8 is not supported.
-    """
+def write(path: Path, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]) -> None:
+    """Writes the folder."""
     del calibration
     module = tf.Module()
     module.classify = function(network.classify, network, None, PLATFORMS)
     tf.saved_model.save(module, str(path), signatures=module.classify)
-    place = Path(path) / _ABOUT
+    place = path / _ABOUT
     place.parent.mkdir()
     place.write_text(json.dumps(about, indent=2) + "\n")
 
 
-def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """Returns the metadata of a folder and its signature on the CPU: uint8 [b, h, w, 3] -> mask, scores."""
+def load(path: Path) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """Returns the metadata and the signature."""
     hide_gpus()
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
@@ -54,7 +44,7 @@ def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np
         results = signature(**{INPUT: tf.constant(image)})
         return tuple(results[name].numpy() for name in OUTPUTS)
 
-    return json.loads((Path(path) / _ABOUT).read_text()), run
+    return json.loads((path / _ABOUT).read_text()), run
 
 
 def function(

@@ -10,9 +10,9 @@ JAX guarantees to read it for six months: it is meant for serving, not for archi
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,17 +26,8 @@ BATCH = "free"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(
-    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
-) -> None:
-    """Writes the file.
-
-    Args:
-      path: path of the new file.
-      network: network; the file contains the operations in the forms for all platforms.
-      about: metadata, JSON, stored as `model.json`.
-      calibration: not used; int8 is not supported.
-    """
+def write(path: Path, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]) -> None:
+    """Writes the file, which contains the operations in the forms for all platforms."""
     del calibration
     (batch,) = jax.export.symbolic_shape("batch")
     exported = jax.export.export(jax.jit(network.classify), platforms=PLATFORMS)(network.input(batch))
@@ -45,8 +36,8 @@ def write(
         file.writestr("network.bin", exported.serialize())
 
 
-def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """Returns the metadata of a file and its network: uint8 [b, h, w, 3] -> mask, scores."""
+def load(path: Path) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """Returns the metadata and the network."""
     with zipfile.ZipFile(path) as file:
         about = json.loads(file.read("model.json"))
         call = jax.jit(jax.export.deserialize(bytearray(file.read("network.bin"))).call)

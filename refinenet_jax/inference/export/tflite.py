@@ -26,23 +26,19 @@ _DEAD_SCALE = 1e-8  # the converter widens an empty range to 1e-6 or 2e-6 in 255
 _ABOUT, _IDENTIFIER = b"model.json", b"TFL3"
 
 
-def write(
-    path: str | os.PathLike, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]
-) -> None:
-    """Writes the file.
+def write(path: Path, network: Network, about: Mapping[str, Any], calibration: Sequence[np.ndarray]) -> None:
+    """Writes the file, with the metadata in the buffer `model.json`.
 
-    Args:
-      path: path of the new file.
-      network: network with less than 2 GB of weights.
-      about: metadata, JSON, stored in the metadata buffer `model.json`.
-      calibration: pictures, uint8 [h, w, 3] of the network's size. If there are any, everything except the normalization of
-        pixels computes in int8, with activation ranges from these pictures.
+    In int8, everything except the normalization of pixels is quantized.
+
+    Raises:
+      UsageError: a layer outputs only zeros on the calibration pictures.
     """
     classify = core.jaxpr_as_fun(plain(network.classify, network.input(1)))
     module = tf.Module()
     module.classify = savedmodel.function(classify, network, 1, ["cpu"])
     # Converted from a SavedModel so that the file has a signature with names.
-    folder = Path(path).with_suffix(".saved")
+    folder = path.with_suffix(".saved")
     tf.saved_model.save(module, str(folder), signatures=module.classify)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
     if calibration:
@@ -50,14 +46,12 @@ def write(
         converter.representative_dataset = lambda: ({INPUT: image[None]} for image in calibration)
         # The float builtins are for the conversion of uint8 pixels and their normalization.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # calibration uses an interpreter that is deprecated in favor of LiteRT
+    with warnings.catch_warnings():  # calibration uses an interpreter that is deprecated in favor of LiteRT
+        warnings.simplefilter("ignore", UserWarning)
         content = converter.convert()
     if calibration:
         _check_ranges(content)
-    Path(path).write_bytes(_with_metadata(content, about))
+    path.write_bytes(_with_metadata(content, about))
 
 
 def _check_ranges(content: bytes) -> None:
@@ -72,9 +66,9 @@ def _check_ranges(content: bytes) -> None:
             )
 
 
-def load(path: str | os.PathLike) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
-    """Returns the metadata of a file and its network in LiteRT: uint8 [1, h, w, 3] -> mask, scores."""
-    content = Path(path).read_bytes()
+def load(path: Path) -> tuple[dict, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """Returns the metadata and the network in LiteRT."""
+    content = path.read_bytes()
     interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     classify = interpreter.get_signature_runner()
 

@@ -60,11 +60,11 @@ def _results(segmenter: Segmenter, items: Sequence[Item], batch_size: int | None
             if item.kind == "video":
                 with VideoReader(item.path) as video, closing(video.frames()) as frames:
                     for _, pts, result in segment_frames(segmenter, frames, batch_size):
-                        yield replace(result, source=item.path, seconds=float(pts * video.time_base))
+                        yield replace(result, source=item.path, seconds=float(pts * video.format.time_base))
             elif item.kind == "camera":
                 with Camera(item.path) as camera:
                     frames = camera.frames(None, None, stop=lambda: False)
                     for _, pts, result in segment_frames(segmenter, frames, batch_size=1):
-                        yield replace(result, source=item.path, seconds=float(pts * camera.time_base))
+                        yield replace(result, source=item.path, seconds=float(pts * camera.format.time_base))
         except DataError as error:
             say(f"skipped: {error}")

@@ -2,13 +2,16 @@
 
 import argparse
 import math
+from typing import Any
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import test_time
+from refinenet_jax.inference import network_options
+from refinenet_jax.inference.crf import parse_parameters
 from refinenet_jax.inference.predict import coco, outputs
+from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.video import writer as video_writer
 
-KINDS = (*outputs.ENDINGS, *coco.FORMS, "frames")
+PICTURE_KINDS = (*outputs.KINDS, *coco.FORMS)
 _EXAMPLES = """examples:
   refinenet-jax predict photos/ clip.mp4
   refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/hands --output=out
@@ -31,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument(
         "--output", metavar="DIR", help="folder for the results (default: runs/predict, runs/predict2, ...)"
     )
+    kinds = (*PICTURE_KINDS, "frames")
     results.add_argument(
         "--save",
         nargs="+",
-        choices=KINDS,
-        default=["masks", "overlays", "frames"],
+        choices=kinds,
+        default=PredictOptions.kinds,
         metavar="KIND",
-        help=f"results to write: {', '.join(KINDS)} (default: masks overlays frames); for videos: "
+        help=f"results to write: {', '.join(kinds)} (default: {' '.join(PredictOptions.kinds)}); for videos: "
         f"{', '.join(video_writer.KINDS)}",
     )
     results.add_argument(
@@ -52,11 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again.add_argument("--overwrite", action="store_true", help="replace results in --output")
     again.add_argument("--resume", action="store_true", help="resume a stopped run in --output")
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--checkpoint", metavar="PATH", help="run folder or weight file (default: the network in the package)"
-    )
-    network.add_argument("--step", type=int, help="step of the run's checkpoint (default: the best)")
-    test_time.add_arguments(network)
+    network_options.add_arguments(network)
     network.add_argument(
         "--tile",
         type=int,
@@ -104,3 +104,16 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--{'resume' if args.resume else 'overwrite'} needs --output. Give the folder of the earlier run."
         )
+
+
+def segmenter_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of `Segmenter.from_checkpoint` except the path."""
+    parameters = parse_parameters(args.crf) if args.crf else None
+    return {**network_options.options(args), "tile": args.tile, "crf": parameters}
+
+
+def predict_options(args: argparse.Namespace) -> PredictOptions:
+    """Returns the options for the results of pictures and videos."""
+    return PredictOptions(
+        tuple(args.save), args.batch_size, args.min_area, args.smoothing, args.max_frames, args.max_seconds
+    )

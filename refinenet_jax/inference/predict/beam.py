@@ -5,15 +5,14 @@ the network once. After a fault of a worker Beam may repeat a part: files are th
 equal lines for COCO counts.
 """
 
+import argparse
 import contextlib
-import dataclasses
 import io
 import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 from absl import logging
@@ -22,39 +21,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from refinenet_jax.command_line import use_device
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict import coco
+from refinenet_jax.inference.predict.arguments import predict_options, segmenter_options
 from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.predict.pictures import predict_images
 from refinenet_jax.inference.segmenter import Segmenter
-from refinenet_jax.inference.video.predict import VideoOptions, predict_video
+from refinenet_jax.inference.video.predict import predict_video
 from refinenet_jax.progress import say
 
 _GROUP = 8, 64  # minimum and maximum number of pictures per worker call: enough to fill batches of one canvas
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """Settings that every worker needs.
-
-    Attributes:
-      checkpoint: path of the network.
-      device: device, as for `use_device`.
-      options: arguments of `Segmenter.from_checkpoint`.
-      root: folder for the results.
-      kinds: kinds of results to write.
-      settings: see `predict_video`.
-      resume: see `predict_video`.
-      video: see `predict_video`; its batch_size and min_area also apply to pictures.
-    """
-
-    checkpoint: str
-    device: str | None
-    options: dict[str, Any]
-    root: str
-    kinds: tuple[str, ...]
-    settings: dict[str, Any]
-    resume: bool
-    video: VideoOptions
 
 
 def pipeline_options(text: str) -> PipelineOptions:
@@ -75,21 +49,26 @@ def pipeline_options(text: str) -> PipelineOptions:
     return options
 
 
-def run(work: Work, items: Sequence[Item], options: str) -> Counter:
+def run(args: argparse.Namespace, settings: dict, items: Sequence[Item]) -> Counter:
     """Predicts all items; returns the numbers of images, videos and frames, and of failures.
+
+    Args:
+      args: arguments of `refinenet-jax predict`, with absolute paths.
+      settings: see `predict_video`.
+      items: pictures and videos, with absolute paths.
 
     Raises:
       UsageError: Beam rejects an option, or the pipeline failed; the message contains the cause.
     """
-    results = Path(work.root) / f".beam-{uuid.uuid4().hex}.jsonl"
+    results = Path(args.output) / f".beam-{uuid.uuid4().hex}.jsonl"
     try:
-        with beam.Pipeline(options=pipeline_options(options)) as pipeline:
+        with beam.Pipeline(options=pipeline_options(args.beam_pipeline_options)) as pipeline:
             pictures = pipeline | "Pictures" >> beam.Create([item for item in items if item.kind == "image"])
             videos = pipeline | "Videos" >> beam.Create([item for item in items if item.kind == "video"])
             groups = pictures | "Spread pictures" >> beam.Reshuffle() | beam.BatchElements(*_GROUP)
             counts = (
-                groups | beam.ParDo(_PredictPictures(work)),
-                videos | "Spread videos" >> beam.Reshuffle() | beam.ParDo(_PredictVideo(work)),
+                groups | beam.ParDo(_PredictPictures(args, settings)),
+                videos | "Spread videos" >> beam.Reshuffle() | beam.ParDo(_PredictVideo(args, settings)),
             )
             lines = counts | beam.Flatten() | beam.Map(json.dumps)
             _ = lines | beam.io.WriteToText(str(results), num_shards=1, shard_name_template="")
@@ -108,33 +87,28 @@ def run(work: Work, items: Sequence[Item], options: str) -> Counter:
 class _Predict(beam.DoFn):
     """Loads the network once in each worker; yields counts, and `messages` about files that could not be read."""
 
-    def __init__(self, work: Work):
-        self._work = work
+    def __init__(self, args: argparse.Namespace, settings: dict):
+        self._args, self._settings, self._root = args, settings, Path(args.output)
 
     def setup(self) -> None:
         logging.set_verbosity(logging.ERROR)  # Orbax logs every file
-        use_device(self._work.device)
-        self._segmenter = Segmenter.from_checkpoint(self._work.checkpoint, **self._work.options)
+        use_device(self._args.device)
+        self._segmenter = Segmenter.from_checkpoint(self._args.checkpoint, **segmenter_options(self._args))
 
 
 class _PredictPictures(_Predict):
     def process(self, items: list[Item]) -> Iterator[dict]:
-        work = self._work
-        forms = [form for form in coco.FORMS if form in work.kinds]
         messages: list[str] = []
-        with coco.Journals(Path(work.root), forms, uuid.uuid4().hex, work.video.min_area) as journals:
-            batch_size = work.video.batch_size
-            count = predict_images(
-                self._segmenter, items, Path(work.root), work.kinds, journals, batch_size, report=messages.append
-            )
+        options, process = predict_options(self._args), uuid.uuid4().hex
+        count = predict_images(self._segmenter, items, self._root, options, process, report=messages.append)
         yield {**count, "messages": messages}
 
 
 class _PredictVideo(_Predict):
     def process(self, item: Item) -> Iterator[dict]:
-        work = self._work
+        options, resume = predict_options(self._args), self._args.resume
         try:
-            count = predict_video(self._segmenter, item, Path(work.root), work.video, work.settings, work.resume)
+            count = predict_video(self._segmenter, item, self._root, options, self._settings, resume)
             yield {**count, "messages": []}
         except DataError as error:
             yield {"failed": 1, "messages": [f"skipped: {error}"]}

@@ -1,15 +1,14 @@
 """Writes regions as COCO JSON, for `pycocotools.COCO` and other tools.
 
 During prediction each picture adds one line of JSON to a journal in a hidden folder, which survives if the run is killed.
-`assemble` creates the file from the journals of all processes. Memory does not grow with the number of pictures.
+`assemble` creates the file from the journals of all processes. In all of these, kinds other than FORMS are ignored.
 """
 
 import contextlib
 import json
-import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,11 @@ from refinenet_jax.inference.segmentation import Segmentation
 
 FORMS = ("polygons", "rle")  # kinds of `--save`; each is written to FORM.json
 _JOURNALS = ".journals"
+
+
+def paths(root: Path, kinds: Sequence[str]) -> dict[str, Path]:
+    """Returns the file of each requested form."""
+    return {form: root / f"{form}.json" for form in FORMS if form in kinds}
 
 
 def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict]:
@@ -61,22 +65,21 @@ def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict
 class Journals:
     """The journals of one process, one for each form; a context manager."""
 
-    def __init__(self, root: Path, forms: Sequence[str], process: str, min_area: int = 1):
+    def __init__(self, root: Path, kinds: Sequence[str], process: str, min_area: int = 1):
         """Opens the journals.
 
         Args:
           root: folder for the results.
-          forms: names from FORMS; none writes nothing.
+          kinds: kinds of results; without any of FORMS, nothing is written.
           process: unique name of the process among all that write.
           min_area: see `annotations`.
         """
         self._min_area = min_area
         self._lock = threading.Lock()
         self._files: dict[str, IO[str]] = {}
-        for form in forms:
+        for form in paths(root, kinds):
             path = root / _JOURNALS / f"{form}.{process}.jsonl"
             prepare_folder(path.parent, root)
-            _end_torn_line(path)
             self._files[form] = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "Journals":
@@ -99,18 +102,18 @@ class Journals:
             line = {"file_name": file_name, "height": height, "width": width, "annotations": regions}
             try:
                 with self._lock:
-                    file.write(json.dumps(line) + "\n")
+                    file.write(f"\n{json.dumps(line)}\n")  # a killed run may have left half a line
                     file.flush()
             except OSError as error:
                 raise cannot_write(Path(file.name), error) from error
 
 
-def begin(root: Path, forms: Sequence[str], resume: bool) -> set[str]:
+def begin(root: Path, kinds: Sequence[str], resume: bool) -> set[str]:
     """Prepares the folder of the journals, before any process opens one.
 
     Args:
       root: folder for the results.
-      forms: requested forms.
+      kinds: requested kinds of results.
       resume: whether to continue journals and files of an earlier run; otherwise they are removed.
 
     Returns:
@@ -121,78 +124,57 @@ def begin(root: Path, forms: Sequence[str], resume: bool) -> set[str]:
         shutil.rmtree(folder, ignore_errors=True)
         return set()
     done = []
-    for form in forms:
-        final = root / f"{form}.json"
-        if final.exists() and not list(folder.glob(f"{form}.*.jsonl")):
-            _take_apart(final, root, form)
-        done.append({line["file_name"] for line in _lines(folder, form)})
+    for form, path in paths(root, kinds).items():
+        if path.exists() and not list(folder.glob(f"{form}.*.jsonl")):
+            _to_journal(path, root, form)
+        done.append(set(_lines(folder, form)))
     return set.intersection(*done) if done else set()
 
 
-def assemble(root: Path, forms: Sequence[str], class_names: Sequence[str]) -> list[Path]:
+def assemble(root: Path, kinds: Sequence[str], class_names: Sequence[str]) -> None:
     """Writes ROOT/FORM.json from all journals, with pictures sorted by name, and removes the journals.
-
-    Returns:
-      The paths of the files.
 
     Raises:
       UsageError: a file cannot be written.
     """
-    made = []
-    for form in forms:
-        path = root / f"{form}.json"
+    for form, path in paths(root, kinds).items():
         write_whole(path, root, lambda partial, form=form: _write(partial, root / _JOURNALS, form, class_names))
-        made.append(path)
-    if forms:
+    if paths(root, kinds):
         shutil.rmtree(root / _JOURNALS, ignore_errors=True)
-    return made
 
 
 def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> None:
-    last = {line["file_name"]: place for place, line in _placed_lines(folder, form)}  # later lines replace earlier ones
-    order = [last[name] for name in sorted(last)]
+    lines = sorted(_lines(folder, form).items())
     categories = [{"id": i, "name": name} for i, name in enumerate(class_names) if i]
     with path.open("x", encoding="utf-8") as file:
         file.write('{"info": {"description": "Found by refinenet_jax"},\n"categories": ' + json.dumps(categories))
         file.write(',\n"images": [')
-        for image_id, line in enumerate(_at(order), 1):
+        for image_id, (_, encoded) in enumerate(lines, 1):
+            line = json.loads(encoded)
             image = {"id": image_id} | {key: line[key] for key in ("file_name", "height", "width")}
             file.write(f"{',' if image_id > 1 else ''}\n{json.dumps(image)}")
         file.write('],\n"annotations": [')
         count = 0
-        for image_id, line in enumerate(_at(order), 1):
-            for annotation in line["annotations"]:
+        for image_id, (_, encoded) in enumerate(lines, 1):
+            for annotation in json.loads(encoded)["annotations"]:
                 count += 1
-                file.write(
-                    f"{',' if count > 1 else ''}\n{json.dumps({'id': count, 'image_id': image_id} | annotation)}"
-                )
+                annotation = {"id": count, "image_id": image_id} | annotation
+                file.write(f"{',' if count > 1 else ''}\n{json.dumps(annotation)}")
         file.write("]}\n")
 
 
-def _placed_lines(folder: Path, form: str) -> Iterator[tuple[tuple[Path, int], dict]]:
-    """Yields every complete line with its file and offset; incomplete lines of a killed process are skipped."""
+def _lines(folder: Path, form: str) -> dict[str, bytes]:
+    """Returns the last complete line of every picture by name, encoded, which needs less memory than its objects."""
+    lines = {}
     for path in sorted(folder.glob(f"{form}.*.jsonl")):
         with path.open("rb") as file:
-            offset = 0
-            for encoded in file:
-                with contextlib.suppress(ValueError):
-                    yield (path, offset), json.loads(encoded)
-                offset += len(encoded)
+            for line in file:
+                with contextlib.suppress(ValueError):  # the incomplete line of a killed process
+                    lines[json.loads(line)["file_name"]] = line
+    return lines
 
 
-def _lines(folder: Path, form: str) -> Iterator[dict]:
-    return (line for _, line in _placed_lines(folder, form))
-
-
-def _at(places: Sequence[tuple[Path, int]]) -> Iterator[dict]:
-    with contextlib.ExitStack() as stack:
-        files = {path: stack.enter_context(path.open("rb")) for path in {path for path, _ in places}}
-        for path, offset in places:
-            files[path].seek(offset)
-            yield json.loads(files[path].readline())
-
-
-def _take_apart(final: Path, root: Path, form: str) -> None:
+def _to_journal(final: Path, root: Path, form: str) -> None:
     """Converts a finished file to a journal that can be continued."""
     try:
         whole = json.loads(final.read_bytes())
@@ -205,15 +187,6 @@ def _take_apart(final: Path, root: Path, form: str) -> None:
     path = root / _JOURNALS / f"{form}.-earlier.jsonl"  # sorts first: later lines count
     text = "".join(json.dumps(line) + "\n" for line in lines.values())
     write_whole(path, root, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def _end_torn_line(path: Path) -> None:
-    """Ends an incomplete last line, so that the next entry starts on a new line."""
-    if path.exists() and path.stat().st_size:
-        with path.open("rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
 
 
 def _run_lengths(size: tuple[int, int], box: tuple[int, int, int, int], inside: np.ndarray) -> dict:

@@ -1,37 +1,36 @@
 """`refinenet-jax predict`: segments pictures, videos and cameras and writes the results to files."""
 
 import argparse
-import dataclasses
-import hashlib
 import json
 import os
 import time
 import webbrowser
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from refinenet_jax import pretrained
 from refinenet_jax.command_line import use_device
 from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.errors import UsageError, require_extra
-from refinenet_jax.inference import test_time
-from refinenet_jax.inference.crf import parse_parameters
+from refinenet_jax.inference import network_options
 from refinenet_jax.inference.predict import coco, outputs
-from refinenet_jax.inference.predict.arguments import KINDS, add_arguments, check_arguments
+from refinenet_jax.inference.predict.arguments import (
+    PICTURE_KINDS,
+    add_arguments,
+    check_arguments,
+    predict_options,
+    segmenter_options,
+)
 from refinenet_jax.inference.predict.items import Item
 from refinenet_jax.inference.predict.pictures import predict_images
 from refinenet_jax.inference.predict.sources import SETTINGS, find
 from refinenet_jax.inference.reading import is_address
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video import writer as video_writer
-from refinenet_jax.inference.video.predict import VideoOptions, predict_camera, predict_video
+from refinenet_jax.inference.video.predict import predict_camera, predict_video
 from refinenet_jax.progress import progress_bar, say
 
 __all__ = ["add_arguments", "run"]
@@ -44,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
     root = Path(args.output) if args.output else _next_output()
     try:
         sources = _find(args, root)
-        segmenter = Segmenter.from_checkpoint(_checkpoint(args), **_options(args))
+        segmenter = Segmenter.from_checkpoint(network_options.checkpoint(args), **segmenter_options(args))
         settings = describe(segmenter)
         items = _begin(args, root, sources, settings)
         begin = time.monotonic()
         work = _work if args.beam_pipeline_options is None else _work_on_beam
         total = work(args, root, segmenter, items, settings)
         seconds = time.monotonic() - begin
-        coco.assemble(root, _forms(args), segmenter.class_names)
+        coco.assemble(root, args.save, segmenter.class_names)
     except KeyboardInterrupt:
         say(f"Stopped. Resume with the same command and --output={root} --resume.")
         return 130
@@ -63,18 +62,14 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(segmenter: Segmenter) -> dict[str, Any]:
     """Returns the settings that results depend on, with a SHA-256 of the weights."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(segmenter.variables):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(leaf))
     return {
-        "weights": digest.hexdigest(),
+        "weights": segmenter.fingerprint(),
         "class_names": list(segmenter.class_names),
         "scales": list(segmenter.scales),
         "longest_side": segmenter.longest_side,
         "flip": segmenter.flip,
         "tile": segmenter.tile,
-        "crf": segmenter.crf and dataclasses.asdict(segmenter.crf),
+        "crf": segmenter.crf and asdict(segmenter.crf),
     }
 
 
@@ -91,15 +86,15 @@ def _find(args: argparse.Namespace, root: Path) -> list[Item]:
     for item in items:
         if item.kind == "camera" and args.beam_pipeline_options is not None:
             raise UsageError(f"Camera {item.name} does not work with Beam. Omit --beam-pipeline-options.")
-        if not _kinds(item, args.save):
+        if not set(args.save) & set(PICTURE_KINDS if item.kind == "image" else video_writer.KINDS):
             raise UsageError(
                 f"{item.path} has no results of the kind --save {' '.join(args.save)}. For pictures, choose "
-                f"{', '.join(KINDS[:-1])}; for videos, {', '.join(video_writer.KINDS)}."
+                f"{', '.join(PICTURE_KINDS)}; for videos, {', '.join(video_writer.KINDS)}."
             )
         if not args.resume or item.kind == "camera":
             earlier += _existing(root, item, args.save).values()
     if not args.resume:
-        earlier += [path for form in _forms(args) if (path := root / f"{form}.json").exists()]
+        earlier += [path for path in coco.paths(root, args.save).values() if path.exists()]
     if earlier and not args.overwrite:
         raise UsageError(
             f"{first_few(earlier, 1)} would be replaced. Give --overwrite, another --output, or --resume to keep results."
@@ -124,33 +119,30 @@ def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings
             )
     text = json.dumps(settings, indent=1) + "\n"
     outputs.write_whole(path, root, lambda partial: partial.write_text(text))
-    in_coco = coco.begin(root, _forms(args), args.resume)
+    in_coco = coco.begin(root, args.save, args.resume)
 
     def is_done(item: Item) -> bool:
-        if not args.resume or set(_existing(root, item, args.save)) < set(_kinds(item, args.save)) - set(coco.FORMS):
+        kinds = outputs.KINDS if item.kind == "image" else video_writer.KINDS
+        if not args.resume or _existing(root, item, args.save).keys() < set(args.save) & set(kinds):
             return False
-        return item.kind != "image" or not _forms(args) or item.relative in in_coco
+        return item.kind != "image" or not coco.paths(root, args.save) or item.relative in in_coco
 
     return [item for item in found if not is_done(item)]
 
 
 def _work(args: argparse.Namespace, root: Path, segmenter: Segmenter, items: Sequence[Item], settings: dict) -> Counter:
     """Predicts the items; returns the numbers of images, videos and frames, and of failures."""
-    total: Counter = Counter()
+    total, options = Counter(), predict_options(args)
     pictures = [item for item in items if item.kind == "image"]
     if pictures:
-        with (
-            coco.Journals(root, _forms(args), "0", args.min_area) as journals,
-            progress_bar("predicting", len(pictures)) as bar,
-        ):
+        with progress_bar("predicting", len(pictures)) as bar:
 
             def advance(line: str) -> None:
                 bar.update()
                 if bar.disable and line:
                     say(line)
 
-            total += predict_images(segmenter, pictures, root, args.save, journals, args.batch_size, advance)
-    options = _video_options(args)
+            total += predict_images(segmenter, pictures, root, options, advance=advance)
     for item in items:
         try:
             if item.kind == "video":
@@ -169,43 +161,10 @@ def _work_on_beam(
     """Does the same with a Beam pipeline, whose workers each load the network."""
     with require_extra("train", "--beam-pipeline-options"):
         from refinenet_jax.inference.predict import beam
-    work = beam.Work(
-        checkpoint=str(_checkpoint(args).absolute()),
-        device=args.device,
-        options=_options(args),
-        root=str(root.absolute()),
-        kinds=tuple(args.save),
-        settings=settings,
-        resume=args.resume,
-        video=_video_options(args),
-    )
+    # Workers may have another working directory.
+    paths = {"checkpoint": str(network_options.checkpoint(args).absolute()), "output": str(root.absolute())}
     items = [item if is_address(item.path) else replace(item, path=str(Path(item.path).absolute())) for item in items]
-    return beam.run(work, items, args.beam_pipeline_options)
-
-
-def _checkpoint(args: argparse.Namespace) -> Path:
-    return Path(args.checkpoint) if args.checkpoint else pretrained.PATH
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    parameters = parse_parameters(args.crf) if args.crf else None
-    return {"step": args.step, **test_time.options(args), "tile": args.tile, "crf": parameters}
-
-
-def _video_options(args: argparse.Namespace) -> VideoOptions:
-    return VideoOptions(
-        tuple(args.save), args.batch_size, args.smoothing, args.max_frames, args.max_seconds, args.min_area
-    )
-
-
-def _forms(args: argparse.Namespace) -> list[str]:
-    return [form for form in coco.FORMS if form in args.save]
-
-
-def _kinds(item: Item, kinds: Sequence[str]) -> list[str]:
-    """Returns the kinds of results that apply to a picture or video."""
-    possible = KINDS[:-1] if item.kind == "image" else video_writer.KINDS
-    return [kind for kind in kinds if kind in possible]
+    return beam.run(argparse.Namespace(**{**vars(args), **paths}), settings, items)
 
 
 def _existing(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
@@ -216,18 +175,13 @@ def _existing(root: Path, item: Item, kinds: Sequence[str]) -> dict[str, Path]:
 
 
 def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, root: Path) -> None:
-    done = [
-        f"{total[what]:,} {what[:-1] if total[what] == 1 else what}"
-        for what in ("images", "videos", "frames")
-        if total[what]
-    ]
-    pictures = total["images"] + total["frames"]
-    programs = segmenter.programs
-    speed = f" in {seconds:.1f} s" if pictures else ""
-    if pictures and programs.shapes:
-        speed += f", of which {programs.seconds:.1f} s to prepare {len(programs.shapes)} canvas sizes"
-    if pictures > programs.images:
-        speed += f"; {(pictures - programs.images) / (seconds - programs.seconds):.1f}/s without preparation"
+    kinds = [kind for kind in ("images", "videos", "frames") if total[kind]]
+    done = [f"{total[kind]:,} {kind[:-1] if total[kind] == 1 else kind}" for kind in kinds]
+    speed = f" in {seconds:.1f} s" if done else ""
+    if done and segmenter.programs.shapes:
+        speed += (
+            f", of which {segmenter.programs.seconds:.1f} s to prepare {len(segmenter.programs.shapes)} canvas sizes"
+        )
     earlier = f", {left} done earlier" if left else ""
     failed = f"; {total['failed']} could not be read completely" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")

@@ -1,4 +1,4 @@
-"""A picture, video or camera to predict, and the name of its results."""
+"""A picture, video or camera to predict, the name of its results, and the options for them."""
 
 import hashlib
 import os
@@ -40,6 +40,28 @@ class Item:
             start = encoded[: _NAME_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
             path = path.with_name(f"{start}~{hashlib.sha256(encoded).hexdigest()[:_DIGEST]}")
         return str(path)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options for the results of pictures, videos and cameras.
+
+    Attributes:
+      kinds: kinds of results, as for --save; those that a picture or video does not have are ignored.
+      batch_size: number of pictures or frames per batch; None for the default of the device. Frames of a camera are not
+        batched.
+      min_area: minimum area in pixels of regions in polygons, rle and frames.
+      smoothing: time constant in seconds of the exponential smoothing over earlier frames; 0 for none.
+      max_frames: number of frames after which to stop; None for all.
+      max_seconds: time after which to stop; None for all.
+    """
+
+    kinds: Sequence[str] = ("masks", "overlays", "frames")
+    batch_size: int | None = None
+    min_area: int = 1
+    smoothing: float = 0.0
+    max_frames: int | None = None
+    max_seconds: float | None = None
 
 
 def with_distinct_names(items: Sequence[Item]) -> list[Item]:

@@ -9,21 +9,10 @@ from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.segmentation import Segmentation
 
-# Endings of the files written by `write`.
-ENDINGS = {
-    "masks": "_mask.png",
-    "palette": "_palette.png",
-    "overlays": "_overlay.jpg",
-    "contours": "_contours.jpg",
-    "side-by-side": "_side.jpg",
-    "cutouts": "_cutout.png",
-    "scores": "_scores.npz",
-}
-
 
 def paths(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
     """Returns the files of one picture by kind, without kinds that have no file per picture."""
-    return {kind: root / f"{name}{ENDINGS[kind]}" for kind in kinds if kind in ENDINGS}
+    return {kind: root / f"{name}{KINDS[kind][0]}" for kind in kinds if kind in KINDS}
 
 
 def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> None:
@@ -37,7 +26,7 @@ def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> 
       UsageError: a file cannot be written, or would be outside `root`.
     """
     for kind, path in paths(root, name, kinds).items():
-        write_whole(path, root, lambda partial, kind=kind: _WRITERS[kind](result, partial))
+        write_whole(path, root, lambda partial, kind=kind: KINDS[kind][1](result, partial))
 
 
 def write_whole(path: Path, root: Path, writer: Callable[[Path], object]) -> None:
@@ -82,20 +71,21 @@ def side_by_side(result: Segmentation) -> np.ndarray:
     return np.concatenate([result.image, result.overlay()], axis=1)
 
 
-def _write_palette(result: Segmentation, path: Path) -> None:
-    visualize.colored_mask(result.mask).save(path)
+def _image(draw: Callable[[Segmentation], np.ndarray]) -> Callable[[Segmentation, Path], None]:
+    return lambda result, path: visualize.write(str(path), draw(result))
 
 
 def _write_scores(result: Segmentation, path: Path) -> None:
     np.savez_compressed(path, scores=result.scores.astype(np.float16), class_names=np.array(result.class_names))
 
 
-_WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
-    "masks": lambda result, path: visualize.write(str(path), result.mask),
-    "palette": _write_palette,
-    "overlays": lambda result, path: visualize.write(str(path), result.overlay()),
-    "contours": lambda result, path: visualize.write(str(path), result.contours()),
-    "side-by-side": lambda result, path: visualize.write(str(path), side_by_side(result)),
-    "cutouts": lambda result, path: visualize.write(str(path), result.cutout()),
-    "scores": _write_scores,
+# Ending of the file of each kind, and the function that writes it.
+KINDS: dict[str, tuple[str, Callable[[Segmentation, Path], None]]] = {
+    "masks": ("_mask.png", _image(lambda result: result.mask)),
+    "palette": ("_palette.png", lambda result, path: visualize.colored_mask(result.mask).save(path)),
+    "overlays": ("_overlay.jpg", _image(Segmentation.overlay)),
+    "contours": ("_contours.jpg", _image(Segmentation.contours)),
+    "side-by-side": ("_side.jpg", _image(side_by_side)),
+    "cutouts": ("_cutout.png", _image(Segmentation.cutout)),
+    "scores": ("_scores.npz", _write_scores),
 }

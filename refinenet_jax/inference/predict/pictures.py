@@ -1,27 +1,20 @@
 """Predicts pictures of any sizes in batches; files are read and written while the network runs."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import reading
-from refinenet_jax.inference.predict import outputs
-from refinenet_jax.inference.predict.items import Item
+from refinenet_jax.inference.predict import coco, outputs
+from refinenet_jax.inference.predict.items import Item, PredictOptions
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Prepared, Segmenter
 from refinenet_jax.progress import say
-
-if TYPE_CHECKING:  # pycocotools, which `refinenet_jax.predict` does not need
-    from refinenet_jax.inference.predict.coco import Journals
-
-_WRITES_WAITING = 4  # pictures whose results may wait to be written
 
 
 def segment_images(
@@ -69,9 +62,8 @@ def predict_images(
     segmenter: Segmenter,
     items: Sequence[Item],
     root: Path,
-    kinds: Sequence[str],
-    journals: "Journals",
-    batch_size: int | None,
+    options: PredictOptions,
+    process: str = "0",
     advance: Callable[[str], object] = lambda line: None,
     report: Callable[[str], object] = say,
 ) -> Counter:
@@ -81,9 +73,8 @@ def predict_images(
       segmenter: the network.
       items: pictures of any sizes in any order.
       root: folder for the results.
-      kinds: kinds of results from `outputs.ENDINGS`; others are ignored.
-      journals: journals for COCO.
-      batch_size: number of pictures of one canvas per batch; None for the default of the device.
+      options: kinds of results, batch size and minimum area.
+      process: unique name of the process among all that write into `root`.
       advance: called once per picture with a line about it.
       report: called with a line for each picture that cannot be read.
 
@@ -101,21 +92,19 @@ def predict_images(
         report(f"skipped: {error}")
         advance("")
 
-    def save(result: Segmentation, item: Item) -> None:
-        outputs.write(result, root, item.name, kinds)
-        journals.add(result, item.relative)
-
-    pending: deque[Future] = deque()
     before = time.monotonic()
-    with ThreadPoolExecutor(2) as writers:
-        for item, result in segment_images(segmenter, items, batch_size, unreadable):
-            pending.append(writers.submit(save, result, item))
+    with coco.Journals(root, options.kinds, process, options.min_area) as journals:
+
+        def save(segmented: tuple[Item, Segmentation]) -> str:
+            item, result = segmented
+            outputs.write(result, root, item.name, options.kinds)
+            journals.add(result, item.relative)
             height, width = result.image.shape[:2]
+            return f"{item.relative}: {width}x{height}"
+
+        results = segment_images(segmenter, items, options.batch_size, unreadable)
+        for line in read_ahead(save, results, window=4):
             now = time.monotonic()
-            advance(f"{item.relative}: {width}x{height}, {now - before:.2f} s")
+            advance(f"{line}, {now - before:.2f} s")
             before = now
-            while len(pending) > _WRITES_WAITING:
-                pending.popleft().result()
-        while pending:
-            pending.popleft().result()
     return Counter(images=len(items) - failed, failed=failed)

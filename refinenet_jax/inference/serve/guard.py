@@ -1,4 +1,4 @@
-"""ASGI middleware in front of Gradio: who may ask, how much may be uploaded, and what a browser may load."""
+"""ASGI middleware for Gradio: accepted hosts and origins, limits of uploads, and a content security policy."""
 
 import asyncio
 import ipaddress
@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refinenet_jax.inference.serve.results import Limits
 
-KEPT_SECONDS = 3600  # uploads and results are removed when they are older
-_MOST_UPLOADS = 20  # bound of the size of all files, in largest uploads
-_WRITING = ("/upload", "/queue/join", "/call/")  # requests that lead to files
-_FORM_BYTES = 100_000  # around a file
+KEPT_SECONDS = 3600  # age at which uploads and results are removed
+_MOST_UPLOADS = 20  # limit of the size of all files, in largest uploads
+_WRITING = ("/upload", "/queue/join", "/call/")  # requests that write files
+_FORM_BYTES = 100_000  # of a request besides its file
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
     # Gradio needs inline scripts and eval. Nothing is loaded from, or sent to, any other server.
@@ -33,16 +33,18 @@ class Guard:
     """Refuses requests under a foreign name (DNS rebinding), from pages of other sites, and uploads beyond the limits."""
 
     def __init__(self, app: ASGIApp, host: str, allowed_hosts: Sequence[str], limits: Limits, folder: Path):
-        """Args:
-        app: Gradio.
-        host: name or address that the server listens at.
-        allowed_hosts: further names that browsers or proxies may use; "*" for any.
-        limits: of uploads.
-        folder: where Gradio keeps uploads.
+        """Stores the settings.
+
+        Args:
+          app: Gradio.
+          host: name or address of the server.
+          allowed_hosts: further names that browsers or proxies may use; "*" for any.
+          limits: limits of uploads.
+          folder: folder of Gradio's files.
         """
         self._app, self._limits, self._folder = app, limits, folder
         self._names = _LOOPBACK | {name.lower() for name in (host, *allowed_hosts)}
-        self._addresses = host not in _LOOPBACK  # an address in numbers cannot be another site's name
+        self._addresses = host not in _LOOPBACK  # a numeric address cannot be the name of another site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,7 +64,7 @@ class Guard:
         if refusal:
             await refusal(scope, receive, guarded)
             return
-        # Gradio makes links from these headers, which a proxy may have replaced: a dot makes them relative.
+        # Gradio builds links from these headers, which a proxy may have replaced: with a dot they are relative.
         with suppress(KeyError):
             del headers["x-forwarded-host"]
         headers["x-gradio-server"] = "."
@@ -80,11 +82,9 @@ class Guard:
             return PlainTextResponse(f"This server is not known as {host[:100]!r}; start it with --allowed-hosts.", 421)
         if scope["method"] in ("GET", "HEAD"):
             return None
-        if scope["path"].endswith(
-            "/process_recording"
-        ):  # Gradio's screen recorder, which would run ffmpeg without limits
+        if scope["path"].endswith("/process_recording"):  # Gradio's screen recorder runs ffmpeg without limits
             return PlainTextResponse("Not found.", 404)
-        # Browsers say where a request comes from, and also after a proxy; over plain http they may not.
+        # Browsers send the origin of a request, which proxies do not change; over plain http it may be missing.
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         foreign = site not in ("same-origin", "none") if site else origin is not None and not self._is_known(origin)
         if foreign:
@@ -100,7 +100,7 @@ class Guard:
         return None
 
     def _make_room(self) -> bool:
-        """Removes old files, also those of uploads that broke off; returns whether there is room for one more."""
+        """Removes old files, including those of incomplete uploads; returns whether there is room for one more."""
         size = 0
         for path in self._folder.rglob("*"):
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The page and its API, on Gradio."""
+"""The Gradio page and its API."""
 
 import base64
 import html
@@ -37,14 +37,14 @@ def create_app(
     host: str = "127.0.0.1",
     allowed_hosts: Sequence[str] = (),
 ) -> Starlette:
-    """The ASGI application.
+    """Creates the ASGI application.
 
     Args:
       segmenter: the network.
-      limits: what is refused.
-      name: of the network, to be shown.
-      folder: for uploads and results, GRADIO_TEMP_DIR; it is removed when the server stops.
-      host: name or address that the server listens at.
+      limits: limits of requests.
+      name: displayed name of the network.
+      folder: folder for uploads and results, GRADIO_TEMP_DIR; it is removed when the server stops.
+      host: name or address of the server.
       allowed_hosts: further names that browsers or proxies may use.
     """
 
@@ -56,7 +56,7 @@ def create_app(
     guard = Middleware(Guard, host=host, allowed_hosts=allowed_hosts, limits=limits, folder=folder)
     page = Page(segmenter, limits, folder).build(name)
     page.queue(max_size=limits.waiting, api_open=False)
-    page.has_launched = True  # or Gradio would not check that a path in a request is an upload's
+    page.has_launched = True  # otherwise Gradio does not check that paths in requests are uploads
     return gr.mount_gradio_app(
         Starlette(middleware=[guard], lifespan=lifespan),
         page,
@@ -74,7 +74,7 @@ def create_app(
 
 
 class Page:
-    """The tabs, and the functions that they and the API call."""
+    """The tabs, and the functions of the API."""
 
     def __init__(self, segmenter: Segmenter, limits: results.Limits, folder: Path):
         self._segmenter, self._limits, self._folder = segmenter, limits, folder
@@ -83,7 +83,7 @@ class Page:
         )
 
     def build(self, name: str) -> gr.Blocks:
-        """Lays out the page and names the API's endpoints."""
+        """Builds the page and the endpoints of the API."""
         network = self._segmenter
         with gr.Blocks(
             title="Hand segmentation", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 10, KEPT_SECONDS)
@@ -108,7 +108,7 @@ class Page:
         with gr.Row():
             with gr.Column():
                 picture = gr.Image(type="filepath", sources=["upload", "clipboard"], label="Picture", buttons=[])
-                # As it was uploaded: Gradio would decode and convert it before its size is checked.
+                # The uploaded file: Gradio would decode and convert it before its size is checked.
                 picture.preprocess = lambda payload: payload and payload.path
                 button = gr.Button("Find hands", variant="primary")
             with gr.Column():
@@ -150,7 +150,7 @@ class Page:
     def _webcam_tab(self, scales: gr.CheckboxGroup, mirror: gr.Checkbox) -> None:
         with gr.Row():
             with gr.Column():
-                # Not mirrored: left hands would be taken for right ones.
+                # Mirrored, left hands would be classified as right ones.
                 options = gr.WebcamOptions(mirror=False)
                 webcam = gr.Image(sources=["webcam"], streaming=True, webcam_options=options, label="Webcam")
                 webcam.preprocess = lambda payload: payload and payload.url  # data:image/jpeg;base64,...
@@ -180,7 +180,7 @@ class Page:
         return [{"name": name, "color": results.color(i)} for i, name in enumerate(self._segmenter.class_names) if i]
 
     def _network(self, scales: Sequence[float], mirror: bool) -> Segmenter:
-        """The network with these settings; with its own, what was compiled before, and its order of scales."""
+        """Returns the network with these settings; with its own settings, the network itself, which is compiled."""
         if not scales:
             raise UsageError("No scale is chosen. Choose at least one.")
         stored = self._segmenter
@@ -229,7 +229,7 @@ class Page:
                 yield [files[0] if files else gr.skip(), files or gr.skip(), progress]
 
     def frame(self, address: str | None, view: str, scales: list[float], mirror: bool) -> str | None:
-        """One view of a webcam's frame; both are data URLs."""
+        """Returns a view of a webcam's frame; both are data URLs."""
         if address is None:
             return None
         with _reported():
@@ -255,7 +255,7 @@ def _reported() -> Iterator[None]:
 
 
 def _without_download(move: Callable) -> Callable:
-    """Gradio would download what a request names as a web address; this server fetches nothing for its clients."""
+    """Refuses web addresses in requests, which Gradio would download."""
 
     async def move_file(path: str | Path | None) -> str | None:
         if path is not None and "://" in str(path):
@@ -266,7 +266,7 @@ def _without_download(move: Callable) -> Callable:
 
 
 def _legend(figures: dict[str, Any] | None) -> str:
-    """Colors of the classes with their shares of a picture, or a clip's progress."""
+    """Returns HTML with the colors of the classes and their shares of a picture, or the progress of a clip."""
     figures = figures or {}
     lines = []
     if "of" in figures:

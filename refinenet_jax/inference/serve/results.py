@@ -1,21 +1,20 @@
-"""Uploaded pictures and clips -> files to show and figures, within limits."""
+"""Predicts uploaded pictures and clips within limits, and writes the files to show."""
 
-import io
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from refinenet_jax import visualize
 from refinenet_jax.data import images
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.predict import segment_frames
@@ -24,41 +23,35 @@ from refinenet_jax.inference.video.writer import VideoWriter
 
 _MOST_REGIONS = 100
 _CLIP_KINDS = ("overlays", "masks", "frames")
-_MOST_ROOM = 3  # results of a clip, times the largest upload: few bytes can decode to much noise
-_TICK = 0.5  # seconds between two reports of progress, at each of which Gradio can stop the work
+_CLIP_MEGAPIXELS = 9.0  # of a clip's frame; 4096 x 2160 pixels
+_CLIP_FRAMES = 3600
+_MOST_ROOM = 3  # limit of a clip's results, in largest uploads: small files can be decoded to much noise
+_TICK = 0.5  # seconds between reports of progress, at which Gradio can cancel the work
+
+
+def _limit(default: float, what: str) -> Any:
+    return field(default=default, metadata={"help": what})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused.
-
-    Attributes:
-      upload_megabytes: largest upload, in 10^6 bytes.
-      picture_megapixels: most pixels of a picture, in 10^6.
-      clip_megapixels: most pixels of a clip's frame, in 10^6.
-      clip_length: longest clip, in seconds.
-      clip_frames: most frames of a clip.
-      clip_seconds: longest time to work on a clip.
-      upload_seconds: longest time for an upload to arrive.
-      waiting: most requests in the queue.
+    """Limits beyond which requests are refused; each is an option of the command, with the description in its metadata.
 
     Raises:
       UsageError: one of them is not positive.
     """
 
-    upload_megabytes: float = 200.0
-    picture_megapixels: float = 25.0
-    clip_megapixels: float = 9.0  # 4096 x 2160
-    clip_length: float = 60.0
-    clip_frames: int = 3600
-    clip_seconds: float = 1800.0
-    upload_seconds: float = 120.0
-    waiting: int = 20
+    picture_megapixels: float = _limit(25.0, "largest picture, in millions of pixels")
+    upload_megabytes: float = _limit(200.0, "largest upload, in MB")
+    clip_length: float = _limit(60.0, "longest clip, in seconds")
+    clip_seconds: float = _limit(1800.0, "longest time to process a clip, in seconds")
+    upload_seconds: float = _limit(120.0, "longest time for an upload to arrive, in seconds")
+    waiting: int = _limit(20, "maximum number of requests in the queue")
 
     def __post_init__(self):
         for name, value in asdict(self).items():
             if not value > 0:
-                raise UsageError(f"--{name.replace('_', '-')} is {value:g}; it must be above 0.")
+                raise UsageError(f"--{name.replace('_', '-')} is {value:g}. Give a number above 0.")
 
 
 def read_picture(encoded: bytes, limits: Limits) -> np.ndarray:
@@ -67,16 +60,9 @@ def read_picture(encoded: bytes, limits: Limits) -> np.ndarray:
     Raises:
       UsageError: it has too many pixels, is damaged, or of an unknown format.
     """
-    if kind := images.sniff(encoded):
-        try:
-            with Image.open(io.BytesIO(encoded), formats=[kind]) as header:
-                _check_pixels("The picture has", header.size, limits.picture_megapixels)
-        except Image.DecompressionBombError as error:
-            raise UsageError(f"The picture has more than {limits.picture_megapixels:g} million pixels.") from error
-        except OSError:  # damaged, which decoding reports
-            pass
-    image = images.decode_rgb(encoded, "The picture")
-    return images.turn_upright(image, images.orientation(encoded))
+    picture = images.Picture(encoded, "The picture", orientation=images.orientation(encoded))
+    _check_pixels("The picture has", picture.size, limits.picture_megapixels)
+    return picture.decode()
 
 
 def write_views(result: Segmentation, folder: Path) -> list[str]:
@@ -89,7 +75,7 @@ def write_views(result: Segmentation, folder: Path) -> list[str]:
 
 
 def figures(result: Segmentation) -> dict[str, Any]:
-    """Width and height, pixels and regions of every class but background, and the 100 largest regions; JSON."""
+    """Returns the size, the pixels and regions of every foreground class, and the 100 largest regions, for JSON."""
     height, width = result.mask.shape
     regions = sorted(result.regions(), key=lambda region: -region.area)
     pixels = np.bincount(result.mask.ravel(), minlength=len(result.class_names)).tolist()
@@ -113,7 +99,7 @@ def figures(result: Segmentation) -> dict[str, Any]:
 
 
 def color(class_id: int) -> str:
-    """Color of a class, #rrggbb."""
+    """Returns the color of a class, #rrggbb."""
     return f"#{visualize.palette()[class_id].tobytes().hex()}"
 
 
@@ -122,11 +108,11 @@ def predict_clip(
 ) -> Iterator[tuple[dict[str, int], list[str]]]:
     """Predicts a clip in a new folder below `parent`.
 
-    The limits are also checked frame by frame, because a file may hold more than its header says.
+    The limits are also checked for every frame, because a file may have more frames than its header states.
 
     Yields:
-      `frames` so far and `of` how many (0 where the file does not say), every half second and at the end; and the files, none
-      before the end: overlay (MP4, or Matroska where the sound needs it), masks (lossless, class ids), table of frames (CSV).
+      The progress, `frames` of the expected number `of` (0 if unknown), every half second and at the end; and the files, none
+      before the end: overlay (MP4, or Matroska if the sound needs it), masks (lossless, class ids), table of frames (CSV).
 
     Raises:
       UsageError: the clip is too long, too large or damaged, or takes too long.
@@ -147,32 +133,20 @@ def _predict_clip(
 ) -> Iterator[tuple[dict[str, int], list[str]]]:
     end, shown = time.monotonic() + limits.clip_seconds, 0.0
     with VideoReader(path) as video:
-        _check_pixels("The clip's frames have", video.size[::-1], limits.clip_megapixels)
-        if video.length > limits.clip_length * video.rate:
+        _check_pixels("The clip's frames have", video.format.size, _CLIP_MEGAPIXELS)
+        if video.length > limits.clip_length * video.format.rate:
             raise UsageError(f"The clip is longer than {limits.clip_length:g} seconds. Cut it.")
-        writer = VideoWriter(
-            folder,
-            "clip",
-            _CLIP_KINDS,
-            size=video.size,
-            time_base=video.time_base,
-            rate=video.rate,
-            aspect=video.aspect,
-            matrix=video.matrix,
-            class_names=segmenter.class_names,
-            settings={},
-            resume=False,
-        )
+        writer = VideoWriter(folder, "clip", video.format, segmenter.class_names, PredictOptions(_CLIP_KINDS))
         with closing(writer):
             count = 0
             for index, pts, result in segment_frames(segmenter, video.frames(), batch_size=1):
                 count = index + 1
-                if max(count, video.length) > limits.clip_frames:
-                    raise UsageError(f"The clip has more than {limits.clip_frames:,} frames. Cut it.")
+                if max(count, video.length) > _CLIP_FRAMES:
+                    raise UsageError(f"The clip has more than {_CLIP_FRAMES:,} frames. Cut it.")
                 if time.monotonic() > end:
                     raise UsageError(f"The clip takes longer than {limits.clip_seconds:g} seconds. Cut it.")
                 if sum(file.stat().st_size for file in folder.rglob("*")) > _MOST_ROOM * limits.upload_megabytes * 1e6:
-                    raise UsageError("The results of this clip need too much room. Cut it, or make it smaller.")
+                    raise UsageError("The results of this clip need too much space. Cut it, or make it smaller.")
                 writer.add(index, pts, result)
                 if time.monotonic() > shown + _TICK:
                     shown = time.monotonic()
@@ -182,6 +156,6 @@ def _predict_clip(
 
 
 def _check_pixels(what: str, size: tuple[int, int], megapixels: float) -> None:
-    width, height = size
+    height, width = size
     if width * height > megapixels * 1e6:
         raise UsageError(f"{what} {width} x {height} pixels; at most {megapixels:g} million are accepted.")

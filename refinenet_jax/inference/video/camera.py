@@ -9,21 +9,19 @@ import cv2
 from cv2.utils import logging
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.video.reader import Frame
+from refinenet_jax.inference.video.reader import Frame, VideoFormat
 
 _WAIT = 15_000  # timeout of a stream, milliseconds
+_TIME_BASE = Fraction(1, 90_000)  # seconds
 
 
 class Camera:
     """An open camera; a context manager.
 
     Attributes:
-      size: (h, w) of the frames.
-      time_base: unit of time stamps in seconds.
-      rate: frames per second as reported by the camera, or 30 if it reports none.
+      format: size of the frames, unit of their times, and frames per second as reported by the camera, or 30 if it reports
+        none.
     """
-
-    time_base = Fraction(1, 90_000)
 
     def __init__(self, source: str):
         """Opens the camera.
@@ -48,9 +46,9 @@ class Camera:
                     else "On Linux, cameras are /dev/video*, for members of the group video."
                 )
             )
-        self.size = picture.shape[:2]
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = Fraction(round(rate * 1000), 1000) if 1 <= rate <= 1000 else Fraction(30)
+        rate = Fraction(round(rate * 1000), 1000) if 1 <= rate <= 1000 else Fraction(30)
+        self.format = VideoFormat(picture.shape[:2], _TIME_BASE, rate)
 
     def __enter__(self) -> "Camera":
         return self
@@ -68,9 +66,9 @@ class Camera:
             passed = time.monotonic() - begin
             if not success or (seconds is not None and passed >= seconds):
                 return
-            if picture.shape[:2] != self.size:
+            if picture.shape[:2] != self.format.size:
                 raise UsageError(f"Camera {self._source} changed the size of its pictures. Start again.")
-            last = max(round(passed / self.time_base), last + 1)
+            last = max(round(passed / _TIME_BASE), last + 1)
             yield Frame(index, last, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
             index += 1
 

@@ -2,18 +2,17 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from refinenet_jax import parallel
+from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.items import Item
+from refinenet_jax.inference.predict.items import Item, PredictOptions
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.camera import Camera
@@ -21,32 +20,9 @@ from refinenet_jax.inference.video.reader import Frame, VideoReader
 from refinenet_jax.inference.video.writer import VideoWriter
 from refinenet_jax.progress import progress_bar, say
 
-_WRITES_WAITING = 4  # frames whose results may wait to be written
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """Options for the prediction of videos.
-
-    Attributes:
-      kinds: kinds of results from `video_writer.KINDS`; others are ignored.
-      batch_size: number of frames per batch; None for the default of the device. Frames of a camera are not batched.
-      smoothing: time constant in seconds of the exponential smoothing over earlier frames; 0 for none.
-      max_frames: number of frames after which to stop; None for all.
-      max_seconds: time after which to stop; None for all.
-      min_area: minimum area in pixels of regions in the table of frames.
-    """
-
-    kinds: Sequence[str] = ("masks", "overlays", "frames")
-    batch_size: int | None = None
-    smoothing: float = 0.0
-    max_frames: int | None = None
-    max_seconds: float | None = None
-    min_area: int = 1
-
 
 def predict_video(
-    segmenter: Segmenter, item: Item, root: Path, options: VideoOptions, settings: dict, resume: bool = False
+    segmenter: Segmenter, item: Item, root: Path, options: PredictOptions, settings: dict, resume: bool = False
 ) -> Counter:
     """Predicts a video file; the results are upright and have the frames' size, times and sound.
 
@@ -54,7 +30,7 @@ def predict_video(
       segmenter: the network.
       item: the video.
       root: folder for the results.
-      options: options for videos.
+      options: kinds of results, and limits.
       settings: settings that the segmenter's results depend on, JSON.
       resume: whether to resume a killed run. The result is the same as without interruption.
 
@@ -66,30 +42,17 @@ def predict_video(
       UsageError: the disk is full, or the run to resume had other settings.
     """
     path = Path(item.path)
+    kept = asdict(replace(options, kinds=sorted(options.kinds), batch_size=None))
     with VideoReader(path) as video:
-        writer = VideoWriter(
-            root,
-            item.name,
-            options.kinds,
-            size=video.size,
-            time_base=video.time_base,
-            rate=video.rate,
-            aspect=video.aspect,
-            matrix=video.matrix,
-            class_names=segmenter.class_names,
-            settings=settings | _settings(options) | {"source": [video.about.st_size, video.about.st_mtime_ns]},
-            resume=resume,
-            min_area=options.min_area,
-            keep_scores=options.smoothing > 0,
-        )
+        settings = settings | kept | {"source": [video.about.st_size, video.about.st_mtime_ns]}
+        writer = VideoWriter(root, item.name, video.format, segmenter.class_names, options, settings, resume)
         first = writer.frames
         if first:
             say(f"{path}: resuming at frame {first}")
         frames = video.frames(first, options.max_frames, options.max_seconds)
         total = min(video.length, options.max_frames or video.length)
         with closing(writer), progress_bar(path.name, total, first) as bar:
-            results = segment_frames(segmenter, frames, options.batch_size)
-            count = _write(_smooth(results, options.smoothing, video.time_base, writer), writer, bar)
+            count = _write(segment_frames(segmenter, frames, options.batch_size), writer, bar)
             limited = options.max_frames is not None or options.max_seconds is not None
             writer.finish(path, cut=limited, start=video.start)
         if video.faults:
@@ -97,7 +60,7 @@ def predict_video(
         return Counter(videos=1, frames=count, failed=int(video.faults > 0))
 
 
-def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoOptions) -> Counter:
+def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: PredictOptions) -> Counter:
     """Predicts a camera until Ctrl-C, SIGTERM or a limit, then writes the files; returns counts like `predict_video`.
 
     Frames have the times at which they were taken; if the network is slower than the camera, frames are dropped.
@@ -106,38 +69,17 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: VideoO
       UsageError: the camera does not exist, or the disk is full.
     """
     with Camera(item.path) as camera, parallel.StopSignal() as stop:
-        writer = VideoWriter(
-            root,
-            item.name,
-            options.kinds,
-            size=camera.size,
-            time_base=camera.time_base,
-            rate=camera.rate,
-            class_names=segmenter.class_names,
-            settings={},
-            resume=False,
-            min_area=options.min_area,
-        )
+        writer = VideoWriter(root, item.name, camera.format, segmenter.class_names, options)
         total = options.max_frames or 0
-        say(f"Camera {item.name}, {camera.size[1]} x {camera.size[0]}; press Ctrl-C to stop")
+        height, width = camera.format.size
+        say(f"Camera {item.name}, {width} x {height}; press Ctrl-C to stop")
         with closing(writer), progress_bar(item.name, total) as bar:
             frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
-            results = segment_frames(segmenter, frames, batch_size=1)
-            count = _write(_smooth(results, options.smoothing, camera.time_base, writer), writer, bar)
+            count = _write(segment_frames(segmenter, frames, batch_size=1), writer, bar)
             if not count:
                 raise UsageError(f"Camera {item.name} returned no picture. Check its connection.")
             writer.finish(None, cut=False)
         return Counter(videos=1, frames=count)
-
-
-def _settings(options: VideoOptions) -> dict:
-    return {
-        "save": sorted(options.kinds),
-        "smoothing": options.smoothing,
-        "max_frames": options.max_frames,
-        "max_seconds": options.max_seconds,
-        "min_area": options.min_area,
-    }
 
 
 def segment_frames(
@@ -156,37 +98,30 @@ def segment_frames(
 
 
 def _smooth(
-    results: Iterable[tuple[int, int, Segmentation]], seconds: float, time_base: Fraction, writer: VideoWriter
+    results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter
 ) -> Iterator[tuple[int, int, Segmentation]]:
     """Smooths the probabilities exponentially over time.
 
-    The smoothed previous frame has the weight exp(-d / seconds) if the frame comes d seconds later. The result depends on
+    The smoothed previous frame has the weight exp(-d / smoothing) if the frame comes d seconds later. The result depends on
     times, not on the frame rate.
     """
+    seconds = writer.options.smoothing
     before, before_pts = writer.scores, writer.last_pts
     for index, pts, result in results:
         if seconds > 0:
             if before is not None:
-                weight = np.float32(math.exp(-float((pts - before_pts) * time_base) / seconds))
+                weight = np.float32(math.exp(-float((pts - before_pts) * writer.video.time_base) / seconds))
                 result = replace(result, scores=weight * before + (1 - weight) * result.scores)
             before, before_pts = result.scores, pts
         yield index, pts, result
 
 
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Draws and encodes frames while the network runs; returns the number of frames."""
+    """Smooths, draws and encodes frames while the network runs; returns the number of frames."""
     count = 0
-    pending: deque = deque()
-    with ThreadPoolExecutor(1) as pool:
-        for index, pts, result in results:
-            pending.append(pool.submit(writer.add, index, pts, result))
-            del result
-            count += 1
-            bar.update()
-            if bar.format_dict["rate"]:
-                bar.set_postfix_str(f"{bar.format_dict['rate']:.1f} frames/s", refresh=False)
-            while len(pending) > _WRITES_WAITING:
-                pending.popleft().result()
-        while pending:
-            pending.popleft().result()
+    for _ in read_ahead(lambda frame: writer.add(*frame), _smooth(results, writer), threads=1, window=4):
+        count += 1
+        bar.update()
+        if bar.format_dict["rate"]:
+            bar.set_postfix_str(f"{bar.format_dict['rate']:.1f} frames/s", refresh=False)
     return count

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -24,13 +25,33 @@ _UNKNOWN, _BT709, _BT601, _HD_HEIGHT = 2, 1, 5, 720
 _MOST_FAULTS = 1000  # consecutive faults after which the rest of a video is skipped
 
 
+@dataclass(frozen=True)
+class VideoFormat:
+    """Format of the frames of a video, which its results have as well.
+
+    Attributes:
+      size: (h, w) of the upright frames.
+      time_base: unit of times in seconds.
+      rate: mean frames per second.
+      aspect: width of a pixel divided by its height, upright.
+      matrix: YUV matrix as AVColorSpace (2 if unknown), and as the id of FFmpeg's scaler (if unknown, what players assume for
+        the size).
+    """
+
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction
+    aspect: Fraction = Fraction(1)
+    matrix: tuple[int, int] = (2, 5)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """A video frame.
 
     Attributes:
       index: number of the frame from 0, counting frames that can be decoded.
-      pts: time in units of the video's `time_base` from the start of the file; strictly increasing.
+      pts: time in units of the format's `time_base` from the start of the file; strictly increasing.
       image: uint8 [h, w, 3] RGB, upright.
     """
 
@@ -45,14 +66,8 @@ class VideoReader:
     Attributes:
       path: path of the file.
       about: file status (size and modification time).
-      size: (h, w) of the upright frames.
-      time_base: unit of `pts` in seconds.
-      rate: mean frames per second.
+      format: size, time base, rate, pixel aspect and colors of the upright frames.
       length: expected number of frames; 0 if unknown.
-      aspect: width of a pixel divided by its height, upright.
-      matrix: YUV matrix of the frames as AVColorSpace (2 if unknown), and as the scaler's id (if unknown, what players assume
-        for the size).
-      audio_codecs: codecs of the audio tracks.
       faults: number of damaged packets and frames so far.
     """
 
@@ -101,22 +116,19 @@ class VideoReader:
             raise _unreadable(f"{self.path} has no frame that can be decoded; it is damaged. Replace it.")
         self._deinterlace = first.interlaced_frame
         turned = _turn(first)
-        height, width = (first.width, first.height) if turned[0] else (first.height, first.width)
-        self.size = height, width
         self._stored = first.width, first.height
-        self.time_base = self._stream.time_base
-        self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         length = self._stream.frames
         if not length and self._container.duration:
-            length = round(self._container.duration / av.time_base * self.rate)
+            length = round(self._container.duration / av.time_base * rate)
         self.length = max(length, 0)
+        size = self._stored if turned[0] else self._stored[::-1]
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        self.aspect = 1 / aspect if turned[0] else aspect
-        assumed = _BT709 if min(self.size) >= _HD_HEIGHT else _BT601
+        assumed = _BT709 if min(size) >= _HD_HEIGHT else _BT601
         known = first.colorspace in _MATRICES
-        self.matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
-        self.audio_codecs = tuple(track.codec_context.name for track in sound_tracks(self._container))
-        self._decoded = self._chain(first, self._decoded)
+        matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
+        self.format = VideoFormat(size, self._stream.time_base, rate, 1 / aspect if turned[0] else aspect, matrix)
+        self._decoded = chain([first], self._decoded)
 
     @property
     def start(self) -> Fraction:
@@ -134,8 +146,9 @@ class VideoReader:
         return read_ahead(self._to_frame, self._timed(first, limit, seconds), window=4)
 
     def _timed(self, first: int, limit: int | None, seconds: float | None) -> Iterator[tuple[int, int, av.VideoFrame]]:
-        origin = round(self.start / self.time_base)
-        step = max(round(1 / (self.rate * self.time_base)), 1)
+        time_base = self.format.time_base
+        origin = round(self.start / time_base)
+        step = max(round(1 / (self.format.rate * time_base)), 1)
         until = None if seconds is None else Fraction(seconds).limit_denominator(1_000_000)
         last = begin = None
         for index, frame in enumerate(self._upright_fields()):
@@ -145,9 +158,7 @@ class VideoReader:
             elif pts is None or pts <= last:  # missing or repeated
                 pts = last + step
             last = pts
-            if (limit is not None and index >= limit) or (
-                until is not None and (pts - begin) * self.time_base >= until
-            ):
+            if (limit is not None and index >= limit) or (until is not None and (pts - begin) * time_base >= until):
                 return
             if index >= first:
                 yield index, pts, frame
@@ -173,8 +184,8 @@ class VideoReader:
     def _to_frame(self, timed: tuple[int, int, av.VideoFrame]) -> Frame:
         index, pts, frame = timed
         transposed, mirror_x, mirror_y = _turn(frame)
-        height, width = self.size[::-1] if transposed else self.size
-        matrix = _MATRICES.get(frame.colorspace, self.matrix[1])
+        height, width = self.format.size[::-1] if transposed else self.format.size
+        matrix = _MATRICES.get(frame.colorspace, self.format.matrix[1])
         image = frame.reformat(width, height, "rgb24", src_colorspace=matrix).to_ndarray()
         if transposed:
             image = image.swapaxes(0, 1)
@@ -209,12 +220,6 @@ class VideoReader:
             raise _unreadable(
                 f"{self.path} has frames of {width} x {height} pixels, more than {MAX_PIXELS:,}. Make it smaller."
             )
-
-    @staticmethod
-    def _chain(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        yield first
-        del first
-        yield from rest
 
 
 def open_video(path: Path) -> av.container.InputContainer:

@@ -23,21 +23,22 @@ import av
 import numpy as np
 
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, side_by_side, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
-from refinenet_jax.inference.video.reader import ffmpeg_path
+from refinenet_jax.inference.video.reader import VideoFormat, ffmpeg_path
 
-KINDS = ("masks", "overlays", "contours", "side-by-side", "frames")
-SEGMENT_FRAMES = 300
-
-_NAMES = {
+# Kinds of results, and the ends of their names.
+KINDS = {
     "masks": "_mask",
     "overlays": "_overlay",
     "contours": "_contours",
     "side-by-side": "_side",
     "frames": "_frames",
 }
+SEGMENT_FRAMES = 300
+
 # Codecs of sound in MP4; with any other the file is Matroska.
 _MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float", "opus", "libopus"}
 # No B-frames: packets are in the order of time, and segments do not overlap.
@@ -49,7 +50,7 @@ def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[st
     """Returns the files of one video by kind, without kinds that videos do not have."""
     ending = ".mp4" if set(audio_codecs) <= _MP4_SOUND else ".mkv"
     endings = {"masks": ".mkv", "frames": ".csv"}
-    return {kind: root / f"{name}{_NAMES[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
+    return {kind: root / f"{name}{KINDS[kind]}{endings.get(kind, ending)}" for kind in kinds if kind in KINDS}
 
 
 def existing(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
@@ -62,6 +63,8 @@ class VideoWriter:
     """Writes the results of one video. Frames are added in order; `finish` creates the files.
 
     Attributes:
+      video: format of the frames.
+      options: kinds of results, minimum area and smoothing.
       frames: number of frames in complete segments.
       last_pts: time of the last of them; None before the first.
       scores: with smoothing, the probabilities of the last of them, float32 [h, w, c].
@@ -71,49 +74,36 @@ class VideoWriter:
         self,
         root: Path,
         name: str,
-        kinds: Sequence[str],
-        *,
-        size: tuple[int, int],
-        time_base: Fraction,
-        rate: Fraction,
+        video: VideoFormat,
         class_names: Sequence[str],
-        settings: dict,
-        resume: bool,
-        aspect: Fraction = Fraction(1),
-        matrix: tuple[int, int] = (2, 5),
-        min_area: int = 1,
-        keep_scores: bool = False,
+        options: PredictOptions,
+        settings: dict | None = None,
+        resume: bool = False,
     ):
         """Starts a video, or resumes a killed run.
 
         Args:
           root: folder for the results.
           name: name of the video, relative to `root`.
-          kinds: names from KINDS.
-          size: (h, w) of the frames.
-          time_base: unit of times in seconds.
-          rate: mean frames per second.
+          video: format of the frames.
           class_names: names of the classes, background first.
+          options: kinds of results, minimum area and smoothing.
           settings: everything that the results depend on, JSON.
           resume: whether to continue existing segments; otherwise they are removed.
-          aspect: width of a pixel divided by its height.
-          matrix: YUV matrix of the output, as AVColorSpace and as the scaler's id.
-          min_area: minimum area in pixels of regions in the table of frames.
-          keep_scores: whether to store the probabilities after each segment, to resume smoothing.
 
         Raises:
           UsageError: the folder cannot be created, or contains a run with other settings.
         """
-        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in kinds]
-        self._size, self._time_base, self._rate, self._aspect, self._matrix = size, time_base, rate, aspect, matrix
-        self._class_names, self._min_area, self._keep_scores = tuple(class_names), min_area, keep_scores
+        self.video, self.options = video, options
+        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in options.kinds]
+        self._class_names = tuple(class_names)
         self._folder = (root / name).parent / f".{Path(name).name}.parts"
         if not resume:
             shutil.rmtree(self._folder, ignore_errors=True)
         prepare_folder(self._folder, root)
-        self._state = self._read_state(settings)
+        self._state = self._read_state(settings or {})
         number = len(self._state["segments"])
-        self.scores = np.load(self._folder / f"{number - 1:04}.scores.npy") if number and keep_scores else None
+        self.scores = np.load(self._folder / f"{number - 1:04}.scores.npy") if number and options.smoothing else None
         self._open: ExitStack | None = None
         self._count = 0
 
@@ -162,7 +152,7 @@ class VideoWriter:
                 self._end_segment()
             if not self.frames:
                 raise UsageError(f"{source or self._name} has no frame that can be decoded. Replace it.")
-            until = self.last_pts * self._time_base + 1 / self._rate if cut else None
+            until = self.last_pts * self.video.time_base + 1 / self.video.rate if cut else None
             made = paths(self._root, self._name, self._kinds, sound_codecs(source) if source else ())
             for kind, path in made.items():
                 parts = [self._part(number, kind) for number in range(len(self._state["segments"]))]
@@ -200,13 +190,12 @@ class VideoWriter:
         stack.close()
         number = len(self._state["segments"])
         last_pts, scores = self._last
-        if self._keep_scores:
+        if self.options.smoothing:  # to resume it
             np.save(self._folder / f"{number:04}.scores.npy", scores)
         self._state["segments"].append(self._count)
         self._state["last_pts"] = last_pts
-        write_whole(
-            self._folder / "state.json", self._root, lambda partial: partial.write_text(json.dumps(self._state))
-        )
+        state = json.dumps(self._state)
+        write_whole(self._folder / "state.json", self._root, lambda partial: partial.write_text(state))
         (self._folder / f"{number - 1:04}.scores.npy").unlink(missing_ok=True)
 
     def _read_state(self, settings: dict) -> dict:
@@ -233,19 +222,19 @@ class VideoWriter:
     def _encoder(self, path: Path, kind: str) -> Callable[[int, int, Segmentation], None]:
         """Opens a segment of frames; returns a function that encodes one frame."""
         container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
-        height, width = self._size[0], self._size[1] * (2 if kind == "side-by-side" else 1)
+        video = self.video
+        height, width = video.size[0], video.size[1] * (2 if kind == "side-by-side" else 1)
         lossless = kind == "masks"
         # 4:2:0 needs even sides; with odd ones, 4:4:4 (which some players do not support) avoids cropping.
         pixels = "gray" if lossless else "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        stream = container.add_stream(
-            "ffv1" if lossless else "libx264", rate=self._rate, options={} if lossless else _H264
-        )
+        codec, options = ("ffv1", {}) if lossless else ("libx264", _H264)
+        stream = container.add_stream(codec, rate=video.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
-        stream.codec_context.time_base = self._time_base
-        stream.codec_context.sample_aspect_ratio = self._aspect
+        stream.codec_context.time_base = video.time_base
+        stream.codec_context.sample_aspect_ratio = video.aspect
         if not lossless:
             stream.codec_context.color_range = 1
-            stream.codec_context.colorspace = self._matrix[0]
+            stream.codec_context.colorspace = video.matrix[0]
         self._open.callback(lambda: container.mux(stream.encode(None)))
 
         def take(index: int, pts: int, result: Segmentation) -> None:
@@ -254,8 +243,8 @@ class VideoWriter:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(result.mask), "gray")
             else:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(_PICTURES[kind](result)), "rgb24")
-                frame = frame.reformat(format=pixels, dst_colorspace=self._matrix[1], dst_color_range=1)
-            frame.pts, frame.time_base = pts, self._time_base
+                frame = frame.reformat(format=pixels, dst_colorspace=video.matrix[1], dst_color_range=1)
+            frame.pts, frame.time_base = pts, video.time_base
             container.mux(stream.encode(frame))
 
         return take
@@ -265,8 +254,8 @@ class VideoWriter:
         writer = csv.writer(self._open.enter_context(path.open("x", newline="", encoding="utf-8")))
 
         def take(index: int, pts: int, result: Segmentation) -> None:
-            row: list[object] = [index, f"{float(pts * self._time_base):.6f}"]
-            regions = [region for region in result.regions() if region.area >= self._min_area]
+            row: list[object] = [index, f"{float(pts * self.video.time_base):.6f}"]
+            regions = [region for region in result.regions() if region.area >= self.options.min_area]
             for class_id in range(1, len(self._class_names)):
                 own = [region for region in regions if region.class_id == class_id]
                 boxes = "; ".join(" ".join(map(str, region.box)) for region in own)

@@ -16,10 +16,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from planted import change, encode, healthy
 
-from refinenet_jax import __main__, visualize
+from refinenet_jax import __main__
 from refinenet_jax.data.doctor import check, check_report, contact_sheet
 from refinenet_jax.data.doctor.findings import find
 from refinenet_jax.data.sources import open_source
+from refinenet_jax.inference import reading
 
 
 def _sick() -> dict[str, planted.Planted]:
@@ -92,7 +93,7 @@ def test_healthy_dataset_passes(run, tmp_path, capsys):
     masks = [example["mask"] for example in healthy()["test"]]
     assert written["splits"]["test"]["classes"]["hand"] == {"pixels": pytest.approx(np.mean(masks)), "images": 1.0}
     assert written["splits"]["test"]["sizes"] == {"64x48": 4}
-    sheet = visualize.read(str(tmp_path / "check" / "planted_hands_healthy" / "contact_sheet.jpg"))
+    sheet = reading.read(tmp_path / "check" / "planted_hands_healthy" / "contact_sheet.jpg")
     assert sheet.shape[1] == 6 * 240 + 7 * 8
 
 
@@ -176,7 +177,7 @@ def test_faults_of_files_are_all_found_and_nothing_else(run, tmp_path, capsys):
     turned = planted.with_orientation(encode(np.rot90(planted.picture(51)), ".jpg"), 6)
     (images / "train-5.jpg").write_bytes(turned)
     (images.parent / "test" / "test-1.jpg").write_bytes((images / "train-6.jpg").read_bytes())
-    (images.parent / "test" / "test-2.jpg").write_bytes(encode(visualize.read(str(images / "train-7.jpg")), ".jpg", 40))
+    (images.parent / "test" / "test-2.jpg").write_bytes(encode(reading.read(images / "train-7.jpg"), ".jpg", 40))
     assert run("./mine") == 1
     found = {f["name"]: f["examples"] for f in result(tmp_path / "check" / "mine")["findings"]}
     assert list(found) == [

@@ -1,101 +1,123 @@
-"""Frames are compared in the order of their numbers, whatever that of the split; masks that were stored come back."""
+"""Flicker of masks that move with the picture, that do not, and of the true masks of real videos."""
 
+import itertools
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
+import scipy.io
 import tiny
 
 from refinenet_jax.evaluation.analysis import flicker
 from refinenet_jax.evaluation.mask_store import MaskStore
-from refinenet_jax.evaluation.scores import Collector, Scores
+from refinenet_jax.evaluation.scores import Prediction, Scores, gather, measure
 
-# Shuffled, as built datasets are; 40 is alone, 'c' is no video's.
+EGOHANDS = Path(__file__).parents[4] / "shared" / "realdata" / "egohands" / "_LABELLED_SAMPLES"
+# Shuffled, as built datasets are; 40 has no neighbor, and one image has no video.
 FRAMES = [("b", 3), ("a", 12), ("a", 40), ("b", 1), ("a", 10), ("", -1), ("a", 17)]
 
 
-def _examples():
-    """A textured square that moves a pixel a frame to the right, before a textured wall."""
-    texture = np.random.default_rng(0).integers(0, 255, (2, 96, 160), np.uint8)
+def frame(left: int, top: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """A textured square of 60 pixels in front of a textured wall, 160 x 240, and its mask."""
+    texture = np.random.default_rng(0).integers(0, 255, (2, 240, 240), np.uint8)
     wall, hand = (cv2.GaussianBlur(layer, (0, 0), 1.5) for layer in texture)
-    examples = []
-    for index, (video, frame) in enumerate(FRAMES):
-        left = 40 + max(frame, 0)
-        image, mask = wall.copy(), np.zeros((96, 160), np.uint8)
-        image[30:70, left : left + 40] = hand[:40, :40]
-        mask[30:70, left : left + 40] = 1
-        example = {"image": cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), "mask": mask, "id": f"{video}/{index}"}
-        examples.append({**example, "video": video, "frame": frame} if video else example)
-    return examples
+    image, mask = wall[:160].copy(), np.zeros((160, 240), np.uint8)
+    image[top : top + 60, left : left + 60] = hand[:60, :60]
+    mask[top : top + 60, left : left + 60] = 1
+    return cv2.cvtColor(cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX), cv2.COLOR_GRAY2RGB), mask
+
+
+def test_a_mask_that_moves_with_the_picture_is_steady():
+    (before, previous), (after, mask) = frame(80), frame(86, 63)
+    moving = flicker.flicker(before, after, previous, mask)
+    assert moving < 0.05
+    assert 1 - (previous & mask).sum() / (previous | mask).sum() > 0.2  # without flow
+    assert flicker.flicker(before, after, previous, previous) > 3 * moving
+
+
+def test_a_moving_camera_is_no_flicker():
+    image, mask = frame(80)
+    move = np.float32([[1, 0, 7], [0, 1, -4]])
+    moved = cv2.warpAffine(image, move, (240, 160), borderMode=cv2.BORDER_REFLECT)
+    moved_mask = cv2.warpAffine(mask, move, (240, 160), flags=cv2.INTER_NEAREST)
+    assert flicker.flicker(image, moved, mask, moved_mask) < 0.03
+
+
+def test_changes_in_a_still_scene():
+    image, mask = frame(80)
+    half, void = mask.copy(), mask.copy()
+    half[:, 110:], void[:, 110:] = 0, 255
+    expected = [(mask, mask, 0), (mask, half, 0.5), (half, mask, 0.5), (mask, mask * 0, 1), (mask * 0, mask, 1)]
+    expected += [(mask, mask * 2, 0), (void, mask, 0), (mask, void, 0)]  # left or right does not matter
+    for before, after, value in expected:
+        assert flicker.flicker(image, image, before, after) == value
+    for nothing in (mask * 0, np.full_like(mask, 255)):
+        assert math.isnan(flicker.flicker(image, image, nothing, nothing))
+    cut = np.random.default_rng(1).integers(0, 255, (2, *image.shape), np.uint8)
+    assert math.isnan(flicker.flicker(*cut, mask, mask))  # too little can be compared
+
+
+def test_large_and_tiny_frames():
+    image, mask = frame(80)
+    big = [cv2.resize(array, (1440, 960), interpolation=cv2.INTER_NEAREST) for array in (image, mask, frame(110)[1])]
+    assert flicker.flicker(big[0], *big) == pytest.approx(2 * 30 / 90, abs=0.01)
+    for height, width in ((1, 1), (15, 40), (9, 700)):
+        ones = np.ones((height, width), np.uint8)
+        picture = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+        assert flicker.flicker(picture, picture, ones, ones) == 0
 
 
 class Frames(list):
+    """A textured square that moves by a pixel per frame."""
+
     info = tiny.DatasetInfo("frames", ("background", "hand"))
 
+    def __init__(self):
+        for index, (video, number) in enumerate(FRAMES):
+            image, mask = frame(80 + max(number, 0))
+            example = {"image": image, "mask": mask, "id": f"{video}/{index}"}
+            self.append({**example, "video": video, "frame": number} if video else example)
 
-def _scores(source) -> Scores:
-    with Collector(source.info, len(source)) as collector:
-        for index, example in enumerate(source):
-            collector.add(index, example, example["mask"])
-        return collector.scores()
+    def scores(self) -> Scores:
+        rows = measure((Prediction(i, example, example["mask"]) for i, example in enumerate(self)), self.info)
+        return gather(rows, self.info, len(self))
 
 
-def test_neighbors_are_put_in_order():
-    scores = _scores(Frames(_examples()))
-    assert scores.frames.tolist() == [3, 12, 40, 1, 10, -1, 17]
-    assert flicker.neighbors(scores) == [4, 1, 6, 3, 0]
+def test_neighbors_are_sorted():
+    scores = Frames().scores()
+    assert flicker.neighbors(scores) == [(4, 1), (1, 6), (3, 0)]
     assert flicker.neighbors(scores.subset([0, 2, 4, 5])) == []
+    names, frames = ("background", "hand"), np.array([5, 4, 5])  # of two images with one frame number, the first counts
+    assert flicker.neighbors(Scores(names, ("0", "1", "2"), ("v",) * 3, None, None, frames=frames)) == [(1, 0)]
 
 
-def test_of_one_frame_number_the_first_image_counts():
-    n = 3
-    table = Scores(
-        ("background", "hand"),
-        ("0", "1", "2"),
-        ("v",) * n,
-        np.zeros((n, 2, 2)),
-        np.zeros((n, 6)),
-        frames=np.array([5, 4, 5]),
-    )
-    assert flicker.neighbors(table) == [1, 0]
-
-
-def test_predicted_masks_are_measured_beside_the_true_ones():
-    source = Frames(_examples())
-    scores = _scores(source)
+def test_predicted_and_true_masks_are_measured(capsys):
+    source = Frames()
+    scores = source.scores()
     steady = flicker.measure(scores, source, lambda example: example["mask"])
     assert list(steady.predicted) == ["a", "b"]
     assert steady.predicted["a"]["frames"].tolist() == [12, 17]
-    told = steady.figures()
-    assert told["predicted"] == told["true"] < 0.1
-    assert (told["videos"], told["pairs"]) == (2, 3)
+    figures = steady.figures()
+    assert figures["predicted"] == figures["true"] < 0.1
+    assert (figures["videos"], figures["pairs"]) == (2, 3)
 
-    def blinking(example):
-        return example["mask"] * (example["frame"] != 12)
-
-    shown = flicker.measure(scores, source, blinking)
-    assert shown.predicted["a"]["mean"] == 1  # there, gone, and there again
-    assert shown.predicted["b"]["mean"] == steady.true["b"]["mean"]
-    assert shown.figures()["true"] == told["true"]
+    blinking = flicker.measure(scores, source, lambda example: example["mask"] * (example["frame"] != 12))
+    assert blinking.predicted["a"]["flicker"].tolist() == [1, 1]
+    assert blinking.predicted["b"]["mean"] == steady.true["b"]["mean"]
+    assert blinking.figures()["true"] == figures["true"]
     nothing = flicker.measure(scores, source, lambda example: 0 * example["mask"])
     assert math.isnan(nothing.predicted["a"]["mean"])
     assert nothing.figures()["predicted"] is None
 
-
-def test_without_neighbors_there_is_nothing_to_measure():
-    source = Frames(_examples()[:3])
-    assert flicker.measure(_scores(source), source, lambda example: example["mask"]) is None
-
-
-def test_frames_of_different_sizes_are_told(capsys):
-    examples = _examples()
-    examples[1] |= {"image": examples[1]["image"][:64], "mask": examples[1]["mask"][:64]}
-    source = Frames(examples)
-    assert flicker.measure(_scores(source), source, lambda example: example["mask"]) is None
-    assert "Flicker is not measured: Frames of a video must have one size" in capsys.readouterr().err
+    assert flicker.measure(scores.subset([0, 2]), source, None) is None
+    source[1] |= {"image": source[1]["image"][:64], "mask": source[1]["mask"][:64]}
+    assert flicker.measure(scores, source, lambda example: example["mask"]) is None
+    assert "differ in size" in capsys.readouterr().err
 
 
-def test_stored_masks_come_back():
+def test_stored_masks():
     store = MaskStore()
     masks = [np.random.default_rng(i).integers(0, 5, (17 + i, 30), np.uint8) for i in range(3)]
     for i, mask in enumerate(masks):
@@ -103,3 +125,28 @@ def test_stored_masks_come_back():
     store.gather()
     for i, mask in enumerate(masks):
         np.testing.assert_array_equal(store.mask({"id": f"video/{i}"}), mask)
+
+
+def test_true_masks_of_real_videos():
+    """They flicker less than disturbed masks, and less than without flow, but not by 0: each is drawn by hand."""
+    if not EGOHANDS.is_dir():
+        pytest.skip("the real frames (../shared/realdata/egohands) are not on this machine")
+    steady, disturbed, still = [], [], []
+    for video, numbers in (("CARDS_LIVINGROOM_B_T", (1768, 1769, 1770)), ("CHESS_COURTYARD_B_T", (1038, 1039))):
+        files = sorted((EGOHANDS / video).glob("*.jpg"))
+        polygons = scipy.io.loadmat(EGOHANDS / video / "polygons.mat")["polygons"][0]
+        examples = []
+        for number in numbers:
+            index = [file.name for file in files].index(f"frame_{number:04d}.jpg")
+            mask = np.zeros((720, 1280), np.uint8)
+            for hand in (np.round(polygons[index][name]).astype(np.int32) for name in polygons.dtype.names):
+                if hand.size:
+                    cv2.fillPoly(mask, [hand], 1)
+            examples.append((cv2.cvtColor(cv2.imread(str(files[index])), cv2.COLOR_BGR2RGB), mask))
+        eroded = [(x, cv2.erode(m, np.ones((31, 31), np.uint8)) if i % 2 else m) for i, (x, m) in enumerate(examples)]
+        for rows, flickers in ((examples, steady), (eroded, disturbed)):
+            flickers += [flicker.flicker(a, b, p, q) for (a, p), (b, q) in itertools.pairwise(rows)]
+        still += [1 - (a & b).sum() / (a | b).sum() for (_, a), (_, b) in itertools.pairwise(examples)]
+    assert len(steady) == 3
+    assert max(steady) < 0.2 < min(still)
+    assert all(a + 0.1 < b for a, b in zip(steady, disturbed, strict=True))

@@ -1,4 +1,4 @@
-"""The comparison: figures by hand, and what it must not let pass."""
+"""The comparison of an export with its network: figures computed by hand, and faults."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,13 @@ import tiny
 
 from refinenet_jax.inference.export import check, pictures
 from refinenet_jax.inference.export.network import Network
-from refinenet_jax.inference.segmenter import Segmenter
 
 SIZE = (32, 40)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return Network.of(Segmenter(tiny.Tiny(3), tiny.variables(), ("background", "red", "green")), SIZE)
+    return Network.of(tiny.segmenter(tiny.SQUARES), SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,14 @@ def compare(network, examples, change=lambda mask, scores: (mask, scores)):
     return check.compare(run, network, examples)
 
 
-def test_network_agrees_with_itself(network, examples):
+def test_a_network_agrees_with_itself(network, examples):
     found = compare(network, examples)
     assert (found.pictures, found.agreement, found.difference, found.iou) == (3, 1.0, 0.0, 1.0)
     assert found.truth_iou[0] == found.truth_iou[1]
     assert found.faults(check.FLOAT32) == []
 
 
-def test_figures_are_of_all_pixels_of_all_pictures(network, examples):
+def test_figures_over_all_pixels_of_all_pictures(network, examples):
     def change(mask, scores):
         mask[0, :10] = (mask[0, :10] == 0).astype(np.uint8)
         scores[3, 4, 1] += 0.25
@@ -51,7 +50,7 @@ def test_figures_are_of_all_pixels_of_all_pictures(network, examples):
     assert found.faults(check.INT8) == []
 
 
-def test_truth_counts_no_void(network):
+def test_void_in_the_truth_is_not_counted(network):
     image = tiny.Pictures([SIZE])[0]["image"]
     mask = network.segmenter(image).mask
     truth = np.where(np.arange(40) < 20, (mask > 0).astype(np.uint8), 255).astype(np.uint8)
@@ -63,7 +62,7 @@ def test_truth_counts_no_void(network):
     assert found.truth_iou == pytest.approx((expected, expected))
 
 
-def test_nan_does_not_pass(network, examples):
+def test_nan_is_a_fault(network, examples):
     calls = []
 
     def change(mask, scores):
@@ -77,7 +76,7 @@ def test_nan_does_not_pass(network, examples):
     assert found.faults(check.INT8)
 
 
-def test_pictures_are_cropped_not_squeezed():
+def test_pictures_are_cropped():
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, 20:60] = 200
     mask = np.where(image[..., 0] > 0, 7, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Every operation of our networks in ONNX Runtime: equal to JAX, in few nodes, for any batch."""
+"""All operations of the networks in ONNX Runtime agree with JAX, in few nodes and for any batch size."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ NAMES = ("background", "left hand", "right hand")
 
 
 def lively(model: models.RefineNet, classifier: float) -> dict:
-    """Random variables that keep activations alive to the end, with moments unlike 0 and 1; undecided classes."""
+    """Random variables with which no activation vanishes, moments unlike 0 and 1, and uncertain classes."""
     rng = np.random.default_rng(0)
 
     def draw(place, leaf):
@@ -37,7 +37,7 @@ def lively(model: models.RefineNet, classifier: float) -> dict:
 
 @pytest.fixture(autouse=True)
 def shallow(monkeypatch):
-    """One block to a stage."""
+    """One block per stage."""
     monkeypatch.setitem(resnet.STAGE_SIZES, 50, (1, 1, 1, 1))
     stages = tuple((expansion, width, 1, stride) for expansion, width, _, stride in mobilenet.STAGES)
     monkeypatch.setattr(mobilenet, "STAGES", stages)
@@ -67,7 +67,7 @@ def test_mobilenet(tmp_path):
 
 
 def test_resnet_with_every_option(tmp_path):
-    """The authors' form: bicubic fusion, a channel for void, a test scale, and a size that is padded."""
+    """The authors' options: bicubic fusion, a channel for void, a test scale, and a size that is padded."""
     model = models.create_model(
         "rf_lw50",
         4,
@@ -82,10 +82,10 @@ def test_resnet_with_every_option(tmp_path):
     assert_equal_in_onnx_runtime(segmenter, (50, 70), tmp_path / "a.onnx", Conv=36, MaxPool=9, Einsum=0)
 
 
-def test_what_cannot_be_written_is_named():
+def test_an_unsupported_operator_is_named():
     def function(x):
         y = jnp.sin(x.astype(jnp.float32))
         return y[..., 0].astype(jnp.uint8), y
 
-    with pytest.raises(UsageError, match=r"no operator for 'sin'.*--format=stablehlo"):
+    with pytest.raises(UsageError, match="'sin'"):
         onnx.to_onnx(plain(function, jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.uint8)))

@@ -1,4 +1,4 @@
-"""A network as a plain program computes the same, with one operator for each of its operations."""
+"""A plain program computes the same as the network, with one operator for each operation."""
 
 from collections import Counter
 
@@ -44,7 +44,7 @@ def test_shifted_products_become_a_convolution(rng, size, stride):
     assert_same(lambda x: layers.depthwise_conv(x, kernel, stride), x, conv_general_dilated=1)
 
 
-def test_a_selection_becomes_a_maximum(rng):
+def test_shared_relu_becomes_a_maximum(rng):
     assert_same(layers.shared_relu, rng.normal(size=(1, 3, 4, 2)).astype(np.float32), max=1)
 
 
@@ -57,7 +57,7 @@ def test_1x1_convolutions_are_convolutions_and_resizes_products(rng):
     assert kinds(program)["dot_general"] == 2
 
 
-def test_batch_norm_goes_into_the_convolution(rng):
+def test_batch_norm_is_folded_into_the_convolution(rng):
     kernel, mean, scale, shift = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 3, 4, 5), 5, 5, 5))
 
     def function(x):
@@ -68,7 +68,7 @@ def test_batch_norm_goes_into_the_convolution(rng):
     assert sorted(c.shape for c in program.consts) == [(1, 1, 1, 5), (3, 3, 4, 5)]
 
 
-def test_what_reads_a_convolution_twice_gets_it_as_it_was(rng):
+def test_a_convolution_that_is_read_twice_is_unchanged(rng):
     kernel, scale = jnp.asarray(rng.normal(size=(3, 3, 4, 4)), jnp.float32), jnp.arange(1.0, 5.0)
 
     def function(x):

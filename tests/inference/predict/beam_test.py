@@ -1,13 +1,12 @@
-"""Prediction by an Apache Beam pipeline: the same files as without."""
+"""Prediction with an Apache Beam pipeline writes the same files as without."""
 
+import re
 from dataclasses import replace
 
 import clips
 import numpy as np
 import pytest
 import tiny
-from PIL import Image
-from pycocotools.coco import COCO
 
 pytest.importorskip("apache_beam")
 
@@ -18,7 +17,7 @@ from refinenet_jax.inference.segmenter import Segmenter
 @pytest.fixture
 def loads(monkeypatch):
     """Counts how often the network is loaded."""
-    network = Segmenter(tiny.Tiny(3), tiny.variables(), tiny.HANDS.class_names, tiny.HANDS.flip_pairs)
+    network = tiny.segmenter()
     found = []
 
     def load(path, **options):
@@ -42,35 +41,27 @@ def test_beam_writes_the_same_files(loads, tmp_path, capsys):
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     clips.write(tmp_path / "in" / "clip.mp4", clips.pictures(3, (64, 32)))
     (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
-    options = ["--save", "masks", "rle", "frames", "--scales", "1.0"]
+    options = ["--save", "masks", "scores", "rle", "frames", "--scales", "1.0"]
     assert predict(tmp_path / "in", "--output", tmp_path / "plain", *options) == 1
     plain = capsys.readouterr()
     loads.clear()
     beam = ["--beam-pipeline-options", "runner=DirectRunner"]
     assert predict(tmp_path / "in", "--output", tmp_path / "beam", *options, *beam) == 1
-    told = capsys.readouterr()
-    assert told.out.split(" in ")[0] == plain.out.split(" in ")[0] == "Predicted 7 images, 1 video, 3 frames"
-    assert "skipped" in told.err
-    assert "broken.png" in told.err
-    assert "broken.mp4" in told.err
+    printed = capsys.readouterr()
+    assert printed.out.split(" in ")[0] == plain.out.split(" in ")[0] == "Predicted 7 images, 1 video, 3 frames"
+    assert {"broken.png", "broken.mp4"} <= set(re.findall(r"broken\.\w+", printed.err))
     assert len(loads) < 10  # once for each stage and worker, not for each picture
     assert all(load[1]["scales"] == [1.0] for load in loads)
     names = {path.relative_to(tmp_path / "plain") for path in (tmp_path / "plain").rglob("*") if path.is_file()}
     assert names == {path.relative_to(tmp_path / "beam") for path in (tmp_path / "beam").rglob("*") if path.is_file()}
     for name in names:
-        if name.suffix == ".png":
-            with Image.open(tmp_path / "plain" / name) as a, Image.open(tmp_path / "beam" / name) as b:
-                np.testing.assert_array_equal(np.array(a), np.array(b))
-        elif name.name != "rle.json":
-            assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "beam" / name).read_bytes()
-    found = [COCO(str(tmp_path / folder / "rle.json")).dataset for folder in ("plain", "beam")]
-    assert found[0] == found[1]
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "beam" / name).read_bytes(), name
     assert predict(tmp_path / "in", "--output", tmp_path / "beam", *options, *beam, "--resume") == 1
     assert "Predicted nothing, 8 done earlier; 2 could not be read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", ["runner=NoSuchRunner", "runner=DirectRunner,direct_num_workers=many"])
-def test_wrong_options_are_told(options, loads, tmp_path, capsys):
+def test_wrong_options(options, loads, tmp_path, capsys):
     visualize.write(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     assert predict(tmp_path / "a.png", "--output", tmp_path / "out", "--beam-pipeline-options", options) == 1
     assert "Beam" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every kind of file holds what it should, whole, and inside the folder of results."""
+"""Contents of every kind of file; files are complete and inside the folder of results."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from PIL import Image
 
 from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
+from refinenet_jax.inference import reading
 from refinenet_jax.inference.predict import outputs
 from refinenet_jax.inference.segmentation import Segmentation
 
@@ -20,9 +21,9 @@ def result():
     return Segmentation(np.full((40, 50, 3), (120, 90, 70), np.uint8), scores, ("background", "left", "right"))
 
 
-def test_every_kind_holds_what_it_says(result, tmp_path):
-    outputs.write(result, tmp_path, "sub/a", tuple(outputs.ENDINGS))
-    files = outputs.paths(tmp_path, "sub/a", tuple(outputs.ENDINGS))
+def test_contents_of_every_kind(result, tmp_path):
+    outputs.write(result, tmp_path, "sub/a", outputs.KINDS)
+    files = outputs.paths(tmp_path, "sub/a", outputs.KINDS)
     assert {path.name for path in (tmp_path / "sub").iterdir()} == {path.name for path in files.values()}
     with Image.open(files["masks"]) as image:
         assert image.mode == "L"
@@ -43,12 +44,12 @@ def test_every_kind_holds_what_it_says(result, tmp_path):
         ("contours", result.contours()),
         ("side-by-side", np.concatenate([result.image, result.overlay()], 1)),
     ):
-        difference = visualize.read(str(files[kind])).astype(int) - expected
+        difference = reading.read(files[kind]).astype(int) - expected
         assert np.abs(difference).mean() < 6
         assert difference.shape == expected.shape
 
 
-def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path):
+def test_a_failed_write_keeps_the_earlier_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
 
@@ -61,7 +62,7 @@ def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path):
     assert path.read_text() == "before"
 
 
-def test_links_lead_nowhere(result, tmp_path):
+def test_links_out_of_the_folder_are_not_followed(result, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
@@ -78,7 +79,7 @@ def test_links_lead_nowhere(result, tmp_path):
     assert not (tmp_path / "out" / "a_mask.png").is_symlink()
 
 
-def test_folder_of_results_that_is_a_file_is_told(result, tmp_path):
+def test_folder_of_results_that_is_a_file(result, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         outputs.write(result, tmp_path / "out", "a", ["masks"])
