@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from refinenet_jax import models, parallel
-from refinenet_jax.data.examples import VOID
+from refinenet_jax.data.examples import VOID, DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, cvpr18, evaluate, metrics, predictions, protocols
 from refinenet_jax.evaluation.analysis import attributes, corruptions
@@ -80,6 +80,19 @@ def _score(source, folder=None, protocols=("strict", "seed"), **options):
 def table(source):
     """Scores on eight devices."""
     return _score(source)
+
+
+def test_unreadable_picture_stops_the_evaluation(source):
+    class Broken(list):
+        info = source.info
+
+        def __getitem__(self, index):
+            if index == 7:
+                raise DataError("example 7 is damaged", "undecodable")
+            return super().__getitem__(index)
+
+    with pytest.raises(DataError, match="example 7"):
+        _score(Broken(source))
 
 
 def test_scores_agree_with_counts_of_training(source, table):
