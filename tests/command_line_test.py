@@ -2,17 +2,21 @@
 
 import importlib
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
-from refinenet_jax import __main__
+from configs import common
+from refinenet_jax import __main__, main, run_config
 from refinenet_jax.command_line import Parser, expand_home, use_device
 from refinenet_jax.data.doctor import finding_kinds
 from refinenet_jax.errors import UsageError
+from refinenet_jax.job_help import job_help
 
 
 def test_home_is_expanded_where_shells_leave_it(monkeypatch):
@@ -52,6 +56,21 @@ def test_examples_of_the_help_are_right_and_it_fits_80_columns(name, monkeypatch
         assert (program, command) == ("refinenet-jax", name)
         args = parser.parse_args(arguments)
         assert set(getattr(args, "allow", ())) <= set(finding_kinds.KINDS)
+
+
+@pytest.mark.parametrize("job", ["train", "evaluate", None])
+def test_help_of_the_jobs_names_what_exists_and_fits_80_columns(job, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    page = job_help(job)
+    assert max(map(len, page.splitlines())) <= 80
+    fields = run_config.flatten(common.get_config())
+    named = set(re.findall(r"(?<![\w-])--([\w.]*\w)", page))
+    assert {name for name in named if name not in flags.FLAGS} <= {f"config.{field}" for field in fields}
+    if job is None:
+        defined = {flag.name for flag in flags.FLAGS.flags_by_module_dict()[main.__name__]}
+        assert defined <= named
+    program = f"refinenet-jax {job} " if job else "python -m refinenet_jax.main "
+    assert page.partition("examples:")[2].count(f"\n  {program}") == 3
 
 
 def test_devices():
