@@ -91,6 +91,8 @@ def main(argv: list[str]) -> None:
 
 def _check_flags() -> None:
     """Raises UsageError if a flag is missing or would have no effect."""
+    if _WORKDIR.value is None:
+        raise UsageError("Give --workdir=DIR, the folder of the run.")
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
@@ -163,5 +165,4 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("workdir")
     app.run(main, flags_parser=_parse)
