@@ -136,7 +136,7 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; reports an unknown config field with the nearest name, without a traceback."""
     if {"--help", "-h"} & set(argv):
         print(job_help(next((arg[6:] for arg in argv if arg.startswith("--job=")), None)), end="")
-        sys.exit()
+        sys.exit(0)
     try:
         return flags.FLAGS(_with_config(expand_home(argv)))
     except (AttributeError, KeyError) as error:
