@@ -39,7 +39,7 @@ COMMANDS = {
 }
 _EXAMPLES = """examples:
   refinenet-jax predict photos/ clip.mp4 --output=results
-  refinenet-jax train --config=folder --config.data.name=./my_hands --workdir=run
+  refinenet-jax train --config=folder --config.data.name=./hands --workdir=run
   refinenet-jax evaluate --workdir=run
 """
 
@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         return _run_job(*argv)
     parser = Parser(
         "refinenet-jax",
-        description="Hand segmentation with RefineNet. Options of a command: refinenet-jax COMMAND --help",
+        usage="refinenet-jax COMMAND [options]",
+        description="Hand segmentation with RefineNet. Options: refinenet-jax COMMAND --help",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

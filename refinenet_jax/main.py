@@ -1,37 +1,6 @@
-"""Trains, evaluates or cross-evaluates as described by a config.
+"""Trains, evaluates or cross-evaluates as described by a config: python -m refinenet_jax.main --help.
 
-  refinenet-jax train --config=folder --config.data.name=./my_hands \\
-    --workdir=runs/my_hands
-  refinenet-jax train --config=egohands:rf_lw_mbv2 --workdir=runs/egohands \\
-    --config.init_from=runs/person_parts --config.batch_size=8
-  refinenet-jax evaluate --workdir=runs/egohands
-  refinenet-jax evaluate --config=folder --config.data.name=./my_hands \\
-    --predictions=masks --workdir=runs/masks
-
-`refinenet-jax train` is python -m refinenet_jax.main --job=train, and
-`refinenet-jax evaluate` is python -m refinenet_jax.main --job=evaluate.
-
-train writes checkpoints into --workdir; run again, it resumes where it
-stopped. evaluate scores the best checkpoint of --checkpoint (default:
---workdir) on --config.evaluate.split, prints a table, and writes metrics.json,
-tables, pictures and the page evaluation_*.html into --workdir. With
---predictions=DIR it scores the masks in a folder, made by any program, instead
-of a checkpoint. With --corruptions it also scores the checkpoint under blur,
-noise and the like, which takes 30 times as long. cross_evaluate scores each of
---checkpoints on each of --datasets, next to the published scores:
-
-  python -m refinenet_jax.main --config=egohands --workdir=runs/cross \\
-    --job=cross_evaluate --checkpoints=runs/egohands,runs/gtea \\
-    --datasets=egohands/hands,gtea/wrist
-
---config names a packaged config, or a file such as configs/egohands.py. Every
-field can be set: --config.schedule.learning_rate=1e-4. Without --config, train
-and evaluate use the config of the run in --workdir.
-
-Training stopped by SIGTERM or Ctrl-C saves first, and exits with status 143 or
-130. Several processes train as one with the same command on each: under Slurm,
-Open MPI and on TPU pods as it is, elsewhere with --coordinator,
---num_processes and --process_id.
+`refinenet-jax train` and `refinenet-jax evaluate` are --job=train and --job=evaluate.
 """
 
 import argparse
@@ -50,45 +19,55 @@ from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
 from refinenet_jax.evaluation.label_policies import POLICIES
+from refinenet_jax.job_help import job_help
 from refinenet_jax.training.report import write_report
 
+# The help is shown by job_help.py, in groups.
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Name or path of a config, a variant after a colon; by default that of the run.", lock_config=True
+    "config",
+    None,
+    "packaged config or config file, with a network after a colon, as in egohands:rf_lw_mbv2 (default: that of the run in "
+    "--workdir)",
+    lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "What to do.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, print its memory and work, write nothing.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run (required)")
+_JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "what to do (default: train)")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "compile the training step and print its memory and compute; train and write nothing"
+)
 _CACHE = flags.DEFINE_string(
     "compilation_cache",
     None,
-    "Folder that keeps compiled programs; ~/.cache/refinenet_jax/xla by default, '' for none.",
+    "folder for compiled programs, '' for none (default: ~/.cache/refinenet_jax/xla)",
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several processes train as one.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes that train as one.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the run to evaluate; --workdir by default.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "address of process 0 (default: that of Slurm, Open MPI or the TPU pod, if any)"
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "number of processes that train as one")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, from 0")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "run folder whose best checkpoint is scored (default: --workdir)")
 _PREDICTIONS = flags.DEFINE_string(
-    "predictions", None, "Folder of masks to evaluate instead of a run: ID.png of class ids, or of 0 and 255."
+    "predictions", None, "score these masks of any program instead: ID.png of class ids, or of 0 and 255"
 )
 _RESIZE_PREDICTIONS = flags.DEFINE_bool(
-    "resize_predictions", False, "Resize masks in --predictions that are of another size, by nearest neighbor."
+    "resize_predictions", False, "resize --predictions of another size, by nearest neighbor"
 )
 _SAVE_PREDICTIONS = flags.DEFINE_bool(
-    "save_predictions", False, "Write the masks of --job=evaluate into --workdir; --predictions takes them."
+    "save_predictions", False, "write the masks, in the form that --predictions reads"
 )
 _CORRUPTIONS = flags.DEFINE_bool(
-    "corruptions", False, "Score the checkpoint of --job=evaluate under six corruptions at five strengths, too."
+    "corruptions", False, "also score under six corruptions at five strengths, which takes 30 times as long"
 )
-_CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "Folders of the runs of --job=cross_evaluate, with commas between.")
-_DATASETS = flags.DEFINE_list("datasets", [], "Datasets of --job=cross_evaluate, named as config.data.name.")
+_CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "run folders, separated by commas")
+_DATASETS = flags.DEFINE_list("datasets", [], "datasets, separated by commas, named as in config.data.name")
 _POLICY = flags.DEFINE_enum(
-    "policy", POLICIES[0], POLICIES, "Classes that meet in --job=cross_evaluate: hands alone, or arms counted as hands."
+    "policy", POLICIES[0], POLICIES, f"hands alone, or arms counted as hands (default: {POLICIES[0]})"
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+        sys.exit(f"error: unexpected argument {argv[1]}. Write options as --name=value; see --help.")
     logging.set_verbosity(logging.ERROR)  # Orbax logs every file
     try:
         _check_flags()
@@ -112,6 +91,8 @@ def main(argv: list[str]) -> None:
 
 def _check_flags() -> None:
     """Raises UsageError if a flag is missing or would have no effect."""
+    if _WORKDIR.value is None:
+        raise UsageError("Give --workdir=DIR, the folder of the run.")
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
@@ -154,7 +135,8 @@ def _evaluate() -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; reports an unknown config field with the nearest name, without a traceback."""
     if {"--help", "-h"} & set(argv):
-        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
+        print(job_help(next((arg[6:] for arg in argv if arg.startswith("--job=")), None)), end="")
+        sys.exit(0)
     try:
         return flags.FLAGS(_with_config(expand_home(argv)))
     except (AttributeError, KeyError) as error:
@@ -183,5 +165,4 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("workdir")
     app.run(main, flags_parser=_parse)

@@ -115,6 +115,16 @@ def test_a_run_is_evaluated_with_the_config_that_it_keeps(tmp_path, monkeypatch)
         flags.FLAGS.unparse_flags()
 
 
+def test_a_run_needs_a_folder():
+    flags.FLAGS(["main", f"--config={ROOT / 'configs' / 'demo.py'}"])
+    try:
+        with pytest.raises(UsageError, match="--workdir"):
+            main._check_flags()
+    finally:
+        flags.FLAGS["config"].unparse()
+        flags.FLAGS.unparse_flags()
+
+
 def test_a_folder_without_a_config_needs_one(tmp_path):
     try:
         main._parse(["main", "--job=evaluate", f"--workdir={tmp_path}"])
