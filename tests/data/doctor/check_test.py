@@ -1,4 +1,4 @@
-"""The check command from end to end: what it prints and writes, its exit status, and what it refuses."""
+"""Tests of the check command: what it prints and writes, its exit status, and what it refuses."""
 
 import argparse
 import contextlib
@@ -80,38 +80,32 @@ def result(path):
 
 def test_healthy_dataset_passes(run, tmp_path, capsys):
     assert run("planted_hands/healthy") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "planted_hands/healthy: 0 background, 1 hand"
-    assert lines[2].split() == ["train", "validation", "test"]
-    assert lines[3].split() == ["images", "8", "3", "4"]
-    assert lines[4].split() == ["videos", "2", "2", "2"]
-    assert lines[5].split() == ["size", "64x48", "64x48", "64x48"]
-    assert lines[-1] == "No problems in 15 images"
+    rows = {line.partition(" ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["images"] == ["images", "8", "3", "4"]
+    assert rows["videos"] == ["videos", "2", "2", "2"]
+    assert rows["sizes"] == ["sizes", "64x48", "64x48", "64x48"]
     written = result(tmp_path / "check" / "planted_hands_healthy")
     assert written["findings"] == []
     masks = [example["mask"] for example in healthy()["test"]]
     assert written["splits"]["test"]["classes"]["hand"] == {"pixels": pytest.approx(np.mean(masks)), "images": 1.0}
     assert written["splits"]["test"]["sizes"] == {"64x48": 4}
-    sheet = visualize.read(str(tmp_path / "check" / "planted_hands_healthy" / "contact_sheet.jpg"))
-    assert sheet.shape[1] == 6 * 240 + 7 * 8
+    assert visualize.read(str(tmp_path / "check" / "planted_hands_healthy" / "contact_sheet.jpg")).shape[1] > 6 * 240
 
 
-def test_sick_dataset_does_not(run, tmp_path, capsys):
+def test_problems_fail_unless_they_are_allowed(run, tmp_path, capsys):
+    problems = ["conflicting-masks", "leak", "video-in-several-splits"]
     assert run("planted_hands/sick", "--output=out") == 1
     out = capsys.readouterr().out
-    assert all(len(line) <= 80 for line in out.splitlines())
     assert "\033" not in out
-    assert re.findall(r"\[([\w-]+)\]$", out, re.MULTILINE) == [
-        "conflicting-masks",
-        "leak",
-        "video-in-several-splits",
-        "no-foreground",
-    ]
-    assert "3 problems in 15 images (1 note): conflicting-masks, leak, video-in-several-splits" in " ".join(out.split())
+    assert re.findall(r"\[([\w-]+)\]$", out, re.MULTILINE) == [*problems, "no-foreground"]
+    assert f"3 problems in 15 images (1 note): {', '.join(problems)}" in " ".join(out.split())
     findings = {finding["name"]: finding for finding in result(tmp_path / "out")["findings"]}
     ((one, other),) = findings["leak"]["examples"]
     assert ((one["split"], one["id"]), (other["split"], other["id"])) == (("train", "train-3"), ("test", "test-0"))
     assert (tmp_path / "out" / "contact_sheet.jpg").exists()
+    assert run("planted_hands/sick", "--output=out", "--allow", *problems[1:]) == 1
+    assert run("planted_hands/sick", "--output=out", "--allow", *problems) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "No problems in 15 images (3 warnings, 1 note)"
 
 
 def test_classes_that_may_have_sides_are_a_warning(run, tmp_path, capsys):
@@ -146,7 +140,7 @@ def test_results_are_written_before_a_reader_can_stop_early(tmp_path, monkeypatc
 
 
 def _folder(root):
-    """A folder of one's own, healthy, as JPEG and PNG."""
+    """A healthy folder of JPEGs and PNG masks."""
     root.mkdir()
     (root / "dataset.yaml").write_text("classes: [background, hand]\n")
     for split, examples in healthy().items():
@@ -156,13 +150,6 @@ def _folder(root):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.with_suffix(ending).write_bytes(encode(example[kind], ending))
     return root / "images" / "train", root / "masks" / "train"
-
-
-def test_healthy_folder_passes(run, tmp_path, capsys):
-    _folder(tmp_path / "mine")
-    assert run("mine") == 0
-    assert result(tmp_path / "check" / "mine")["findings"] == []
-    assert capsys.readouterr().out.splitlines()[-1] == "No problems in 15 images"
 
 
 def test_faults_of_files_are_all_found_and_nothing_else(run, tmp_path, capsys):
@@ -193,11 +180,10 @@ def test_faults_of_files_are_all_found_and_nothing_else(run, tmp_path, capsys):
         ((example,),) = found[name]
         assert example["id"] == f"images/train/train-{i}.jpg"
         assert f"train-{i}." in example["message"]
-    out = capsys.readouterr().out
-    assert "unreadable                        4              0              0" in out
+    assert ["unreadable", "4", "0", "0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_folder_that_cannot_be_opened_is_told_and_written(run, tmp_path, capsys):
+def test_folder_that_cannot_be_opened_is_reported_and_written(run, tmp_path, capsys):
     _, masks = _folder(tmp_path / "mine")
     assert run("mine") == 0
     capsys.readouterr()
@@ -207,30 +193,21 @@ def test_folder_that_cannot_be_opened_is_told_and_written(run, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "train-0" in out
     assert out.splitlines()[-1] == "1 problem in 0 images: missing"
-    assert [f["count"] for f in result(tmp_path / "check" / "mine")["findings"]] == [1]
+    assert [f["name"] for f in result(tmp_path / "check" / "mine")["findings"]] == ["missing"]
     assert not (tmp_path / "check" / "mine" / "contact_sheet.jpg").exists()
 
 
-def test_accepted_problems_do_not_fail(run, tmp_path, capsys):
-    assert (
-        run("planted_hands/sick", "--output=out", "--allow", "leak", "video-in-several-splits", "conflicting-masks")
-        == 0
-    )
+def test_missing_split_does_not_hide_the_others(run, capsys):
+    assert run("planted_hands/healthy", "--splits", "train", "trian") == 1
     out = capsys.readouterr().out
-    assert "[video-in-several-splits, allowed]" in " ".join(out.split())
-    assert out.splitlines()[-1] == "No problems in 15 images (3 warnings, 1 note)"
-    assert run("planted_hands/sick", "--output=out", "--allow", "leak", "video-in-several-splits") == 1
+    assert "has no split 'trian'" in out
+    assert "1 problem in 8 images: unusable" in out
 
 
-def test_only_some_splits_and_images(run, tmp_path, capsys):
+def test_splits_and_limit_select_images(run, tmp_path):
     assert run("planted_hands/sick", "--output=out", "--splits", "train", "test[:50%]", "--limit=3") == 0
     splits = result(tmp_path / "out")["splits"]
     assert {split: facts["images"] for split, facts in splits.items()} == {"train": 3, "test[:50%]": 2}
-
-
-def test_training_comes_first_and_the_test_last():
-    order = sorted(["a", "test", "validation", "trainval", "train"], key=check._place_in_order)
-    assert order == ["train", "trainval", "a", "validation", "test"]
 
 
 @pytest.mark.parametrize(
@@ -244,17 +221,10 @@ def test_training_comes_first_and_the_test_last():
         (["planted_hands/healthy", "--splits", "trian"], "has no split 'trian'"),
     ],
 )
-def test_wrong_arguments_are_told_in_a_line(run, tmp_path, capsys, arguments, says):
+def test_wrong_arguments_are_refused(run, tmp_path, capsys, arguments, says):
     assert run(*arguments) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "check").exists()
-
-
-def test_missing_split_does_not_hide_the_others(run, capsys):
-    assert run("planted_hands/healthy", "--splits", "train", "trian") == 1
-    out = capsys.readouterr().out
-    assert "has no split 'trian'" in out
-    assert "1 problem in 8 images: unusable" in out
 
 
 def test_own_results_are_replaced_and_those_of_others_are_not(run, tmp_path, capsys):
@@ -266,17 +236,6 @@ def test_own_results_are_replaced_and_those_of_others_are_not(run, tmp_path, cap
         assert name in capsys.readouterr().err
         assert (tmp_path / name).read_text() == content
         (tmp_path / name).unlink()
-
-
-def test_table_has_80_columns_for_many_splits_sizes_and_classes():
-    splits = {f"fold {i} of a long name": planted.Planted(healthy()["test"]) for i in range(6)}
-    change(
-        splits["fold 3 of a long name"], 0, image=planted.picture(1, (1080, 1920)), mask=planted.mask(1, (1080, 1920))
-    )
-    lines = list(check_report.table(check_report.summarize(check.read(splits), planted.HANDS)))
-    assert max(map(len, lines)) == 80
-    assert [line.split() for line in lines if "largest" in line] == [["largest", *["64x48"] * 3, "1920x1080"]]
-    assert sum(line.startswith("images") for line in lines) == 2
 
 
 def test_file_name_cannot_write_to_the_terminal():
