@@ -95,7 +95,7 @@ MASK = '<mask label="x" rle="{}" left="0" top="0" width="2" height="2"/>'
         ("cvat", "annotations.xml", "<annotations>", "cannot be read as XML"),
         ("via", "via.json", json.dumps(VIA_BOX), r"via\.json: 'a\.png', region 0 is a rect"),
         ("via", "via.json", "[]", "via\\.json .*VIA"),
-        ("via", "via.json", "{", "via\\.json .*VIA"),
+        ("via", "via.json", "{", "via\\.json .*JSON"),
         ("supervisely", "ann/a.png.json", "{}", r"a\.png\.json is .*Supervisely"),
         ("supervisely", "ann/gone.png.json", '{"size": {"height": 9, "width": 9}, "objects": []}', r"gone\.png"),
     ],
