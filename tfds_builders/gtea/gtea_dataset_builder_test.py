@@ -127,25 +127,6 @@ def test_the_later_outline_is_on_top(tmp_path):
         assert masks.read_left_right(path)[12, 9:26].tolist() == [0, *row, 0]
 
 
-def test_doubtful_labels_are_logged(tree, caplog):
-    gtea = tree / "GTEA"
-    frames = hand2k.read_frames(gtea / "Images", [gtea / "Masks"], 0)
-    outlines = hand2k.read_frames(gtea / "Images", [gtea / "Annotations"], 0)
-    by_name = hand2k.index([gtea / "Masks"])
-    caplog.clear()
-    masks.warn_of_grays(frames)
-    masks.warn_of_disagreement(outlines, by_name)
-    assert not caplog.messages
-    (gtea / "Annotations" / f"{NAME}.xml").write_text(xml(("Left hand", "", SQUARE, 0)))
-    masks.warn_of_disagreement(outlines, by_name)
-    assert f"(1 of 9 frames): {NAME} (IoU 0.0" in caplog.messages[-1]
-    gray = np.zeros((405, 720), np.uint8)
-    gray[0, :2] = 3, 170
-    Image.fromarray(gray).save(gtea / "Masks" / f"{NAME}.png")
-    masks.warn_of_grays(frames)
-    assert "3 (1), 85 (8), 170 (9)" in caplog.messages[-1]
-
-
 @pytest.mark.parametrize(
     ("config", "path", "fact"),
     [

@@ -9,7 +9,6 @@
 An <id> is `2008_003228`.
 """
 
-import hashlib
 import re
 
 from etils import epath
@@ -83,14 +82,6 @@ def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Pa
     if unlisted := sorted(set(ids).difference(*lists.values())):
         raise ValueError(f"{folder} has no list with {first_few(unlisted)}. Use the lists of VOC 2010.")
     return {split: sorted(set(ids) & set(members)) for split, members in lists.items()}
-
-
-def split_by_hash(ids: list[str]) -> dict[str, list[str]]:
-    """Splits ids in halves by the SHA-256 of the id, which is reproducible; both official splits are nearly halves."""
-    splits = {"train": [], "validation": []}
-    for name in sorted(ids):
-        splits["train" if hashlib.sha256(name.encode()).digest()[0] < 128 else "validation"].append(name)
-    return splits
 
 
 def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.Path, what: str) -> None:
