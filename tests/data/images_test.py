@@ -153,12 +153,6 @@ def test_formats_that_are_not_read_are_called_by_their_names(content, name):
     assert error.value.fault == "undecodable"
 
 
-def test_of_16_bits_the_high_ones_are_kept():
-    deep = (ROWS * 1000).astype(np.uint16)
-    decoded = images.decode_rgb(_encode(deep), "it")
-    assert np.abs(decoded[..., 0].astype(int) - (deep >> 8)).max() <= 1
-
-
 def test_of_a_moving_picture_the_first_frame_is_taken():
     frames = [Image.fromarray(np.full((*SHAPE, 3), value, np.uint8)) for value in (200, 30)]
     decoded = images.decode_rgb(_encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), "it")
@@ -257,8 +251,3 @@ def test_reduced_jpeg_shows_the_means_of_blocks(size, exif_orientation):
         height, width = (n // by for n in whole.shape[:2])
         blocks = whole[: height * by, : width * by].reshape(height, by, width, by, 3).mean((1, 3))
         assert np.abs(reduced[:height, :width] - blocks).mean() < 1.5
-
-
-@pytest.mark.parametrize("file_format", sorted(set(FORMATS) - {"JPEG"}))
-def test_only_jpegs_are_reduced(file_format):
-    assert images.Picture(_encode(PICTURE, file_format), "it").reductions == (1,)

@@ -87,7 +87,7 @@ def test_epoch_shows_every_example_once_in_a_new_order():
     assert ids[0].tolist() != [f"number-{i}" for i in range(10)]
 
 
-def test_example_is_augmented_anew_in_each_epoch_and_batch():
+def test_example_is_augmented_differently_in_each_epoch_and_batch():
     """The same picture in every place: of 40 crops hardly two are alike, by chance."""
     crops = np.concatenate([batch["image"] for batch in _take(10, Numbers(1))])
     assert len(np.unique(crops.reshape(40, -1), axis=0)) >= 38
@@ -99,21 +99,16 @@ def test_dataset_smaller_than_the_batch():
     assert batch["image"].shape == (8, 16, 16, 3)
 
 
-def test_batch_of_one():
-    ids = [batch["id"].item() for batch in _take(10, batch_size=1)]
-    assert len(set(ids)) == 10
-
-
 def test_same_seed_same_run_and_other_seed_another():
     _assert_equal(_take(5), _take(5))
     first, other = _take(1)[0], _take(1, seed=2)[0]
     assert first["id"].tolist() != other["id"].tolist()
-    seeds = [tuple(np.concatenate([batch["id"] for batch in _take(20, seed=seed)])) for seed in range(3)]
+    seeds = [tuple(np.concatenate([batch["id"] for batch in _take(5, seed=seed)])) for seed in range(3)]
     # No seed's run is another's, started an epoch later.
-    assert len({ids[start : start + 10] for ids in seeds for start in range(0, 80, 10)}) == 24
+    assert len({ids[start : start + 10] for ids in seeds for start in (0, 10)}) == 6
 
 
-@pytest.mark.parametrize("step", [1, 2, 7, 50])
+@pytest.mark.parametrize("step", [1, 7])
 def test_resumed_run_is_the_unbroken_run(step):
     _assert_equal(_take(step + 3)[step:], _take(3, start_step=step))
 
@@ -136,19 +131,17 @@ def test_batches_of_all_hosts_make_up_the_batch_of_one(process_count):
     _assert_equal(whole, joined)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_worker_processes_give_the_same_batches(num_workers):
-    _assert_equal(_take(5, start_step=3), _take(5, start_step=3, num_workers=num_workers))
+def test_worker_processes_give_the_same_batches():
+    _assert_equal(_take(5, start_step=3), _take(5, start_step=3, num_workers=2))
 
 
-def test_error_of_a_broken_example_reaches_the_caller():
+def test_unexpected_error_in_an_example_reaches_the_caller():
     class Broken(Numbers):
         def __getitem__(self, index):
             raise ValueError(f"example {index} is broken")
 
-    for num_workers in (0, 1):
-        with pytest.raises(ValueError, match=r"example \d is broken"):
-            _take(1, Broken(3), num_workers=num_workers)
+    with pytest.raises(ValueError, match=r"example \d is broken"):
+        _take(1, Broken(3))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +176,7 @@ def test_a_mix_takes_from_each_dataset_by_its_weight_and_each_epoch_whole():
     assert all(sum(name.startswith("set1") for name in ids[start : start + 4]) == 1 for start in range(0, 80, 4))
 
 
-def test_datasets_of_a_mix_have_orders_of_their_own():
+def test_datasets_of_a_mix_have_different_orders():
     ids = np.concatenate([batch["id"] for batch in _take_mix(8, (16, 1), (16, 1))]).tolist()
     first, second = ([name.split("-")[1] for name in ids if name.startswith(start)] for start in ("set0", "set1"))
     assert sorted(first) == sorted(second) == sorted(map(str, range(16)))
@@ -199,7 +192,7 @@ def test_a_mix_resumes_and_divides_like_a_dataset():
         np.testing.assert_array_equal(batch["image"], np.concatenate([part["image"] for part in parts_of_it]))
 
 
-def test_an_example_that_cannot_be_read_counts_for_nothing_and_says_why():
+def test_unreadable_example_has_weight_zero_and_a_reason():
     class Damaged(Numbers):
         def __getitem__(self, index):
             if index == 3:

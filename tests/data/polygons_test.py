@@ -24,12 +24,6 @@ def test_later_is_painted_over_earlier():
     assert mask[7].tolist() == [0, 0, 0, 0, 0, 1, 1, 255, 0, 255, 255, 255, 255, 0, 0, 0]
 
 
-def test_nothing_to_paint_is_background():
-    mask = polygons.draw(2, 3, [])
-    assert mask.tolist() == [[0, 0, 0], [0, 0, 0]]
-    mask[0, 0] = 1  # and it can be written to
-
-
 def test_what_leaves_the_picture_is_cut_off():
     assert (polygons.draw(4, 4, [(_square(-1e6, -50, 1e6, 50), 1)]) == 1).all()
     assert not polygons.draw(4, 4, [(_square(-3, -3, -0.5, -0.5), 1)]).any()

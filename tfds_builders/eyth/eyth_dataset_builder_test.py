@@ -91,7 +91,7 @@ def test_a_line_may_be_written_in_many_ways(tree, line):
         (b"vid4/frame26.jpg", "names vid4/frame26"),
         (b"vid4/frame35\nvid4/frame35.jpg", r"test\.txt both name vid4/frame35"),
         (b"vid4/frame25.jpg", r"train\.txt both name vid4/frame25"),
-        (b"\r\n \n", "names no frame"),
+        (b"\r\n \n", "names no picture"),
         ("vid4/frame35".encode("utf-16"), "cannot be read"),
         (b"vid4/frame35.jpg\nvid4/../../etc/passwd", "line 2"),
         (b"frame35.jpg", "line 1"),

@@ -13,6 +13,7 @@ import re
 
 from etils import epath
 
+from tfds_builders.lists import read_list
 from tfds_builders.messages import first_few
 
 MASKS = "pascal_person_part_gt"
@@ -58,18 +59,9 @@ def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
 
 
 def _read_list(path: epath.Path) -> list[str]:
-    ids = []
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if not match:
-            raise ValueError(
-                f"{path}, line {number}: {line[:80]!r} does not name a picture of VOC. Unpack the list again."
-            )
-        ids.append(match[1])
-    if not ids or len(ids) != len(set(ids)):
-        raise ValueError(f"{path} {'has a picture twice' if ids else 'is empty'}. Unpack the list again.")
+    ids = [match[1] for match in read_list(path, _LINE, "2008_003228")]
+    if len(ids) != len(set(ids)):
+        raise ValueError(f"{path} has a picture twice. Unpack the list again.")
     return sorted(ids)
 
 

@@ -222,7 +222,7 @@ def test_optional_archives_may_be_unavailable(tmp_path, archives, answer):
     [
         (b"1999_000001\n1999_000010\n", "1999_000010 in both lists"),
         (b"1999_000001\n1999_000001\n", "a picture twice"),
-        (b"\n", "empty"),
+        (b"\n", "names no picture"),
         (b"1999_000001\n\nperson 7\n", "line 3"),
         (b"../../etc/passwd", "line 1"),
     ],

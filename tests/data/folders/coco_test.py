@@ -127,11 +127,6 @@ def test_numbers_may_be_texts_and_ids_may_be_any_text(tmp_path, identity, size):
     assert (picture.size, picture.shapes[0].label) == (SIZE, "hand")
 
 
-def test_later_is_painted_over_earlier(tmp_path):
-    mask = _drawn(tmp_path, [[0, 0, 9, 0, 9, 7, 0, 7]], {"size": [7, 9], "counts": folders.runs(REGION)})
-    np.testing.assert_array_equal(mask, np.where(REGION, 2, 1))
-
-
 def _with(change):
     root = copy.deepcopy(_root([[1, 1, 4, 1, 4, 5]]))
     change(root)

@@ -78,15 +78,6 @@ def test_an_object_of_two_polygons_gives_both(tmp_path):
     assert _found(_read(tmp_path, _xml(twice))) == [("hand", TRIANGLE), ("hand", TRIANGLE[::-1])]
 
 
-@pytest.mark.parametrize("size", ["", "<imagesize/>", "<imagesize><nrows>0</nrows><ncols>640</ncols></imagesize>"])
-def test_a_missing_size_is_none(tmp_path, size):
-    assert _read(tmp_path, _xml(size=size)).size is None
-
-
-def test_no_objects_are_no_fault(tmp_path):
-    assert _read(tmp_path, _xml()).shapes == _read(tmp_path, _json()).shapes == ()
-
-
 def test_rectangles_and_circles_become_polygons(tmp_path):
     box = [[3, 4], [10, 4], [10, 9], [3, 9]]
     annotation = _read(
@@ -180,9 +171,3 @@ def test_a_huge_file_is_not_read(tmp_path):
         file.truncate(1 << 40)  # sparse
     with pytest.raises(DataError, match=r"huge\.xml has 1,099,511,627,776 bytes"):
         read_labelme(tmp_path / "huge.xml")
-
-
-def test_a_file_that_is_not_there_is_missing(tmp_path):
-    with pytest.raises(DataError, match=r"1\.xml cannot be read \(No such file") as error:
-        read_labelme(tmp_path / "1.xml")
-    assert error.value.fault == "missing"
