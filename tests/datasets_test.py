@@ -19,7 +19,6 @@ BUILDS = ["egohands/hands_available", "eyth/hands", "gtea/wrist", "hof/resized",
 
 def _one_epoch(config, workdir):
     """Trains until every picture was seen, in batches of 8, then evaluates; the recipe is the config's own."""
-    config.batch_size = config.evaluate.batch_size = 8
     config.num_steps = config.eval_every = 2
     config.evaluate.scales = (0.1,)  # large frames at three scales take a minute
     config.evaluate.protocols = ("strict", "seed")  # as does the second pass of cvpr18
@@ -37,6 +36,7 @@ def _tiny_network(monkeypatch):
 def _config(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     config.augment.crop_size = 64
+    config.batch_size = config.evaluate.batch_size = 8
     config.model.batch_norm = "local"  # the recipe's frozen one needs a trained trunk
     return config
 

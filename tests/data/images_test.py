@@ -83,20 +83,6 @@ def test_a_png_with_a_flipped_bit_is_refused_or_none_the_worse(mode):
     assert refused > 200
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
-def test_a_jpeg_is_whole_up_to_its_end_marker(options):
-    thumbnail = _encode(PICTURE[:8, :8], "JPEG")
-    exif = Image.Exif()
-    exif[0x010E] = "x" * 40
-    encoded = _encode(PICTURE, "JPEG", exif=exif.tobytes() + thumbnail, **options)
-    assert encoded.count(b"\xff\xd9") == 2  # that of the thumbnail does not count
-    assert images._jpeg_is_whole(encoded)
-    assert images._jpeg_is_whole(encoded + b"what some cameras write after it")
-    assert images._jpeg_is_whole(encoded[:2] + b"\xff\xff\xff" + encoded[2:])
-    for size in (len(encoded) - 1, len(encoded) * 2 // 3, encoded.index(thumbnail) + len(thumbnail) + 9, 3, 2):
-        assert not images._jpeg_is_whole(encoded[:size])
-
-
 @pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (9_460, 9_460)])
 @pytest.mark.parametrize("decode", [images.decode_rgb, images.decode_mask])
 def test_bombs_are_refused_by_their_header(size, decode):

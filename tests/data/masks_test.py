@@ -75,17 +75,6 @@ def test_binary_is_by_the_brightness_of_a_palette(tmp_path, kind):
     np.testing.assert_array_equal(_masks_of(_folder(tmp_path, MASKS[kind]), "binary: true"), HANDS)
 
 
-def test_a_gif_is_read_by_its_brightness(tmp_path):
-    mask = _palette(1 - HANDS, {0: WHITE, 1: BLACK}, "GIF")
-    np.testing.assert_array_equal(_masks_of(_folder(tmp_path, mask, ".gif"), "binary: true"), HANDS)
-
-
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_mask_of_one_color_is_all_hand_or_all_background(tmp_path, value):
-    mask = _palette(HANDS * 0, {0: WHITE if value else BLACK})
-    assert (_masks_of(_folder(tmp_path, mask), "binary: true") == value).all()
-
-
 ADVISED = {
     **{
         kind: MASKS[kind]

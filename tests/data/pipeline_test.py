@@ -68,17 +68,6 @@ def test_batch_has_the_agreed_form():
     assert all(name.startswith("number-") for name in batch["id"].tolist())
 
 
-def test_operations_of_opencv_take_one_thread_each():
-    """Grain's threads use all cores; OpenCV's on top of them only wait for each other."""
-    before = cv2.getNumThreads()
-    try:
-        cv2.setNumThreads(3)
-        _take(1)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
-
-
 def test_epoch_shows_every_example_once_in_a_new_order():
     """10 examples in batches of 4: epochs end in the middle of a batch."""
     ids = np.concatenate([batch["id"] for batch in _take(10)]).reshape(4, 10)
@@ -91,12 +80,6 @@ def test_example_is_augmented_differently_in_each_epoch_and_batch():
     """The same picture in every place: of 40 crops hardly two are alike, by chance."""
     crops = np.concatenate([batch["image"] for batch in _take(10, Numbers(1))])
     assert len(np.unique(crops.reshape(40, -1), axis=0)) >= 38
-
-
-def test_dataset_smaller_than_the_batch():
-    (batch,) = _take(1, Numbers(3), batch_size=8)
-    assert sorted(set(batch["id"].tolist())) == ["number-0", "number-1", "number-2"]
-    assert batch["image"].shape == (8, 16, 16, 3)
 
 
 def test_same_seed_same_run_and_other_seed_another():

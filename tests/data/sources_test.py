@@ -191,12 +191,6 @@ def test_the_image_is_given_as_it_was_stored(data_dir):
         source.encoded(1)
 
 
-def test_splits_are_listed_with_their_lengths(data_dir):
-    assert sources.splits("tiny_hands", data_dir) == {split: len(examples) for split, examples in SPLITS.items()}
-    with pytest.raises(sources.DataError, match="is not built in"):
-        sources.splits("tiny_foot", data_dir)
-
-
 def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
     folders.masks(tmp_path / "x" / "my_hands")
     folders.masks(tmp_path / "sub" / "my_hands")

@@ -146,12 +146,6 @@ def test_faulty_files_are_named_and_leave_nothing_built(tmp_path, tree, config, 
         _build(tmp_path, config, tree)
 
 
-def test_a_split_without_frames_is_skipped(tmp_path, tree):
-    for path in (tree / "GTEA" / "Images").glob("s2_*"):
-        path.unlink()
-    assert {*_build(tmp_path, "arm", tree).info.splits} == {"train", "validation"}
-
-
 @pytest.mark.skipif(not REAL.exists(), reason=f"no real GTEA masks at {REAL}")
 def test_real_wrist_masks(tmp_path, caplog):
     """All 662 masks of the paper with a frame each, links to one picture: they join, and none is empty."""

@@ -22,6 +22,7 @@ DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 REALDATA = pathlib.Path(__file__).parents[3] / "shared" / "realdata"
 PICTURES = "VOCdevkit/VOC2010/JPEGImages"
 MATS = "trainval/Annotations_Part"
+FOLDERS = ("pascal_part", "person_part")
 TRAIN, VALIDATION = {"1999_000001", "1999_000002", "1999_000003"}, {"1999_000010", "1999_000011"}
 
 
@@ -242,7 +243,7 @@ def test_bad_lists_are_named(tree, content, fact):
 
 
 def _real_tree(root):
-    """The real files in the official layout, without any lists."""
+    """The real files in the official layout, with lists of VOC."""
     for folder, ending, into in (
         ("pascal_part", ".jpg", PICTURES),
         ("person_part", ".jpg", PICTURES),
@@ -252,11 +253,15 @@ def _real_tree(root):
         (root / into).mkdir(parents=True, exist_ok=True)
         for path in (REALDATA / folder).glob(f"*{ending}"):
             (root / into / path.name).symlink_to(path)
+    (root / "VOCdevkit/VOC2010/ImageSets/Main").mkdir(parents=True)
+    for first, name in enumerate(("train", "val")):
+        names = [path.stem for folder in FOLDERS for path in sorted((REALDATA / folder).glob("*.jpg"))[first::2]]
+        (root / f"VOCdevkit/VOC2010/ImageSets/Main/{name}.txt").write_text("\n".join(names))
     return root
 
 
 @pytest.mark.skipif(
-    not all((REALDATA / name).exists() for name in ("pascal_part", "person_part")),
+    not all((REALDATA / name).exists() for name in FOLDERS),
     reason=f"no real files in {REALDATA}",
 )
 def test_real_files(tmp_path):

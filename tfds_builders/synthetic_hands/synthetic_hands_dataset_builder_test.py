@@ -12,7 +12,6 @@ from tfds_builders.synthetic_hands import (
     hand,
     scene,
     skeleton,
-    solids,
     synthetic_hands_dataset_builder,
     tabletop,
 )
@@ -104,63 +103,3 @@ def test_thumb_side_distinguishes_left_and_right():
         thumb, little = view.project(bones.joints[[0, 4], 3])
         assert np.sign(thumb[0] - little[0]) == side
         assert max(thumb[1], little[1]) < 0
-
-
-def test_bones_keep_their_lengths():
-    rng = np.random.default_rng(0)
-    poses = [draw(rng) for _, draw in skeleton.FREE_POSES.values()] + [skeleton.flat_hold(rng), skeleton.grip(rng, 3.0)]
-    for pose in poses:
-        bones = np.diff(skeleton.forward_kinematics(pose).joints, axis=1)
-        np.testing.assert_allclose(np.sqrt((bones**2).sum(-1)), skeleton.LENGTHS, rtol=1e-9)
-
-
-def test_held_object_hides_the_hand():
-    bones = skeleton.forward_kinematics(skeleton.open_hand(np.random.default_rng(0)))
-    view = hand.View(np.eye(3), np.eye(3), (128.0, 200.0), 8.0, False)
-    ball = solids.make_cone((128, 130, 60), (128, 130, 60), 20.0, 20.0, hand.HELD)
-    free, hidden = (
-        hand.build_surface(bones, view, hand.Build(1.0, None, False), held, (256, 256)) for held in ([], [ball])
-    )
-    assert free.labeled[130, 128]
-    assert not hidden.labeled[130, 128]
-    np.testing.assert_array_equal(hidden.labeled, free.labeled & (hidden.parts != hand.HELD))
-
-
-def test_cone_is_the_hull_of_its_balls():
-    area = slice(0, 80), slice(0, 80)
-    cone = solids.make_cone((25.3, 30.1, 4.0), (52.7, 44.9, -9.0), 12.0, 7.5, 0)
-    balls = []
-    for t in np.linspace(0, 1, 400):
-        center, radius = cone.a + (cone.b - cone.a) * np.float32(t), 12.0 - 4.5 * t
-        balls.append(solids.height(solids.Cone(center, center, radius, radius, 0), area))
-    expected = np.max(balls, 0)
-    actual = solids.height(cone, area)
-    both = (expected > solids.FAR) & (actual > solids.FAR)
-    np.testing.assert_allclose(actual[both], expected[both], atol=0.3)
-    assert ((expected > solids.FAR) != (actual > solids.FAR)).sum() <= 12
-
-
-@pytest.mark.parametrize("is_left", [False, True])
-def test_arm_of_a_person_opposite_reaches_from_the_elbow_to_the_hand(is_left):
-    head = hand.View(np.eye(3), np.eye(3), (256.0, 60.0), 5.0, False)
-    for seed in range(20):
-        view, elbow, forearm = tabletop.opposite_view(np.random.default_rng(seed), head, is_left, False)
-        assert view.is_left == is_left
-        assert (elbow[0] > 256) == is_left  # the left hand of a person opposite is on the right
-        assert 16 <= forearm < 80
-        end = view.project((0.0, -forearm, 0.0), is_arm=True)[:2]
-        # Perspective and the slack in the pitch leave a few centimetres.
-        assert np.linalg.norm(end - elbow) < 12 * head.scale
-
-
-def test_cards_cover_the_palm_below_them():
-    rng = np.random.default_rng(3)
-    pose, cards, _ = tabletop.draw_cards(rng)
-    assert 1 <= len(cards) <= hand.FINGER - hand.HELD  # so many part ids are for what is held
-    bones = skeleton.forward_kinematics(pose)
-    view = hand.View(hand.rotation(1, np.pi), np.eye(3), (128.0, 220.0), 7.0, False)
-    things = [tabletop.props.place(shape, view, hand.HELD + i) for i, (shape, _) in enumerate(cards)]
-    build = hand.Build(1.0, None, False)
-    free, hidden = (hand.build_surface(bones, view, build, held, (256, 256)).labeled for held in ([], things))
-    assert not (hidden & ~free).any()
-    assert hidden.sum() < 0.9 * free.sum()

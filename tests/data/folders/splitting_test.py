@@ -84,12 +84,6 @@ def test_no_group_is_in_two_splits(tmp_path):
         assert sum(map(len, sides)) == len(set().union(*sides)) == (20 if yaml else 3)
 
 
-def test_without_sub_folders_each_picture_is_its_own_group(tmp_path):
-    root = _many(tmp_path, [f"{i}" for i in range(30)])
-    assert set(_videos(root).values()) == {""}
-    assert len(_splits(root)) == 3
-
-
 @pytest.mark.parametrize("yaml", [r"group: '(vid\d+)_'", "group: '(x)?vid'", "group: '(a|office)'"])
 def test_a_group_that_does_not_fit_all_ids_is_refused(tmp_path, yaml):
     root = _many(tmp_path, ["vid1_1", "vid1-2", "office/1"])
