@@ -90,7 +90,7 @@ def _replace(path, make):
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 10 bytes instead of 11"),
         (lambda path: path.write_bytes(b""), "has 0 bytes instead of 11"),
         (Path.unlink, "is missing"),
-        (lambda path: _replace(path, os.mkfifo), "is not a regular file"),  # reading would wait for ever
+        (lambda path: _replace(path, os.mkfifo), "is not a regular file"),  # reading would never end
         (lambda path: _replace(path, lambda p: p.symlink_to("/dev/zero")), "is not a regular file"),
     ],
 )

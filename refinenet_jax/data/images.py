@@ -100,7 +100,7 @@ class Picture:
         image = _open(encoded, what, fix)
         self._file, self._orientation, self._format = (encoded, what, fix), orientation, image.format
         self.size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
-        # What is left over at the end is a pixel of its own, which a picture that is turned may have at its start.
+        # A remainder at the end becomes an extra pixel, which a rotated picture would have at its start.
         divisors = _REDUCED if image.format == "JPEG" else ()
         self.reductions = (1, *(by for by in divisors if orientation == 1 or not any(np.mod(self.size, by))))
 

@@ -32,7 +32,7 @@ def _png_header(width, height):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_formats_are_told_by_content(file_format):
+def test_formats_are_detected_by_content(file_format):
     encoded = _encode(PICTURE, file_format)
     assert images.sniff(encoded) == file_format
     decoded = images.decode_rgb(encoded, "it")
@@ -67,7 +67,7 @@ def test_files_cut_short_are_refused(file_format, decode):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_a_png_with_a_flipped_bit_is_refused_or_none_the_worse(mode):
+def test_a_png_with_a_flipped_bit_is_refused_or_decoded_correctly(mode):
     encoded = _encode(PICTURE, mode=mode)
     decoders = (images.decode_rgb, images.decode_mask)
     sound = [decode(encoded, "it") for decode in decoders]
@@ -156,7 +156,7 @@ def test_orientation_is_read_and_undone_as_viewers_do(exif_orientation):
     np.testing.assert_array_equal(images.turn_upright(PICTURE, exif_orientation), expected)
 
 
-def test_orientation_without_sense_is_none():
+def test_an_invalid_orientation_is_ignored():
     exif = Image.Exif()
     exif[0x0112] = 77
     for encoded in (_encode(PICTURE), _encode(PICTURE, "JPEG", exif=exif), b"", b"\xff\xd8\xff\xe1\0\x08Exif\0\0MM"):

@@ -130,7 +130,7 @@ def test_arms_grow_from_the_edge_that_cuts_the_hand_off_and_are_background(rows,
     assert labeled[1].sum() > 0.8 * labeled[0].sum()  # a sleeve may cover some
 
 
-def test_arm_replaces_what_lies_behind_it():
+def test_arm_replaces_the_labels_below_it():
     image, mask = _target(500)
     mask[:] = 1
     _, out = _paste(Cutouts(slice(60, 100), slice(20, 80)), size=(50, 60), arm=1.0)(

@@ -17,7 +17,7 @@ AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
 
 
 class Numbers:
-    """Example i is a 24 x 32 picture of noise of its own."""
+    """Example i is a 24 x 32 picture of different noise."""
 
     def __init__(self, length, name="numbers"):
         self.info = DatasetInfo(name, ("background", "left", "right"), ((1, 2),))

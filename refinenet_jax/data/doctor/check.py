@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,9 +77,8 @@ def run(args: argparse.Namespace) -> int:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
         print(check_report.printable(f"{info.name}: {classes}"))
         print("\n".join(check_report.table(summary)) + "\n")
-    in_color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in findings:
-        print("\n".join(check_report.describe(finding, in_color)) + "\n")
+        print("\n".join(check_report.describe(finding)) + "\n")
     print(f"Full results: {written}")
     print(check_report.verdict(findings, sum(map(len, records.values()))))
     return 1 if any(finding.severity == "problem" for finding in findings) else 0

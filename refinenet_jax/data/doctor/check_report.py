@@ -13,7 +13,6 @@ from refinenet_jax.data.examples import DatasetInfo
 
 _WIDTH = 80
 _SHOWN = 4
-_COLORS = {"problem": "\033[1;31m", "warning": "\033[1;33m", "note": "\033[1m"}
 
 
 def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None) -> dict[str, dict[str, Any]]:
@@ -63,12 +62,10 @@ def _sizes(sizes: Sequence[str]) -> str:
     return sizes[0] if len(sizes) == 1 else f"{len(sizes):,} from {sizes[0]} to {sizes[-1]}" if sizes else "-"
 
 
-def describe(finding: Finding, color: bool = False) -> Iterator[str]:
+def describe(finding: Finding) -> Iterator[str]:
     """Yields a finding as lines of at most 80 columns; longer words are not broken."""
-    word = f"{finding.severity.upper():<8}"
-    head = _wrap(f"{finding.title} [{finding.name}{', allowed' if finding.allowed else ''}]", len(word))
-    head[0] = (f"{_COLORS[finding.severity]}{word}\033[0m" if color else word) + head[0][len(word) :]
-    yield from head
+    allowed = ", allowed" if finding.allowed else ""
+    yield from _wrap(f"{finding.severity.upper():<7} {finding.title} [{finding.name}{allowed}]", 0)
     for line in "\n".join(finding.details[:_SHOWN]).splitlines():
         yield from _wrap(textwrap.shorten(line, 300, placeholder=" ..."))
     if finding.name != "video-in-several-splits":  # its details name the videos

@@ -41,10 +41,6 @@ KINDS = {
         "problem",
         "The network cannot learn a class that it never sees. Add examples, correct the class ids, or remove the class.",
     ),
-    "mask-as-image": (
-        "problem",
-        "The network learns to copy its input. Store the photographs as images, and build the dataset again.",
-    ),
     "conflicting-masks": (
         "problem",
         "One picture has two answers: it cannot be learned, and its score is meaningless. Keep the correct mask, and remove"
@@ -84,15 +80,6 @@ KINDS = {
         " of these images.",
     ),
     "no-foreground": ("note", "Correct if there are no hands; wrong if a mask was lost. Check the contact sheet."),
-}
-_UNREADABLE = {
-    "undecodable": "that cannot be decoded",
-    "size mismatch": "whose mask has another size",
-    "mask value": "with mask values that are not classes",
-    "mask format": "whose mask does not contain class ids",
-    "missing": "whose files are missing",
-    "annotation": "with a faulty annotation",
-    "unusable": "that cannot be used",
 }
 
 
@@ -179,9 +166,7 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
         messages[fault].append(message)
     for fault in sorted({*by_fault, *messages}):
         hit = by_fault[fault]
-        title = (
-            f"{count(len(hit), 'example')} {_UNREADABLE[fault]}" if hit else "Splits of the dataset cannot be opened"
-        )
+        title = f"{count(len(hit), 'example')} unreadable: {fault}" if hit else "Splits of the dataset cannot be opened"
         details = [*messages[fault], *(record.message for record in hit[:1])]
         if rotated := sum(record.orientation != 1 for record in hit):
             details.append(f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
@@ -218,7 +203,6 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
 
 
 def _files(records: Sequence[Record]) -> Iterator[Finding]:
-    yield from _singles("mask-as-image", "that are their own mask", [r for r in records if r.shows_mask])
     yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
     same = [group for group in _grouped(records, "id") if len(group) > 1]
     yield from _groups("duplicate-ids", "id", "used more than once", same)

@@ -77,7 +77,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:
-    """Returns advice on what to write if colors or gray values stand for classes."""
+    """Returns advice on what to write if colors or gray values mean classes."""
     is_gray = all(max(color) == min(color) for color in colors)
     if len(colors) > _MAX_COLORS:
         return (

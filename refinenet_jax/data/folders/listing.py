@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refinenet_jax.data.examples import DataError
 
-# Names of subfolders and lists, and the split that each stands for.
+# Names of subfolders and lists, and the split that each means.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 _MAX_TEXT = 64 << 20

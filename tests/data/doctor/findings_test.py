@@ -67,11 +67,6 @@ def _recompress(image):
     return cv2.imdecode(np.frombuffer(encode(image, ".jpg", 30), np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def _as_picture(splits):
-    example = splits["train"][0]
-    change(splits["train"], 0, image=_recompress(np.repeat(example["mask"][..., None] * np.uint8(255), 3, -1)))
-
-
 def _black_frames(splits):
     change(splits["train"], 0, image=np.zeros_like)
     change(splits["test"], 0, image=np.zeros((64, 48, 3), np.uint8), mask=np.transpose)
@@ -86,7 +81,6 @@ PLANTS = {
     "inverted masks": ("inverted", _everywhere("test", mask=lambda m: np.vstack([m[:1] * 0, m[1:] * 0 + 1]))),
     "class not in the training data": ("absent-class no-foreground", _everywhere("train", mask=np.zeros_like)),
     "class not in the evaluation data": ("unmeasured-class no-foreground", _everywhere("test", mask=np.zeros_like)),
-    "mask given as image": ("mask-as-image", _as_picture),
     "same picture, other mask": ("conflicting-masks", _copy("train", "train", other_mask=True)),
     "same picture twice": ("", _copy("train", "train")),
     "same picture in two splits": ("leak", _copy("train", "test")),

@@ -80,7 +80,7 @@ def test_coco_files_for_each_split(tmp_path):
     for name, part in {"train2017": ids[:3], "val2017": ids[3:]}.items():
         folders.coco(tmp_path, f"annotations/instances_{name}.json", part)
     folders.put(tmp_path / "annotations" / "captions_train2017.json", '{"info": {}, "images": []}')
-    for item_id in ids[:3]:  # of this split, in a folder of its own
+    for item_id in ids[:3]:  # of this split, in a separate folder
         (tmp_path / "images" / "train2017" / item_id).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / f"{item_id}.png").rename(tmp_path / "images" / "train2017" / f"{item_id}.png")
     train, validation = folders.open_all(tmp_path, NAMED, "train"), folders.open_all(tmp_path, NAMED, "validation")

@@ -47,7 +47,7 @@ def test_the_side_is_that_of_the_group_and_the_seed_alone():
     more = [*groups[::-1], *(f"new {i}" for i in range(100))]
     assert hash_split(more, split)[:500] == [sides[group] for group in groups[::-1]]
     assert hash_split(groups, Split(0.2, 0.2, seed=2)) != hash_split(groups, split)
-    # Held for ever: people compare results on these splits.
+    # Never changes: people compare results on these splits.
     sides = hash_split([f"{i}" for i in range(40)], Split())
     assert [i for i, side in enumerate(sides) if side == "validation"] == [7, 18, 20, 25, 36]
     assert [i for i, side in enumerate(sides) if side == "test"] == [15]
