@@ -15,6 +15,7 @@ from etils import epath
 
 from tfds_builders import testing
 from tfds_builders.egohands import egohands_dataset_builder, labeled_samples
+from tfds_builders.egohands.dummy import write_polygons
 from tfds_builders.egohands.labeled_samples import draw_identities, read_polygons
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
@@ -44,14 +45,6 @@ _build = functools.partial(testing.build, egohands_dataset_builder.Builder)
 def tree(tmp_path):
     """A copy of the dummy tree to damage."""
     return shutil.copytree(DUMMY, tmp_path / "tree")
-
-
-def _write_polygons(path, frames):
-    """Writes polygons.mat in the official form: `polygons`, a struct array [1, n] in a compressed MATLAB 5 file."""
-    polygons = np.empty((1, len(frames)), [(name, object) for name in labeled_samples.IDENTITIES])
-    for index, frame in enumerate(frames):
-        polygons[0, index] = tuple(frame[name] for name in labeled_samples.IDENTITIES)
-    scipy.io.savemat(path, {"polygons": polygons}, appendmat=False, do_compression=True)
 
 
 def _hands(**polygons):
@@ -107,7 +100,7 @@ def test_bad_polygons_are_named(tmp_path, content):
     if isinstance(content, dict):
         scipy.io.savemat(path, content)
     else:
-        _write_polygons(path, [_hands(myleft=content)])
+        write_polygons(path, [_hands(myleft=content)])
     with pytest.raises(ValueError, match=r"polygons\.mat(: myleft of frame 0| cannot be read| has no yourleft)"):
         read_polygons(epath.Path(path))
 
@@ -152,7 +145,7 @@ def test_a_fault_in_a_video_is_named(tmp_path, tree, file, fault, fact):
 def test_the_whole_tree_is_taken_and_one_frame_less_is_not(tmp_path):
     """48 videos of 100 frames, all links to one picture: nothing is generated, so it stays unread."""
     (tmp_path / "picture").write_bytes(b"")
-    _write_polygons(tmp_path / "polygons", [_hands()] * 100)
+    write_polygons(tmp_path / "polygons", [_hands()] * 100)
     for video in labeled_samples.VIDEOS:
         folder = tmp_path / labeled_samples.FOLDER / video
         folder.mkdir(parents=True)
