@@ -9,8 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from refinenet_jax.data.examples import DataError, raise_together
+from refinenet_jax.data.examples import DataError, naming_unreadable_files, raise_together
 from refinenet_jax.progress import progress_bar
+
+
+def read_bytes(path: Path, limit: int, fault: str = "unusable") -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      DataError: "missing": it cannot be read; `fault`: it has more than `limit` bytes.
+    """
+    with naming_unreadable_files():
+        if (size := path.stat().st_size) > limit:
+            raise DataError(f"{path} has {size:,} bytes; at most {limit:,} are read. Make it smaller.", fault)
+        return path.read_bytes()
 
 
 def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int = 2, window: int = 8) -> Iterator[Any]:

@@ -244,6 +244,17 @@ def test_a_fault_in_what_is_pasted_is_that_of_the_example():
     assert batch["id"][0].startswith("number-")
 
 
+def test_nothing_is_pasted_onto_an_unreadable_example():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            raise DataError("it is cut short")
+
+    paste = CopyPaste(((Numbers(5), 1.0),), probability=1.0, size=(8, 12))
+    (batch,) = _take(1, Broken(5), paste=paste)
+    assert (batch["mask"] == 255).all()
+    assert batch["weight"].tolist() == [0.0] * 4
+
+
 @pytest.mark.parametrize("flip", [True, False])
 def test_mirroring_classes_that_may_have_sides_is_announced(flip, tmp_path, capsys):
     source = open_source(str(folders.masks(tmp_path)), "train")

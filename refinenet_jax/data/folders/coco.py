@@ -16,9 +16,9 @@ from pycocotools import mask as coco_mask
 
 from refinenet_jax.data.examples import raise_together
 from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json
-from refinenet_jax.data.folders.listing import read_bytes
 from refinenet_jax.data.images import MAX_PIXELS
 from refinenet_jax.data.polygons import Bitmap
+from refinenet_jax.data.reading import read_bytes
 
 # The annotations of COCO's training set have 450 MB.
 _MAX_BYTES = 1 << 30
@@ -85,13 +85,15 @@ def read_coco(path: Path) -> list[Annotation]:
         shapes += [Shape(names[category], region) for region in _regions(annotation.get("segmentation"), size)]
 
     faults = []
-    readers = {"categories": read_category, "images": read_image, "annotations": read_annotation}
-    for key, read in readers.items():
+    for what, key, read in (
+        ("category", "categories", read_category),
+        ("image", "images", read_image),
+        ("annotation", "annotations", read_annotation),
+    ):
         for index, entry in enumerate(root[key]):
             try:
                 read(entry)
             except _Fault as fault:
-                what = "category" if key == "categories" else key.removesuffix("s")
                 faults.append(error(f"{path}: {what} {index} (id {str(_get(entry, 'id'))[:20]}) {fault}."))
     raise_together(faults)
     return [Annotation(path, name, size, tuple(shapes)) for name, size, shapes in pictures.values()]

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from refinenet_jax.data.examples import VOID, DataError
-from refinenet_jax.data.folders.listing import composed, read_bytes
+from refinenet_jax.data.folders.listing import composed
+from refinenet_jax.data.reading import read_bytes
 from refinenet_jax.errors import UsageError, require
 
 FILE = "dataset.yaml"

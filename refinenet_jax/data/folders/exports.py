@@ -20,9 +20,9 @@ from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json, parse_xml, polygon
 from refinenet_jax.data.folders.dataset_yaml import load_yaml
-from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, read_bytes, read_text, split_of
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, read_text, split_of
 from refinenet_jax.data.folders.pictures import PictureFinder
-from refinenet_jax.data.reading import read_all
+from refinenet_jax.data.reading import read_all, read_bytes
 
 # Split ("" if unknown), folders that may contain the picture, annotation.
 Entries = Iterator[tuple[str, Sequence[str], Annotation]]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.data import images
-from refinenet_jax.data.examples import naming_unreadable_files
 from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json, parse_xml, polygon, read_points
-from refinenet_jax.data.folders.listing import read_bytes
 from refinenet_jax.data.polygons import Bitmap
+from refinenet_jax.data.reading import read_bytes
 
 # Far above any drawn annotation; crafted files could fill the memory. JSON may also contain the picture, as base64.
 _MAX_BYTES = 64 << 20
@@ -29,8 +28,7 @@ def read_labelme(path: Path) -> Annotation:
         a polygon of fewer than 3 points, a point that is not a number, or a shape without area (line, point). The message
         names the file and the object, counted from 0 including deleted ones.
     """
-    with naming_unreadable_files():
-        content = read_bytes(path, _MAX_BYTES, "annotation")
+    content = read_bytes(path, _MAX_BYTES, "annotation")
     start = content.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]  # in any encoding
     if start not in (b"<", b"{"):
         raise error(f"{path} is neither XML nor JSON: it starts with {content[:16]!r}. Export the annotation again.")

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from refinenet_jax.data.examples import DataError
+from refinenet_jax.data.reading import read_bytes
 
 # Names of subfolders and lists, and the split that each means.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -18,13 +18,6 @@ _JUNK = {"thumbs.db", "desktop.ini"}
 def split_of(word: str) -> str:
     """Returns the split of a name, such as validation for val2017; '' if it is not a split."""
     return SPLIT_NAMES.get(word.rstrip("0123456789").lower(), "")
-
-
-def read_bytes(path: Path, limit: int, fault: str = "unusable") -> bytes:
-    """Returns the content of a file; raises a DataError (`fault`) if it has more than `limit` bytes."""
-    if (size := path.stat().st_size) > limit:
-        raise DataError(f"{path} has {size:,} bytes; at most {limit:,} are read. Shorten or split it.", fault)
-    return path.read_bytes()
 
 
 def read_text(path: Path) -> str:
