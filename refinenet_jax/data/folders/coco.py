@@ -17,7 +17,6 @@ from pycocotools import mask as coco_mask
 from refinenet_jax.data.examples import raise_together
 from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json
 from refinenet_jax.data.images import MAX_PIXELS
-from refinenet_jax.data.polygons import Bitmap
 from refinenet_jax.data.reading import read_bytes
 
 # The annotations of COCO's training set have 450 MB.
@@ -39,14 +38,14 @@ class Region:
     polygons: tuple[np.ndarray, ...] = ()
     counts: np.ndarray | None = None
 
-    def bitmap(self, height: int, width: int) -> Bitmap:
-        """Draws the region by COCO's convention: a pixel belongs to it if it covers the center, approximately."""
+    def draw(self, height: int, width: int) -> np.ndarray:
+        """Returns the region, bool [height, width], by COCO's convention: a pixel belongs to it if its center does, roughly."""
         if self.counts is not None:
             inside = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts).reshape(width, height).T
         else:
             runs = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in self.polygons], height, width)
             inside = coco_mask.decode(coco_mask.merge(runs)).astype(bool)
-        return Bitmap(0, 0, np.ascontiguousarray(inside))
+        return np.ascontiguousarray(inside)
 
 
 def read_coco(path: Path) -> list[Annotation]:

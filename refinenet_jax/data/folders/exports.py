@@ -179,7 +179,7 @@ def _cvat_shape(where: str, shape: Any) -> Shape:
     if min(left, top, *counts) < 0 or sum(counts) != width * height or width * height > images.MAX_PIXELS:
         raise error(f"{where} has run lengths for {sum(counts)} pixels; it has {width} x {height}. Export it again.")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
-    return Shape(shape.get("label"), polygons.Bitmap(left, top, inside))
+    return Shape(shape.get("label"), polygons.Bitmap.pack(left, top, inside))
 
 
 def read_supervisely(root: Path) -> Entries:
@@ -208,7 +208,7 @@ def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Sh
         pixels = cv2.imdecode(np.frombuffer(unpacked, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = pixels[..., -1] if pixels.ndim == 3 else pixels  # the last of four channels is opacity
         left, top = record["bitmap"]["origin"]
-        return Shape(label, polygons.Bitmap(int(left), int(top), pixels > 0))
+        return Shape(label, polygons.Bitmap.pack(int(left), int(top), pixels > 0))
     if kind != "polygon":
         raise error(f"{where} is a {kind}; polygon and bitmap are supported. Outline it, or delete it.")
     outer = polygon(where, record["points"]["exterior"])
@@ -218,7 +218,7 @@ def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Sh
     if min(size) < 1 or math.prod(size) > images.MAX_PIXELS:
         raise error(f"{where} belongs to a picture of {size[1]} x {size[0]} pixels, an invalid size. Export it again.")
     inside = polygons.draw(*size, [(outer, 1), *((hole, 0) for hole in holes)]) > 0
-    return Shape(label, polygons.Bitmap(0, 0, inside))
+    return Shape(label, polygons.Bitmap.pack(0, 0, inside))
 
 
 def read_via(root: Path) -> Entries:

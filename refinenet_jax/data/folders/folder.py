@@ -233,8 +233,8 @@ class FolderSource(FileSource):
 
 
 def _drawable(region: Any, size: tuple[int, int]) -> np.ndarray | polygons.Bitmap:
-    """Returns a polygon or bitmap; regions of COCO are drawn only now, because bitmaps of all would fill the memory."""
-    return region.bitmap(*size) if isinstance(region, coco.Region) else region
+    """Returns a region that `polygons.draw` knows."""
+    return region.draw(*size) if isinstance(region, coco.Region) else region
 
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:

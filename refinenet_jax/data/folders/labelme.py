@@ -90,7 +90,7 @@ def _bitmap(where: str, encoded: Any, points: np.ndarray) -> Bitmap:
             f"{where} is a mask of {inside.shape[1]} x {inside.shape[0]} pixels, but its corners are"
             f" {points.tolist()}. Draw it again."
         )
-    return Bitmap(int(left), int(top), inside > 0)
+    return Bitmap.pack(int(left), int(top), inside > 0)
 
 
 def _outline(where: str, kind: Any, points: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def _read(tmp_path, root):
 def _drawn(tmp_path, *segmentations):
     (annotation,) = _read(tmp_path, _root(*segmentations))
     shapes = enumerate(annotation.shapes, 1)
-    return polygons.draw(*SIZE, [(shape.region.bitmap(*SIZE), number) for number, shape in shapes])
+    return polygons.draw(*SIZE, [(shape.region.draw(*SIZE), number) for number, shape in shapes])
 
 
 def _compressed(region):
@@ -76,7 +76,7 @@ def test_compressed_run_lengths_are_decoded_as_by_pycocotools(tmp_path):
     wide = np.zeros((900, 1100), bool)  # runs of more than 5, 10, 15 bits
     wide[300:700, 40:1000] = rng.random((400, 960)) < 0.9
     counts = coco._runs(_compressed(wide), wide.shape)
-    np.testing.assert_array_equal(coco.Region(counts=counts).bitmap(900, 1100).inside, wide)
+    np.testing.assert_array_equal(coco.Region(counts=counts).draw(900, 1100), wide)
 
 
 def test_polygons_run_along_the_edges_of_pixels(tmp_path):
