@@ -11,7 +11,7 @@ import pytest
 
 from refinenet_jax import __main__
 from refinenet_jax.command_line import Parser, expand_home, use_device
-from refinenet_jax.data.doctor import finding_kinds
+from refinenet_jax.data.doctor import findings
 from refinenet_jax.errors import UsageError
 
 
@@ -51,7 +51,7 @@ def test_examples_of_the_help_are_right_and_it_fits_80_columns(name, monkeypatch
         program, command, *arguments = shlex.split(example)
         assert (program, command) == ("refinenet-jax", name)
         args = parser.parse_args(arguments)
-        assert set(getattr(args, "allow", ())) <= set(finding_kinds.KINDS)
+        assert set(getattr(args, "allow", ())) <= set(findings.KINDS)
 
 
 def test_devices():
