@@ -124,3 +124,12 @@ def test_the_reserved_label_of_labelme_is_void(tmp_path):
     assert source.info.class_names == ("background", "hand", "ignore")
     assert [source[0]["mask"][5, x] for x in (4, 14, 24)] == [1, 255, 2]
     assert folders.open_all(tmp_path, "ignore: [__ignore__]", "train")[0]["mask"][5, 14] == 0
+
+
+@pytest.mark.parametrize("make", [folders.labelme_xml, folders.coco])
+def test_changed_annotations_are_read_again(tmp_path, make):
+    root = make(tmp_path)
+    assert folders.open_all(root).info.class_names == folders.CLASSES
+    for path in [*root.rglob("*.xml"), *root.rglob("annotations.json")]:
+        path.write_text(path.read_text().replace("right hand", "foot"))
+    assert folders.open_all(root).info.class_names == ("background", "foot", "left hand")
