@@ -44,12 +44,13 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def egohands(root: pathlib.Path) -> None:
-    from tfds_builders.egohands import labeled_samples, make_dummy_data
+    from tfds_builders.egohands import dummy, labeled_samples
 
-    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    circle = 85 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     centers = {"myleft": (400, 500), "myright": (800, 500), "yourleft": (500, 200), "yourright": (700, 200)}
-    hands = {name: make_dummy_data.make_hand(rng, center) for name, center in centers.items()}
-    make_dummy_data.write_polygons(root / "polygons", [hands] * 100)
+    hands = {name: center + circle for name, center in centers.items()}
+    dummy.write_polygons(root / "polygons", [hands] * 100)
     picture = _picture(root / "picture.jpg", 1280, 720, "photograph")
     for video in labeled_samples.VIDEOS:
         folder = root / labeled_samples.FOLDER / video
@@ -95,19 +96,23 @@ def hof(root: pathlib.Path) -> None:
 
 def person_parts(root: pathlib.Path) -> None:
     """Writes PASCAL-Part's .mat files with two persons each: the slower of the two sources of masks."""
-    from tfds_builders.person_parts import make_dummy_data
+    from tfds_builders.person_parts import dummy
 
     def enlarge(mask: np.ndarray) -> np.ndarray:
         return np.kron(mask, np.ones((8, 8), np.uint8))
 
     objects = [
         (kind, enlarge(mask), {name: enlarge(part) for name, part in parts.items()})
-        for kind, mask, parts in (make_dummy_data.person(4, 2), make_dummy_data.person(40, 3))
+        for kind, mask, parts in (dummy.person(4, 2), dummy.person(40, 3))
     ]
-    make_dummy_data.write_mat(root / "annotation", objects)
+    dummy.write_mat(root / "annotation", objects)
     picture = _picture(root / "picture.jpg", 512, 384, "photograph")
-    for index in range(3533):
-        name = f"2010_{index:06d}"
+    names = [f"2010_{index:06d}" for index in range(3533)]
+    lists = root / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(names[:1716]))
+    (lists / "val.txt").write_text("\n".join(names[1716:]))
+    for name in names:
         _link(picture, root / "VOCdevkit" / "VOC2010" / "JPEGImages" / f"{name}.jpg")
         _link(root / "annotation", root / "Annotations_Part" / f"{name}.mat")
 

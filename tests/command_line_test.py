@@ -15,7 +15,7 @@ from conftest import ROOT
 from configs import common
 from refinenet_jax import __main__, main, run_config
 from refinenet_jax.command_line import Parser, expand_home, use_device
-from refinenet_jax.data.doctor import finding_kinds
+from refinenet_jax.data.doctor import findings
 from refinenet_jax.errors import UsageError
 from refinenet_jax.job_help import job_help
 
@@ -63,7 +63,7 @@ def test_examples_of_the_help_are_right_and_it_fits_80_columns(name, monkeypatch
         program, command, *arguments = shlex.split(example)
         assert (program, command) == ("refinenet-jax", name)
         args = parser.parse_args(arguments)
-        assert set(getattr(args, "allow", ())) <= set(finding_kinds.KINDS)
+        assert set(getattr(args, "allow", ())) <= set(findings.KINDS)
 
 
 @pytest.mark.parametrize("job", [*JOBS, None])

@@ -1,11 +1,15 @@
-"""One set of pictures and hands, written down as each kind of folder that people have."""
+"""One set of pictures and hands, written as a folder in each layout."""
 
 import base64
+import io
 import json
 import zlib
 
 import cv2
 import numpy as np
+from PIL import Image
+
+from refinenet_jax.data import sources
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("background", "left hand", "right hand")
@@ -21,7 +25,7 @@ PICTURES = {
 
 
 def image(item_id: str) -> np.ndarray:
-    """RGB: noise of its own for each picture, to tell them apart."""
+    """RGB noise, different for each picture."""
     return np.random.default_rng(list(item_id.encode())).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
@@ -36,10 +40,27 @@ def png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
 
 
+def rotated(pixels: np.ndarray, file_format: str = "JPEG") -> bytes:
+    """The picture stored on its side, with EXIF data by which viewers rotate it back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # clockwise by 90 degrees
+    file = io.BytesIO()
+    quality = {"quality": 100} if file_format == "JPEG" else {}
+    Image.fromarray(np.rot90(pixels)).save(file, file_format, exif=exif, **quality)
+    return file.getvalue()
+
+
 def put(path, content: bytes | str):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def open_all(root, yaml: str | None = None, split: str | None = None) -> sources.FolderSource:
+    """Opens a split of a folder, by default all pictures, with this dataset.yaml."""
+    if yaml is not None:
+        put(root / "dataset.yaml", yaml)
+    return sources.open_source(str(root), split or "+".join(sources.splits(str(root))))
 
 
 def put_images(folder, ids=PICTURES):
@@ -75,7 +96,7 @@ def labelme_xml(root):
 
 
 def labelme_json(root):
-    """Beside the pictures; rectangles are written by two points, and labels in another way."""
+    """Next to the pictures; rectangles have two points, and labels are spelled differently."""
     for item_id, shapes in PICTURES.items():
         items = [
             {

@@ -24,7 +24,7 @@ def test_forearm_becomes_background_and_the_wrist_void(turns):
     cut = np.rot90(cut_at_wrist(arm), -turns)
     arm = np.rot90(arm, -turns)
     np.testing.assert_array_equal(cut[arm == 0], 0)
-    assert (cut[:175][arm[:175] == HAND] == HAND).mean() > 0.97  # its corners lie behind the wrist, along the skin
+    assert (cut[:175][arm[:175] == HAND] == HAND).mean() > 0.97  # its corners lie beyond the wrist, along the skin
     assert (cut[205:225][arm[205:225] == HAND] == VOID).all()
     assert (cut[260:][arm[260:] == HAND] == 0).mean() > 0.97  # but for the outermost pixels
 

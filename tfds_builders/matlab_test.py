@@ -107,7 +107,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def test_mutated_files_do_no_harm(tmp_path):
-    """In a process of its own: a crash would end the tests."""
+    """In a separate process: a crash would end the tests."""
     path = tmp_path / "x.mat"
     path.write_bytes(_content())
     run = subprocess.run([sys.executable, "-c", MUTATE, str(path)], capture_output=True, text=True, timeout=200)

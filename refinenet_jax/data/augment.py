@@ -120,7 +120,8 @@ class Augmentation:
         )
         height, width = out_rows.stop - out_rows.start, out_columns.stop - out_columns.start
         patch = _resize_image(image, rows, columns, height, width)
-        patch_mask = _resize_mask(mask[rows, columns], height, width)
+        # Between pixel centers, like the image; INTER_NEAREST is off by half a pixel.
+        patch_mask = cv2.resize(mask[rows, columns], (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if paste is not None:
             patch, patch_mask = paste(patch, patch_mask, rng, flip_pairs)
         patch = self._photographed(patch, draws)
@@ -203,16 +204,16 @@ def _resize_image(image: np.ndarray | Picture, rows: slice, columns: slice, heig
     return cv2.resize(image[rows, columns], (width, height), interpolation=how)
 
 
-def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes by nearest neighbor between pixel centers, like the image; INTER_NEAREST is off by half a pixel."""
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
 def _flip(image: np.ndarray, mask: np.ndarray, flip_pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    return cv2.flip(image, 1), exchange_sides(cv2.flip(mask, 1), flip_pairs)
+
+
+def exchange_sides(mask: np.ndarray, flip_pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Returns a mask, uint8 [h, w], in which the two class ids of each pair are exchanged."""
     exchanged = np.arange(256, dtype=np.uint8)
     for a, b in flip_pairs:
         exchanged[[a, b]] = b, a
-    return cv2.flip(image, 1), exchanged[cv2.flip(mask, 1)]
+    return exchanged[mask]
 
 
 def _jitter(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:

@@ -72,6 +72,20 @@ class Source(Protocol):
         """Returns the stored image file of an example and its file name, or the id if no file name is stored."""
 
 
+class FileSource:
+    """Base of the sources that read stored pictures, which they decode after `undecoded`."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns an example as described in `Source`; raises IndexError, and DataError if it is faulty."""
+        example = self.undecoded(index)
+        return {**example, "image": example["image"].decode()}
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no example {index}")
+        return index
+
+
 @contextlib.contextmanager
 def naming_unreadable_files() -> Iterator[None]:
     """Raises a DataError ("missing") that names the file if a file or folder cannot be read."""

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from refinenet_jax.data.examples import DataError
+from refinenet_jax.data.reading import read_bytes
 from refinenet_jax.progress import say_once
 
 # The size at which PIL warns of decompression bombs, about 9,400 x 9,400 pixels.
@@ -67,14 +68,7 @@ def read(path: Path) -> bytes:
     Raises:
       DataError: the file cannot be read ("missing"), or is larger than any image ("undecodable").
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(
-                f"{path} has {path.stat().st_size:,} bytes, more than any image; replace it.", "undecodable"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", "missing") from error
+    return read_bytes(path, _MAX_BYTES, "undecodable")
 
 
 class Picture:
@@ -100,7 +94,7 @@ class Picture:
         image = _open(encoded, what, fix)
         self._file, self._orientation, self._format = (encoded, what, fix), orientation, image.format
         self.size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
-        # What is left over at the end is a pixel of its own, which a picture that is turned may have at its start.
+        # A remainder at the end becomes an extra pixel, which a rotated picture would have at its start.
         divisors = _REDUCED if image.format == "JPEG" else ()
         self.reductions = (1, *(by for by in divisors if orientation == 1 or not any(np.mod(self.size, by))))
 

@@ -117,24 +117,23 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, ...], info: DatasetInfo,
 
 def _bright(pixels: np.ndarray, lossy: bool, palette: np.ndarray | None, what: str) -> np.ndarray:
     """Converts a black and white mask to ids: white is 1."""
+    colors = None
     if palette is not None:
         used = np.unique(pixels)
         if _is_gray(palette[used]):
             pixels = _luma(palette)[pixels]
         elif used.max() > 1 or np.diff(_luma(palette[:2])) <= 0:  # otherwise ids, as in VOC's black and red
-            raise DataError(
-                f"{what} has a palette of colors, but with `binary: true` in {FILE} masks must be gray. Write instead\n"
-                f"{colors_line(_colors_in(palette[pixels]))}",
-                "mask format",
-            )
-    if pixels.ndim == 3:
-        if not lossy:
-            raise DataError(
-                f"{what} is in colors, but with `binary: true` in {FILE} masks must be gray. Write instead\n"
-                f"{colors_line(_colors_in(pixels))}",
-                "mask format",
-            )
+            colors = palette[pixels]
+    elif pixels.ndim == 3 and lossy:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    elif pixels.ndim == 3:
+        colors = pixels
+    if colors is not None:
+        raise DataError(
+            f"{what} is in colors, but with `binary: true` in {FILE} masks must be gray. Write instead\n"
+            f"{colors_line(_colors_in(colors))}",
+            "mask format",
+        )
     if not lossy and pixels.max() <= 1:
         return pixels  # already ids, as in 1-bit files
     return (pixels >= 128).astype(np.uint8)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from refinenet_jax.data.arms import add_arm
+from refinenet_jax.data.augment import exchange_sides
 from refinenet_jax.data.mix import Mix
 from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
@@ -100,10 +101,7 @@ class CopyPaste:
         pixels /= np.maximum(opacity, 1e-3)[..., None]
         ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if rng.random() < 0.5:
-            exchanged = np.arange(256, dtype=np.uint8)
-            for a, b in flip_pairs:
-                exchanged[[a, b]] = b, a
-            pixels, opacity, ids = pixels[:, ::-1], opacity[:, ::-1], exchanged[ids[:, ::-1]]
+            pixels, opacity, ids = pixels[:, ::-1], opacity[:, ::-1], exchange_sides(ids[:, ::-1], flip_pairs)
         pixels = pixels * (1 + self.light * rng.uniform(-1, 1) + self.light / 2 * rng.uniform(-1, 1, 3))
         if rng.random() < self.arm:
             pixels, opacity, ids = add_arm(pixels, opacity, ids, rng)

@@ -104,32 +104,8 @@ def train_batches(
 
 def _examples(source: Source, augment: Callable, seed: int, prefix: str) -> grain.MapDataset:
     """Returns the augmented examples of one dataset, repeated endlessly."""
-    augment = functools.partial(_augment, augment, prefix)
-    return grain.MapDataset.source(_Tolerant(source)).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(augment)
-
-
-class _Tolerant:
-    """Wraps a source: replaces unreadable examples by one void pixel and the reason."""
-
-    def __init__(self, source: Source):
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        # The augmentation decodes a picture at the size that it needs.
-        read = getattr(self._source, "undecoded", self._source.__getitem__)
-        try:
-            return {**read(index), "fault": ""}
-        except DataError as error:
-            return _faulty(f"example {index}", error)
-
-
-def _faulty(name: str, error: DataError) -> dict[str, Any]:
-    """Returns an example of one void pixel and the reason."""
-    image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
-    return {"image": image, "mask": mask, "id": name, "fault": str(error)}
+    read = functools.partial(_read, source, augment, prefix)
+    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MAX_EPOCHS).random_map(read)
 
 
 def _other_seed(seed: int, number: int) -> int:
@@ -137,13 +113,19 @@ def _other_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def _augment(augment: Callable, prefix: str, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def _read(source: Source, augment: Callable, prefix: str, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Returns an augmented example; one that cannot be read, or pasted onto, becomes void with the reason as its `fault`."""
+    name, fault = f"example {index}", ""
     try:
+        # The augmentation decodes a picture at the size that it needs.
+        example = getattr(source, "undecoded", source.__getitem__)(int(index))
+        name = example["id"]
         image, mask = augment(example["image"], example["mask"], rng)
-    except DataError as error:  # raised by the picture, or by the example that an object is cut from
-        example = _faulty(example["id"], error)
-        image, mask = augment(example["image"], example["mask"], rng, paste=None)
-    return {"image": image, "mask": mask, "id": prefix + example["id"], "fault": example["fault"]}
+    except DataError as error:
+        fault = str(error)
+        image, mask = np.zeros((1, 1, 3), np.uint8), np.full((1, 1), VOID, np.uint8)
+        image, mask = augment(image, mask, rng, paste=None)
+    return {"image": image, "mask": mask, "id": prefix + name, "fault": fault}
 
 
 def _stack(examples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

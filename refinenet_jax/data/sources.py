@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.data import images
-from refinenet_jax.data.examples import FAULTS, VOID, DataError, DatasetInfo, Source, naming_unreadable_files
+from refinenet_jax.data.examples import (
+    FAULTS,
+    VOID,
+    DataError,
+    DatasetInfo,
+    FileSource,
+    Source,
+    naming_unreadable_files,
+)
 from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
 from refinenet_jax.data.masks import check_mask
 from refinenet_jax.errors import require_extra
@@ -134,7 +142,7 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
 _BUILD_AGAIN = "The file it was built from is damaged or not an image: replace it and build the dataset again."
 
 
-class TfdsSource:
+class TfdsSource(FileSource):
     """One split of a built TFDS dataset.
 
     Files are opened on the first read, so that a copy sent to another process opens its own.
@@ -184,10 +192,6 @@ class TfdsSource:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        example = self.undecoded(index)
-        return {**example, "image": example["image"].decode()}
-
     def undecoded(self, index: int) -> dict[str, Any]:
         """Returns an example whose `image` is an `images.Picture`.
 
@@ -195,9 +199,7 @@ class TfdsSource:
           IndexError: index is not below the number of examples.
           DataError: the mask is faulty, or the header of the picture.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self!r} has no example {index}")
-        record = self._records[index]
+        record = self._records[self._checked(index)]
         example = {key: _text(record[key]) for key in ("id", "video", "frame") if key in record}
         where = f"example {index} (id {example['id']!r}) of {self.info.name} [{self._split}] at {self._directory}"
         # Not rotated by EXIF, because masks are drawn on the stored pixels.
@@ -212,9 +214,7 @@ class TfdsSource:
         Raises:
           IndexError: index is not below the number of examples.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self!r} has no example {index}")
-        record = self._records[index]
+        record = self._records[self._checked(index)]
         return record["image"], _text(record["id"])
 
     @property

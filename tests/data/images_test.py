@@ -32,7 +32,7 @@ def _png_header(width, height):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_formats_are_told_by_content(file_format):
+def test_formats_are_detected_by_content(file_format):
     encoded = _encode(PICTURE, file_format)
     assert images.sniff(encoded) == file_format
     decoded = images.decode_rgb(encoded, "it")
@@ -67,7 +67,7 @@ def test_files_cut_short_are_refused(file_format, decode):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_a_png_with_a_flipped_bit_is_refused_or_none_the_worse(mode):
+def test_a_png_with_a_flipped_bit_is_refused_or_decoded_correctly(mode):
     encoded = _encode(PICTURE, mode=mode)
     decoders = (images.decode_rgb, images.decode_mask)
     sound = [decode(encoded, "it") for decode in decoders]
@@ -81,20 +81,6 @@ def test_a_png_with_a_flipped_bit_is_refused_or_none_the_worse(mode):
             except DataError:
                 refused += 1
     assert refused > 200
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
-def test_a_jpeg_is_whole_up_to_its_end_marker(options):
-    thumbnail = _encode(PICTURE[:8, :8], "JPEG")
-    exif = Image.Exif()
-    exif[0x010E] = "x" * 40
-    encoded = _encode(PICTURE, "JPEG", exif=exif.tobytes() + thumbnail, **options)
-    assert encoded.count(b"\xff\xd9") == 2  # that of the thumbnail does not count
-    assert images._jpeg_is_whole(encoded)
-    assert images._jpeg_is_whole(encoded + b"what some cameras write after it")
-    assert images._jpeg_is_whole(encoded[:2] + b"\xff\xff\xff" + encoded[2:])
-    for size in (len(encoded) - 1, len(encoded) * 2 // 3, encoded.index(thumbnail) + len(thumbnail) + 9, 3, 2):
-        assert not images._jpeg_is_whole(encoded[:size])
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (9_460, 9_460)])
@@ -153,12 +139,6 @@ def test_formats_that_are_not_read_are_called_by_their_names(content, name):
     assert error.value.fault == "undecodable"
 
 
-def test_of_16_bits_the_high_ones_are_kept():
-    deep = (ROWS * 1000).astype(np.uint16)
-    decoded = images.decode_rgb(_encode(deep), "it")
-    assert np.abs(decoded[..., 0].astype(int) - (deep >> 8)).max() <= 1
-
-
 def test_of_a_moving_picture_the_first_frame_is_taken():
     frames = [Image.fromarray(np.full((*SHAPE, 3), value, np.uint8)) for value in (200, 30)]
     decoded = images.decode_rgb(_encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), "it")
@@ -176,7 +156,7 @@ def test_orientation_is_read_and_undone_as_viewers_do(exif_orientation):
     np.testing.assert_array_equal(images.turn_upright(PICTURE, exif_orientation), expected)
 
 
-def test_orientation_without_sense_is_none():
+def test_an_invalid_orientation_is_ignored():
     exif = Image.Exif()
     exif[0x0112] = 77
     for encoded in (_encode(PICTURE), _encode(PICTURE, "JPEG", exif=exif), b"", b"\xff\xd8\xff\xe1\0\x08Exif\0\0MM"):
@@ -257,8 +237,3 @@ def test_reduced_jpeg_shows_the_means_of_blocks(size, exif_orientation):
         height, width = (n // by for n in whole.shape[:2])
         blocks = whole[: height * by, : width * by].reshape(height, by, width, by, 3).mean((1, 3))
         assert np.abs(reduced[:height, :width] - blocks).mean() < 1.5
-
-
-@pytest.mark.parametrize("file_format", sorted(set(FORMATS) - {"JPEG"}))
-def test_only_jpegs_are_reduced(file_format):
-    assert images.Picture(_encode(PICTURE, file_format), "it").reductions == (1,)

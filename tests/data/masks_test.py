@@ -9,10 +9,18 @@ import pytest
 from PIL import Image
 
 from refinenet_jax.data.examples import DataError
-from refinenet_jax.data.sources import open_source
+from refinenet_jax.data.sources import check_masks, open_source
 
-HANDS = (folders.mask("kitchen/001") > 0).astype(np.uint8)
+NAMED = "classes: [background, left hand, right hand]\n"
+IDS = folders.mask("kitchen/001")
+HANDS = (IDS > 0).astype(np.uint8)
 BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (128, 0, 0)
+
+
+def _encode(pixels, file_format="PNG", **options):
+    file = io.BytesIO()
+    (Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels).save(file, file_format, **options)
+    return file.getvalue()
 
 
 def _palette(indices, colors, file_format="PNG"):
@@ -22,22 +30,23 @@ def _palette(indices, colors, file_format="PNG"):
     for index, color in colors.items():
         table[index] = color
     image.putpalette(table.ravel().tolist())
-    file = io.BytesIO()
-    image.save(file, file_format)
-    return file.getvalue()
+    return _encode(image, file_format)
 
 
 def _quantized(pixels):
     """As image programs reduce colors: they choose the palette and its order."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).quantize(len(np.unique(pixels.reshape(-1, 3), axis=0))).save(file, "PNG")
-    return file.getvalue()
+    return _encode(Image.fromarray(pixels).quantize(len(np.unique(pixels.reshape(-1, 3), axis=0))))
 
 
 def _masks_of(root, yaml=None):
-    if yaml is not None:
-        folders.put(root / "dataset.yaml", yaml)
-    return open_source(str(root), "train")[0]["mask"]
+    return folders.open_all(root, yaml, "train")[0]["mask"]
+
+
+def _one(root, mask, yaml=NAMED, image=None):
+    """A folder of one picture with a mask file."""
+    folders.put(root / "masks" / "a.png", mask if isinstance(mask, bytes) else folders.png(mask))
+    folders.put(root / "images" / "a.png", folders.png(folders.image("a")) if image is None else image)
+    return folders.open_all(root, yaml, "train")
 
 
 def _folder(root, mask, ending=".png"):
@@ -64,17 +73,6 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_binary_is_by_the_brightness_of_a_palette(tmp_path, kind):
     np.testing.assert_array_equal(_masks_of(_folder(tmp_path, MASKS[kind]), "binary: true"), HANDS)
-
-
-def test_a_gif_is_read_by_its_brightness(tmp_path):
-    mask = _palette(1 - HANDS, {0: WHITE, 1: BLACK}, "GIF")
-    np.testing.assert_array_equal(_masks_of(_folder(tmp_path, mask, ".gif"), "binary: true"), HANDS)
-
-
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_mask_of_one_color_is_all_hand_or_all_background(tmp_path, value):
-    mask = _palette(HANDS * 0, {0: WHITE if value else BLACK})
-    assert (_masks_of(_folder(tmp_path, mask), "binary: true") == value).all()
 
 
 ADVISED = {
@@ -152,3 +150,127 @@ def test_arrays_that_are_no_ids_are_refused(tmp_path, array, fault):
     with pytest.raises(DataError, match=r"a\.npy") as error:
         _masks_of(_folder(tmp_path, file.getvalue(), ".npy"), "classes: [background, hand]")
     assert error.value.fault == fault
+
+
+@pytest.mark.parametrize(
+    ("mask", "yaml"),
+    [
+        (HANDS * 255, "binary: true"),
+        (np.where(HANDS, 128, 127).astype(np.uint8), "binary: true"),
+        (HANDS, "binary: true"),
+        (_encode(Image.fromarray(HANDS * 255).convert("1")), "binary: true"),
+        (np.stack([HANDS * 255] * 3, -1), "binary: true"),
+        (_encode(HANDS * 255, "JPEG"), "binary: true"),
+        (_encode(np.stack([HANDS * 255] * 3, -1), "JPEG"), "binary: true"),
+        (HANDS[..., None] * np.array([128, 0, 64], np.uint8), "colors: {background: [0, 0, 0], hand: [128, 0, 64]}"),
+        (HANDS * 7, "colors: {background: [0, 0, 0], hand: [7, 7, 7]}"),
+        (HANDS, None),
+        (np.where(HANDS, 1, 255).astype(np.uint8), "colors: {hand: [1, 1, 1], background: [255, 255, 255]}"),
+    ],
+)
+def test_black_and_white_and_colors_become_ids(tmp_path, mask, yaml):
+    source = _one(tmp_path, mask, yaml)
+    expected = HANDS if source.info.class_names[0] == "background" else 1 - HANDS
+    np.testing.assert_array_equal(source[0]["mask"], expected)
+    assert set(source.info.class_names) == {"background", "hand"}
+
+
+def test_a_color_can_be_void(tmp_path):
+    mask = np.array([(0, 0, 0), (0, 9, 0), (224, 224, 192)], np.uint8)[IDS]
+    source = _one(tmp_path, mask, "colors: {background: [0, 0, 0], hand: [0, 9, 0], void: [224, 224, 192]}")
+    np.testing.assert_array_equal(source[0]["mask"], np.array([0, 1, 255])[IDS])
+
+
+COLORED = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 200)], np.uint8)[IDS]
+
+
+@pytest.mark.parametrize(
+    ("mask", "yaml", "fault", "message"),
+    [
+        (IDS[1:], NAMED, "size mismatch", r"\[23, 32\].*\[24, 32\]"),
+        (IDS + np.uint8(2), NAMED, "mask value", "has the values 3, 4, which are neither"),
+        (COLORED, NAMED, "mask format", r"in colors.*\n  colors: .*hand: \[0, 0, 0\]|in colors"),
+        (COLORED, "colors: {background: [0, 0, 0], hand: [200, 0, 0]}", "mask value", r"names: \[0, 0, 200\]"),
+        (COLORED, "binary: true", "mask format", "in colors.* `binary: true`"),
+        (_encode(HANDS * 255, "JPEG"), NAMED, "mask format", "is a JPEG file.* PNG.*binary: true"),
+        (_encode(COLORED, "WEBP", lossless=True), NAMED, "mask format", "is a WEBP file"),
+        (IDS.astype(np.uint16), NAMED, "mask format", "16 bits"),
+        (b"", NAMED, "undecodable", r"The mask .*masks/a\.png cannot be decoded \(0 bytes"),
+        (folders.png(IDS)[:60], NAMED, "undecodable", r"The mask .*masks/a\.png cannot be decoded"),
+    ],
+)
+def test_faulty_masks_are_named_with_their_paths(tmp_path, mask, yaml, fault, message):
+    with pytest.raises(DataError, match=f"(?s){message}") as error:
+        _one(tmp_path, mask, yaml)[0]
+    assert error.value.fault == fault
+    assert str(tmp_path / "masks" / "a.png") in str(error.value)
+
+
+def test_masks_of_0_and_255_are_refused_with_the_line_to_write(tmp_path):
+    with pytest.raises(DataError, match=r"(?s)only the values \[0, 255\].*write into .*dataset\.yaml:\n  binary: true"):
+        _one(tmp_path, HANDS * 255, None)
+    with pytest.raises(DataError, match=r"(?s)only the values \[0, 255\].*write into .*dataset\.yaml:\n  binary: true"):
+        check_masks(_one(tmp_path, HANDS * 255, NAMED))
+
+
+def test_masks_without_foreground_are_refused(tmp_path):
+    with pytest.raises(DataError, match="all 1 examples contain only background"):
+        check_masks(_one(tmp_path, IDS * 0, None))
+
+
+def test_negatives_need_no_foreground_except_for_pasting(tmp_path):
+    source = _one(tmp_path, HANDS * 255, f"{NAMED}\nnegatives: true\n")
+    check_masks(source)
+    with pytest.raises(DataError, match="only the values"):
+        check_masks(source, negatives=False)
+
+
+def test_a_picture_is_rotated_as_its_mask_was_drawn(tmp_path):
+    pixels = folders.image("a")
+    upright = _one(tmp_path / "upright", IDS, image=folders.rotated(pixels, "PNG"))[0]
+    np.testing.assert_array_equal(upright["image"], pixels)
+    np.testing.assert_array_equal(upright["mask"], IDS)
+    stored = _one(tmp_path / "stored", np.rot90(IDS), image=folders.rotated(pixels, "PNG"))[0]
+    np.testing.assert_array_equal(stored["image"], np.rot90(pixels))
+    np.testing.assert_array_equal(stored["mask"], np.rot90(IDS))
+    square = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)  # fits both: upright
+    example = _one(tmp_path / "square", IDS[:, :24], image=folders.rotated(square, "PNG"))[0]
+    np.testing.assert_array_equal(example["image"], square)
+
+
+def test_colors_of_cvat_are_read_from_its_labelmap(tmp_path):
+    colors = np.array([(0, 0, 0), (250, 50, 83), (1, 2, 3)], np.uint8)
+    for item_id in folders.PICTURES:
+        folders.put(tmp_path / "SegmentationClass" / f"{item_id}.png", folders.png(colors[folders.mask(item_id)]))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "ImageSets" / "Segmentation" / "default.txt", "\n".join(folders.PICTURES))
+    labelmap = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nRight_Hand:1,2,3::\nLeft hand:250,50,83::\n"
+    folders.put(tmp_path / "labelmap.txt", labelmap)
+    source = folders.open_all(tmp_path)
+    assert source.info.class_names == folders.CLASSES
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], folders.mask(example["id"]))
+    with pytest.raises(DataError, match="does not mention: left hand"):
+        folders.open_all(tmp_path, "classes: [background, right hand]")
+    source = folders.open_all(tmp_path, "classes: [background, right hand]\nignore: [left hand]")
+    assert set(np.unique(source[0]["mask"])) <= {0, 1}
+    folders.put(tmp_path / "labelmap.txt", "hand=1")
+    with pytest.raises(DataError, match=r"labelmap\.txt, line 1"):
+        folders.open_all(tmp_path, "name: hands")
+
+
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_what_labelme2voc_writes_has_names_and_arrays(tmp_path, with_pictures):
+    for item_id in folders.PICTURES:
+        array = np.where(folders.mask(item_id) == 2, -1, folders.mask(item_id)).astype(np.int32)
+        path = tmp_path / "SegmentationClass" / f"{item_id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+        if with_pictures:
+            folders.put(tmp_path / "SegmentationClassPNG" / f"{item_id}.png", folders.png(array.astype(np.uint8)))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "class_names.txt", "_background_\nleft hand\n")
+    source = folders.open_all(tmp_path)
+    assert source.info.class_names == ("background", "left hand")
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], np.array([0, 1, 255])[folders.mask(example["id"])])

@@ -17,7 +17,7 @@ AUGMENTATION = Augmentation(crop_size=16, short_edge=None)
 
 
 class Numbers:
-    """Example i is a 24 x 32 picture of noise of its own."""
+    """Example i is a 24 x 32 picture of different noise."""
 
     def __init__(self, length, name="numbers"):
         self.info = DatasetInfo(name, ("background", "left", "right"), ((1, 2),))
@@ -68,17 +68,6 @@ def test_batch_has_the_agreed_form():
     assert all(name.startswith("number-") for name in batch["id"].tolist())
 
 
-def test_operations_of_opencv_take_one_thread_each():
-    """Grain's threads use all cores; OpenCV's on top of them only wait for each other."""
-    before = cv2.getNumThreads()
-    try:
-        cv2.setNumThreads(3)
-        _take(1)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
-
-
 def test_epoch_shows_every_example_once_in_a_new_order():
     """10 examples in batches of 4: epochs end in the middle of a batch."""
     ids = np.concatenate([batch["id"] for batch in _take(10)]).reshape(4, 10)
@@ -87,33 +76,22 @@ def test_epoch_shows_every_example_once_in_a_new_order():
     assert ids[0].tolist() != [f"number-{i}" for i in range(10)]
 
 
-def test_example_is_augmented_anew_in_each_epoch_and_batch():
+def test_example_is_augmented_differently_in_each_epoch_and_batch():
     """The same picture in every place: of 40 crops hardly two are alike, by chance."""
     crops = np.concatenate([batch["image"] for batch in _take(10, Numbers(1))])
     assert len(np.unique(crops.reshape(40, -1), axis=0)) >= 38
-
-
-def test_dataset_smaller_than_the_batch():
-    (batch,) = _take(1, Numbers(3), batch_size=8)
-    assert sorted(set(batch["id"].tolist())) == ["number-0", "number-1", "number-2"]
-    assert batch["image"].shape == (8, 16, 16, 3)
-
-
-def test_batch_of_one():
-    ids = [batch["id"].item() for batch in _take(10, batch_size=1)]
-    assert len(set(ids)) == 10
 
 
 def test_same_seed_same_run_and_other_seed_another():
     _assert_equal(_take(5), _take(5))
     first, other = _take(1)[0], _take(1, seed=2)[0]
     assert first["id"].tolist() != other["id"].tolist()
-    seeds = [tuple(np.concatenate([batch["id"] for batch in _take(20, seed=seed)])) for seed in range(3)]
+    seeds = [tuple(np.concatenate([batch["id"] for batch in _take(5, seed=seed)])) for seed in range(3)]
     # No seed's run is another's, started an epoch later.
-    assert len({ids[start : start + 10] for ids in seeds for start in range(0, 80, 10)}) == 24
+    assert len({ids[start : start + 10] for ids in seeds for start in (0, 10)}) == 6
 
 
-@pytest.mark.parametrize("step", [1, 2, 7, 50])
+@pytest.mark.parametrize("step", [1, 7])
 def test_resumed_run_is_the_unbroken_run(step):
     _assert_equal(_take(step + 3)[step:], _take(3, start_step=step))
 
@@ -136,19 +114,17 @@ def test_batches_of_all_hosts_make_up_the_batch_of_one(process_count):
     _assert_equal(whole, joined)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_worker_processes_give_the_same_batches(num_workers):
-    _assert_equal(_take(5, start_step=3), _take(5, start_step=3, num_workers=num_workers))
+def test_worker_processes_give_the_same_batches():
+    _assert_equal(_take(5, start_step=3), _take(5, start_step=3, num_workers=2))
 
 
-def test_error_of_a_broken_example_reaches_the_caller():
+def test_unexpected_error_in_an_example_reaches_the_caller():
     class Broken(Numbers):
         def __getitem__(self, index):
             raise ValueError(f"example {index} is broken")
 
-    for num_workers in (0, 1):
-        with pytest.raises(ValueError, match=r"example \d is broken"):
-            _take(1, Broken(3), num_workers=num_workers)
+    with pytest.raises(ValueError, match=r"example \d is broken"):
+        _take(1, Broken(3))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +159,7 @@ def test_a_mix_takes_from_each_dataset_by_its_weight_and_each_epoch_whole():
     assert all(sum(name.startswith("set1") for name in ids[start : start + 4]) == 1 for start in range(0, 80, 4))
 
 
-def test_datasets_of_a_mix_have_orders_of_their_own():
+def test_datasets_of_a_mix_have_different_orders():
     ids = np.concatenate([batch["id"] for batch in _take_mix(8, (16, 1), (16, 1))]).tolist()
     first, second = ([name.split("-")[1] for name in ids if name.startswith(start)] for start in ("set0", "set1"))
     assert sorted(first) == sorted(second) == sorted(map(str, range(16)))
@@ -199,7 +175,7 @@ def test_a_mix_resumes_and_divides_like_a_dataset():
         np.testing.assert_array_equal(batch["image"], np.concatenate([part["image"] for part in parts_of_it]))
 
 
-def test_an_example_that_cannot_be_read_counts_for_nothing_and_says_why():
+def test_unreadable_example_has_weight_zero_and_a_reason():
     class Damaged(Numbers):
         def __getitem__(self, index):
             if index == 3:
@@ -266,6 +242,17 @@ def test_a_fault_in_what_is_pasted_is_that_of_the_example():
     assert batch["weight"].tolist() == [0.0] * 4
     assert (batch["mask"] == 255).all()
     assert batch["id"][0].startswith("number-")
+
+
+def test_nothing_is_pasted_onto_an_unreadable_example():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            raise DataError("it is cut short")
+
+    paste = CopyPaste(((Numbers(5), 1.0),), probability=1.0, size=(8, 12))
+    (batch,) = _take(1, Broken(5), paste=paste)
+    assert (batch["mask"] == 255).all()
+    assert batch["weight"].tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize("flip", [True, False])

@@ -14,11 +14,13 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tfds_builders import testing
-from tfds_builders.egohands import egohands_dataset_builder, labeled_samples, make_dummy_data
+from tfds_builders.egohands import egohands_dataset_builder, labeled_samples
+from tfds_builders.egohands.dummy import write_polygons
 from tfds_builders.egohands.labeled_samples import draw_identities, read_polygons
 
 DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 REALDATA = pathlib.Path(__file__).parents[3] / "shared" / "realdata"
+DUMMY_VIDEOS = ("CARDS_COURTYARD_H_S", "PUZZLE_OFFICE_T_S", "JENGA_COURTYARD_T_S", "CARDS_OFFICE_S_B")
 VIDEO = DUMMY / labeled_samples.FOLDER / "CARDS_COURTYARD_H_S"
 # The dummy data are four of the videos.
 AVAILABLE = {
@@ -98,7 +100,7 @@ def test_bad_polygons_are_named(tmp_path, content):
     if isinstance(content, dict):
         scipy.io.savemat(path, content)
     else:
-        make_dummy_data.write_polygons(path, [_hands(myleft=content)])
+        write_polygons(path, [_hands(myleft=content)])
     with pytest.raises(ValueError, match=r"polygons\.mat(: myleft of frame 0| cannot be read| has no yourleft)"):
         read_polygons(epath.Path(path))
 
@@ -114,7 +116,7 @@ def test_available_skips_a_split_without_videos_but_needs_one(tmp_path, tree):
     videos = tree / labeled_samples.FOLDER
     shutil.rmtree(videos / "JENGA_COURTYARD_T_S")
     assert {*_build(tmp_path, "hands_available", tree).info.splits} == {"train", "test"}
-    for video in make_dummy_data.VIDEOS:
+    for video in DUMMY_VIDEOS:
         shutil.rmtree(videos / video, ignore_errors=True)
     shutil.copytree(VIDEO, videos / "CARDS_ATTIC_H_S")
     with pytest.raises(ValueError, match="48 of the 48 videos are missing"):
@@ -143,7 +145,7 @@ def test_a_fault_in_a_video_is_named(tmp_path, tree, file, fault, fact):
 def test_the_whole_tree_is_taken_and_one_frame_less_is_not(tmp_path):
     """48 videos of 100 frames, all links to one picture: nothing is generated, so it stays unread."""
     (tmp_path / "picture").write_bytes(b"")
-    make_dummy_data.write_polygons(tmp_path / "polygons", [_hands()] * 100)
+    write_polygons(tmp_path / "polygons", [_hands()] * 100)
     for video in labeled_samples.VIDEOS:
         folder = tmp_path / labeled_samples.FOLDER / video
         folder.mkdir(parents=True)

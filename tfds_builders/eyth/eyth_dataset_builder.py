@@ -15,6 +15,7 @@ from absl import logging
 from etils import epath
 
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
+from tfds_builders.lists import read_list
 from tfds_builders.messages import first_few, raise_faults
 from tfds_builders.pictures import read_binary, read_image
 
@@ -97,7 +98,7 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
     splits = {split: [] for split in SPLITS}
     for split, (filename, _) in SPLITS.items():
         try:
-            lines = _read_list(tree / _LISTS / filename)
+            lines = read_list(tree / _LISTS / filename, _LINE, "vid4/frame25.jpg")
         except ValueError as error:
             faults.append(error)
             continue
@@ -132,21 +133,3 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
             "%s: masks with gray, as in JPEG, thresholded at 128 (%d): %s", tree, len(soft), first_few(soft)
         )
     return splits
-
-
-def _read_list(path: epath.Path) -> list[re.Match]:
-    again = "Unpack the archive again."
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}). {again}") from error
-    lines = {number: line.strip().replace("\\", "/") for number, line in enumerate(lines, 1) if line.strip()}
-    if not lines:
-        raise ValueError(f"{path} names no frame. {again}")
-    matches = {number: _LINE.fullmatch(line) for number, line in lines.items()}
-    for number, match in matches.items():
-        if not match:
-            raise ValueError(
-                f"{path}, line {number}: {lines[number][:60]!r} is not a frame such as vid4/frame25.jpg. {again}"
-            )
-    return [*matches.values()]

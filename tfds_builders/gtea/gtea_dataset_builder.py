@@ -79,10 +79,6 @@ as --manual_dir.
             labels = [tree / ("Masks" if config == "arm" else "Annotations")]
         frames = hand2k.read_frames(tree / "Images", labels, _OFFICIAL[config])
         masks.check(frames, masks.READERS[config])
-        if config == "arm":
-            masks.warn_of_grays(frames)
-        elif config == "left_right" and (tree / "Masks").is_dir():
-            masks.warn_of_disagreement(frames, hand2k.index([tree / "Masks"]))
         splits = {split: [frame for frame in frames if frame.split == split] for split in hand2k.SPLITS}
         return {split: self._generate_examples(members) for split, members in splits.items() if members}
 

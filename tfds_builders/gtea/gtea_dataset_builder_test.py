@@ -127,25 +127,6 @@ def test_the_later_outline_is_on_top(tmp_path):
         assert masks.read_left_right(path)[12, 9:26].tolist() == [0, *row, 0]
 
 
-def test_doubtful_labels_are_logged(tree, caplog):
-    gtea = tree / "GTEA"
-    frames = hand2k.read_frames(gtea / "Images", [gtea / "Masks"], 0)
-    outlines = hand2k.read_frames(gtea / "Images", [gtea / "Annotations"], 0)
-    by_name = hand2k.index([gtea / "Masks"])
-    caplog.clear()
-    masks.warn_of_grays(frames)
-    masks.warn_of_disagreement(outlines, by_name)
-    assert not caplog.messages
-    (gtea / "Annotations" / f"{NAME}.xml").write_text(xml(("Left hand", "", SQUARE, 0)))
-    masks.warn_of_disagreement(outlines, by_name)
-    assert f"(1 of 9 frames): {NAME} (IoU 0.0" in caplog.messages[-1]
-    gray = np.zeros((405, 720), np.uint8)
-    gray[0, :2] = 3, 170
-    Image.fromarray(gray).save(gtea / "Masks" / f"{NAME}.png")
-    masks.warn_of_grays(frames)
-    assert "3 (1), 85 (8), 170 (9)" in caplog.messages[-1]
-
-
 @pytest.mark.parametrize(
     ("config", "path", "fact"),
     [
@@ -163,12 +144,6 @@ def test_faulty_files_are_named_and_leave_nothing_built(tmp_path, tree, config, 
         Image.new("L", (96, 72)).save(path)
     with testing.refused(tmp_path, rf"{path.name}.*{fact}"):
         _build(tmp_path, config, tree)
-
-
-def test_a_split_without_frames_is_skipped(tmp_path, tree):
-    for path in (tree / "GTEA" / "Images").glob("s2_*"):
-        path.unlink()
-    assert {*_build(tmp_path, "arm", tree).info.splits} == {"train", "validation"}
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"no real GTEA masks at {REAL}")

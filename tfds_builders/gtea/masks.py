@@ -2,24 +2,18 @@
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from absl import logging
 from etils import epath
 
 from tfds_builders.gtea.hand2k import Frame
-from tfds_builders.messages import first_few, raise_faults
+from tfds_builders.messages import raise_faults
 from tfds_builders.outlines import draw, read_labelme
 from tfds_builders.pictures import read_binary, read_gray
 
 SIZE = HEIGHT, WIDTH = 405, 720
 SIDES = {"left": 1, "right": 2}
-
-# Left, right and their intersection have one gray each (hand2K's Readme.txt); the values are not documented.
-_GRAYS = 3
-_LEAST_IOU = 0.8
 
 
 def read_wrist(path: epath.Path) -> np.ndarray:
@@ -90,41 +84,3 @@ def check(frames: Iterable[Frame], read: Callable[[epath.Path], np.ndarray]) -> 
         except ValueError as error:
             faults.append(error)
     raise_faults("Labels of GTEA cannot be used:", faults)
-
-
-def warn_of_grays(frames: Iterable[Frame]) -> None:
-    """Logs the gray values of the masks of hand2K if there are more than left, right and intersection need."""
-    seen: Counter[int] = Counter()
-    for frame in frames:
-        seen.update(np.flatnonzero(np.bincount(read_gray(frame.label, SIZE).ravel())).tolist())
-    grays = {gray: seen[gray] for gray in sorted(seen) if gray}
-    if len(grays) > _GRAYS:
-        logging.warning(
-            "The masks have %d gray values, more than %d for left, right and intersection. All of them, even faint ones, count"
-            " as hand or arm. Gray (number of masks): %s",
-            *(len(grays), _GRAYS, first_few([f"{gray} ({count})" for gray, count in grays.items()], 10)),
-        )
-
-
-def warn_of_disagreement(frames: Iterable[Frame], masks: dict[str, epath.Path]) -> None:
-    """Logs the frames whose outlines and mask (both hands together) have an IoU below 0.8.
-
-    Args:
-      frames: frames with outlines as labels.
-      masks: masks of hand2K by frame name; some may be missing.
-
-    Raises:
-      ValueError: a file cannot be read.
-    """
-    compared, different = 0, []
-    for frame in (frame for frame in frames if frame.name in masks):
-        drawn, mask = read_left_right(frame.label) > 0, read_arm(masks[frame.name]) > 0
-        compared += 1
-        union = (drawn | mask).sum()
-        if union and (iou := (drawn & mask).sum() / union) < _LEAST_IOU:
-            different.append(f"{frame.name} (IoU {iou:.2f})")
-    if different:
-        logging.warning(
-            "Outlines that differ from the mask; inspect them (%d of %d frames): %s",
-            *(len(different), compared, first_few(different, 10)),
-        )

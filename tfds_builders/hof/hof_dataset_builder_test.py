@@ -181,11 +181,6 @@ def test_faulty_files_are_named_and_leave_nothing_built(tmp_path, tree, config, 
         _build(tmp_path, config, tree.parent)
 
 
-def test_hands_of_unknown_side_do_not_matter_to_original(tmp_path, tree):
-    (tree / "annotations" / "9.xml").write_text(xml(("hand", "", BOX, 0)))
-    assert np.unique(testing.masks_of(_build(tmp_path, "original", tree.parent))["9"]).tolist() == [0, 1]
-
-
 @pytest.mark.parametrize(
     ("objects", "side"),
     [

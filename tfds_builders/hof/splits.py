@@ -14,11 +14,14 @@ from absl import logging
 from etils import epath
 
 from tfds_builders.hof.hand_over_face import NUMBERS
+from tfds_builders.lists import read_list
 from tfds_builders.messages import first_few
 from tfds_builders.pictures import read_rgb
 
 LIST = "test.txt"
 TEST_FOLDER = "hand_over_face_test"
+
+_LINE = re.compile(r"(?:.*/)?([1-9][0-9]{0,5})(?:\.\w+)?")
 
 # Ordered by a hash of the number: pseudo-random, and the same everywhere.
 _ORDER = sorted(NUMBERS, key=lambda number: hashlib.sha256(str(number).encode()).digest())
@@ -52,7 +55,7 @@ def read_test(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int
     """
     source = folder / LIST
     if source.exists():
-        test = _read_list(source)
+        test = {int(match[1]) for match in read_list(source, _LINE, "7 or 7.jpg")}
     elif (source := folder / TEST_FOLDER).is_dir():
         test = _recognize(source, pictures)
     else:
@@ -68,24 +71,6 @@ def read_test(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int
     if len(test) != len(FIXED_TEST):
         logging.warning("%s names %d pictures; the paper tests on %d.", source, len(test), len(FIXED_TEST))
     return test
-
-
-def _read_list(path: epath.Path) -> set[int]:
-    """Reads one number or file name per line, with or without folders."""
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as text ({error}). Save it as plain UTF-8.") from error
-    numbers = set()
-    for index, line in enumerate(lines, 1):
-        match = re.fullmatch(r"(.*[/\\])?([1-9][0-9]{0,5})(\.\w+)?", line.strip())
-        if match:
-            numbers.add(int(match[2]))
-        elif line.strip():
-            raise ValueError(
-                f"{path}, line {index}: {line.strip()[:60]!r} is neither a number nor a file such as 7.jpg."
-            )
-    return numbers
 
 
 def _recognize(folder: epath.Path, pictures: Mapping[int, epath.Path]) -> set[int]:

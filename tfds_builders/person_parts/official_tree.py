@@ -9,11 +9,11 @@
 An <id> is `2008_003228`.
 """
 
-import hashlib
 import re
 
 from etils import epath
 
+from tfds_builders.lists import read_list
 from tfds_builders.messages import first_few
 
 MASKS = "pascal_person_part_gt"
@@ -59,18 +59,9 @@ def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
 
 
 def _read_list(path: epath.Path) -> list[str]:
-    ids = []
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if not match:
-            raise ValueError(
-                f"{path}, line {number}: {line[:80]!r} does not name a picture of VOC. Unpack the list again."
-            )
-        ids.append(match[1])
-    if not ids or len(ids) != len(set(ids)):
-        raise ValueError(f"{path} {'has a picture twice' if ids else 'is empty'}. Unpack the list again.")
+    ids = [match[1] for match in read_list(path, _LINE, "2008_003228")]
+    if len(ids) != len(set(ids)):
+        raise ValueError(f"{path} has a picture twice. Unpack the list again.")
     return sorted(ids)
 
 
@@ -83,14 +74,6 @@ def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Pa
     if unlisted := sorted(set(ids).difference(*lists.values())):
         raise ValueError(f"{folder} has no list with {first_few(unlisted)}. Use the lists of VOC 2010.")
     return {split: sorted(set(ids) & set(members)) for split, members in lists.items()}
-
-
-def split_by_hash(ids: list[str]) -> dict[str, list[str]]:
-    """Splits ids in halves by the SHA-256 of the id, which is reproducible; both official splits are nearly halves."""
-    splits = {"train": [], "validation": []}
-    for name in sorted(ids):
-        splits["train" if hashlib.sha256(name.encode()).digest()[0] < 128 else "validation"].append(name)
-    return splits
 
 
 def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.Path, what: str) -> None:

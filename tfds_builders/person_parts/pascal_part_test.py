@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from tfds_builders.person_parts.make_dummy_data import HEIGHT, WIDTH, box, cat, person, write_mat
+from tfds_builders.person_parts.dummy import HEIGHT, WIDTH, box, cat, person, write_mat
 from tfds_builders.person_parts.pascal_part import HAND, PARTS, VOID, Person, draw, read_persons, read_png
 
 REALDATA = pathlib.Path(__file__).parents[3] / "shared" / "realdata"

@@ -143,15 +143,17 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
 
 
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
-    """Splits pictures without the lists of Chen et al."""
+    """Splits pictures by the lists of VOC, without those of Chen et al."""
     folder = voc / official_tree.MAIN
     lists = official_tree.read_lists(folder)
+    if lists is None:
+        raise ValueError(
+            f"There are no lists of Chen et al., and {voc} has no {official_tree.MAIN}. Unpack one of them."
+        )
     logging.warning(
-        "The lists of Chen et al. are missing: %d pictures have a person with parts, split %s.",
-        len(ids),
-        f"by {folder}" if lists else f"in halves by the SHA-256 of their names, because there is no {folder}",
+        "The lists of Chen et al. are missing: %d pictures have a person with parts, split by %s.", len(ids), folder
     )
-    return official_tree.split_by_lists(ids, lists, folder) if lists else official_tree.split_by_hash(ids)
+    return official_tree.split_by_lists(ids, lists, folder)
 
 
 def _draw_png(path: epath.Path) -> bytes:

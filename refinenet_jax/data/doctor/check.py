@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ import numpy as np
 
 from refinenet_jax import visualize
 from refinenet_jax.data.doctor import check_report, contact_sheet
-from refinenet_jax.data.doctor.finding_kinds import KINDS
-from refinenet_jax.data.doctor.findings import Finding, find, is_for_training
+from refinenet_jax.data.doctor.findings import KINDS, find, is_for_training
 from refinenet_jax.data.doctor.records import Record, inspect
 from refinenet_jax.data.examples import DataError, Source
 from refinenet_jax.data.reading import read_ahead
@@ -23,6 +21,7 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar
 
 _MAKER = "refinenet-jax check"  # marks the files that this command wrote
+_REPORT, _SHEET = "check.json", "contact_sheet.jpg"
 _EXAMPLES = """examples:
   refinenet-jax check ./my_hands
   refinenet-jax check egohands/hands --splits train --limit=200
@@ -57,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks a dataset, prints and writes the findings, and returns the exit status: 1 if there are problems."""
     for name in args.allow:
-        require(name, [name for name, kind in KINDS.items() if kind.severity == "problem"], "problem to allow")
+        require(name, [name for name, kind in KINDS.items() if kind[0] == "problem"], "problem to allow")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit={args.limit} must be at least 1 image.")
     output = Path(args.output or Path("check") / _short_name(args.dataset))
@@ -71,14 +70,15 @@ def run(args: argparse.Namespace) -> int:
     summary = check_report.summarize(records, info)
 
     # Written before anything is printed, because a reader of the output may stop early.
-    written = _write(output, args, summary, findings, contact_sheet.draw(sources, records, findings))
+    content = {"dataset": args.dataset, "limit": args.limit, "splits": summary}
+    content["findings"] = [check_report.as_json(finding) for finding in findings]
+    written = _write(output, content, contact_sheet.draw(sources, records, findings))
     if info:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
-        print(check_report.printable(f"{info.name}: {classes}") + "\n")
+        print(check_report.printable(f"{info.name}: {classes}"))
         print("\n".join(check_report.table(summary)) + "\n")
-    in_color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in findings:
-        print("\n".join(check_report.describe(finding, in_color)) + "\n")
+        print("\n".join(check_report.describe(finding)) + "\n")
     print(f"Full results: {written}")
     print(check_report.verdict(findings, sum(map(len, records.values()))))
     return 1 if any(finding.severity == "problem" for finding in findings) else 0
@@ -94,7 +94,7 @@ def open_splits(
     """
     sources: dict[str, Source] = {}
     faults: list[tuple[str, str]] = []
-    names: Sequence[str] = wanted or ()
+    names = wanted or ()
     try:
         names = names or sorted(splits(name, data_dir), key=_place_in_order)
     except DataError as error:
@@ -111,11 +111,10 @@ def open_splits(
 
 def read(sources: Mapping[str, Source], limit: int | None = None) -> dict[str, list[Record]]:
     """Returns the records of all examples, or of `limit` evenly spread ones per split; pictures are not kept in memory."""
-    items = [
-        (split, int(index))
-        for split, source in sources.items()
-        for index in np.linspace(0, len(source) - 1, min(limit or len(source), len(source))).round()
-    ]
+    items = []
+    for split, source in sources.items():
+        indices = np.linspace(0, len(source) - 1, min(limit or len(source), len(source))).round().astype(int)
+        items += [(split, index) for index in indices.tolist()]
     records: dict[str, list[Record]] = {split: [] for split in sources}
     threads = min(os.cpu_count() or 1, 16)
     with progress_bar("checking", len(items)) as bar:
@@ -138,38 +137,23 @@ def _short_name(dataset: str) -> str:
 
 def _refuse_other_files(output: Path) -> None:
     """Refuses to overwrite files other than the results of an earlier check."""
-    report, sheet = output / "check.json", output / "contact_sheet.jpg"
     try:
-        ours = json.loads(report.read_text()).get("made_by") == _MAKER
+        ours = json.loads((output / _REPORT).read_text()).get("made_by") == _MAKER
     except (OSError, ValueError, AttributeError):
         ours = False
-    for path in (report, sheet):
+    for path in (output / _REPORT, output / _SHEET):
         if path.exists() and not ours:
             raise UsageError(f"{path} exists and was not written by this command. Choose another --output.")
 
 
-def _write(
-    output: Path,
-    args: argparse.Namespace,
-    summary: Mapping[str, Any],
-    findings: Sequence[Finding],
-    sheet: np.ndarray | None,
-) -> str:
+def _write(output: Path, content: Mapping[str, Any], sheet: np.ndarray | None) -> str:
     """Writes check.json and the contact sheet; returns their paths as text."""
     output.mkdir(parents=True, exist_ok=True)
-    content = {
-        "made_by": _MAKER,
-        "dataset": args.dataset,
-        "limit": args.limit,
-        "splits": summary,
-        "findings": check_report.as_json(findings),
-    }
-    partial = output / "check.json.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(output / "check.json")
-    picture = output / "contact_sheet.jpg"
+    partial = output / f"{_REPORT}.partial"
+    partial.write_text(json.dumps({"made_by": _MAKER, **content}, indent=1) + "\n")
+    partial.replace(output / _REPORT)
+    (output / _SHEET).unlink(missing_ok=True)  # left by an earlier check
     if sheet is None:
-        picture.unlink(missing_ok=True)  # left by an earlier check
-    else:
-        visualize.write(str(picture), sheet)
-    return f"{output / 'check.json'}" + (f", {picture}" if sheet is not None else "")
+        return str(output / _REPORT)
+    visualize.write(str(output / _SHEET), sheet)
+    return f"{output / _REPORT}, {output / _SHEET}"

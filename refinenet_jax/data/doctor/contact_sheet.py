@@ -8,6 +8,7 @@ import numpy as np
 
 from refinenet_jax import visualize
 from refinenet_jax.data import images
+from refinenet_jax.data.doctor.check_report import printable
 from refinenet_jax.data.doctor.findings import Finding
 from refinenet_jax.data.doctor.records import Record
 from refinenet_jax.data.examples import DataError, Source
@@ -27,23 +28,20 @@ def draw(
       records: records of each split.
       findings: findings, each shown by its first examples, with copies next to each other.
     """
-    rows, captions = [], []
+    rows = []
     for split, of_split in records.items():
         readable = [record for record in of_split if not record.fault]
         picks = np.unique(np.linspace(0, len(readable) - 1, _COLUMNS).round().astype(int)) if readable else ()
-        rows.append([_cell(sources, readable[i]) for i in picks])
-        captions.append(f"{split}: {len(picks)} of {len(of_split)}, evenly spread")
+        rows.append((f"{split}: {len(picks)} of {len(of_split)}, evenly spread", [readable[i] for i in picks]))
     for finding in findings:
-        rows.append([_cell(sources, record) for record in _shown(finding)])
-        captions.append(f"{finding.severity.upper()} [{finding.name}] {finding.title}")
-    rows = [[cell for cell in row if cell is not None] for row in rows]
+        rows.append((f"{finding.severity.upper()} [{finding.name}] {finding.title}", _shown(finding)))
     blank = np.full((1, _WIDTH, 3), 255, np.uint8)
-    kept = [
-        (row + [blank] * (_COLUMNS - len(row)), caption) for row, caption in zip(rows, captions, strict=True) if row
-    ]
-    if not kept:
-        return None
-    return visualize.gallery([row for row, _ in kept], [_ascii(caption) for _, caption in kept], width=_WIDTH)
+    captions, gallery = [], []
+    for caption, shown in rows:
+        if cells := [cell for record in shown if (cell := _cell(sources, record)) is not None]:
+            captions.append(_ascii(caption))
+            gallery.append(cells + [blank] * (_COLUMNS - len(cells)))
+    return visualize.gallery(gallery, captions, width=_WIDTH) if gallery else None
 
 
 def _shown(finding: Finding) -> list[Record]:
@@ -86,4 +84,4 @@ def _cell(sources: Mapping[str, Source], record: Record) -> np.ndarray | None:
 def _ascii(text: str) -> str:
     """Returns the text without accents, with `?` for other letters that the font lacks."""
     text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)
+    return printable(text.encode("ascii", "replace").decode())

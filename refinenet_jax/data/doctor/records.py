@@ -24,7 +24,6 @@ class Record:
       video: video that the example is a frame of, or None.
       size: (height, width) in pixels; this and the following fields are set only for readable examples.
       pixels: int64 [classes + 1], number of pixels of each class, followed by void.
-      shows_mask: whether the image shows only its own mask.
       image_digest: hash of the pixels.
       mask_digest: hash of the mask.
       fingerprint: result of fingerprints.fingerprint.
@@ -39,7 +38,6 @@ class Record:
     video: str | None = None
     size: tuple[int, int] = (0, 0)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
-    shows_mask: bool = False
     image_digest: bytes = b""
     mask_digest: bytes = b""
     fingerprint: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
@@ -74,24 +72,10 @@ def inspect(source: Source, split: str, index: int) -> Record:
         video=example.get("video"),
         size=mask.shape,
         pixels=np.array([np.count_nonzero(mask == class_id) for class_id in classes]),
-        shows_mask=_shows_mask(image, mask),
         image_digest=_digest(image),
         mask_digest=_digest(mask),
         fingerprint=fingerprint(image),
     )
-
-
-def _shows_mask(image: np.ndarray, mask: np.ndarray) -> bool:
-    """Returns whether the picture has one color for each class, up to JPEG artifacts."""
-    step = max(1, min(mask.shape) // 64)
-    image, mask = image[::step, ::step].astype(np.int16), mask[::step, ::step]
-    colors = []
-    for class_id in np.setdiff1d(np.unique(mask), VOID):
-        pixels = image[mask == class_id]
-        colors.append(np.median(pixels, axis=0))
-        if np.abs(pixels - colors[-1]).mean() > 4:
-            return False
-    return len(colors) > 1 and all(np.abs(a - b).max() > 16 for i, a in enumerate(colors) for b in colors[:i])
 
 
 def _digest(pixels: np.ndarray) -> bytes:

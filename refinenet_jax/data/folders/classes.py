@@ -1,22 +1,18 @@
 """The classes of a folder: named in dataset.yaml, or inferred from masks and labels."""
 
-import functools
-import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from refinenet_jax.data.examples import VOID, DataError, first_few, raise_together
+from refinenet_jax.data.examples import VOID, DataError, first_few
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
-from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.sides import left_right_pairs
 from refinenet_jax.data.masks import colors_line, contents
+from refinenet_jax.data.reading import read_all
 from refinenet_jax.errors import UsageError, require
-from refinenet_jax.progress import progress_bar, say_once
+from refinenet_jax.progress import say_once
 
 # The class id of each label; None if the label is ignored.
 LabelIds = Mapping[str, int | None]
@@ -36,7 +32,7 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
         return tuple(settings.classes)
     if names := _class_names(folder / _CLASS_NAMES):
         return names
-    counts = _contents_of_all(_stamps(masks), settings.binary)
+    counts = sum(read_all(contents, masks, settings.binary), Counter())
     ids = sorted({value for value, _ in counts if value is not None} - {VOID})
     colors = Counter[tuple[int, int, int]]()
     for (value, color), number in counts.items():
@@ -81,7 +77,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:
-    """Returns advice on what to write if colors or gray values stand for classes."""
+    """Returns advice on what to write if colors or gray values mean classes."""
     is_gray = all(max(color) == min(color) for color in colors)
     if len(colors) > _MAX_COLORS:
         return (
@@ -142,15 +138,6 @@ def plain(label: str) -> str:
     return " ".join(label.replace("_", " ").split()).casefold()
 
 
-def labels_in(annotations: Sequence[Path]) -> frozenset[str]:
-    """Returns all labels in LabelMe files; every file is read.
-
-    Raises:
-      DataError: some files are faulty; all are reported.
-    """
-    return _labels_in_all(_stamps(annotations))
-
-
 def flip_pairs(names: Sequence[str], settings: Settings, where: Path | str = FILE) -> tuple[tuple[int, int], ...]:
     """Returns pairs of class ids that a flip exchanges: the user's, or else names that differ by left and right."""
     if settings.flip_pairs is None:
@@ -176,49 +163,3 @@ def _say_classes(names: Sequence[str], folder: Path) -> None:
     found = ", ".join(f"{i} {name}" for i, name in enumerate(names))
     line = f"classes: {as_yaml(list(names))}"
     say_once(f"{folder}: found the classes {found}. To name or order them, write into {folder / FILE}:\n  {line}")
-
-
-def _stamps(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Returns path, time and size of files; the cached content is used again while these do not change."""
-    return tuple((str(path), *_stamp(path)) for path in paths)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        about = os.stat(path)
-    except OSError:  # reading the file reports the error together with the others
-        return 0, 0
-    return about.st_mtime_ns, about.st_size
-
-
-@functools.lru_cache(maxsize=4)
-def _contents_of_all(stamps: tuple[tuple[str, int, int], ...], binary: bool | None) -> Counter:
-    return sum(_read_all(functools.partial(contents, binary=binary), stamps, "Reading masks"), Counter())
-
-
-@functools.lru_cache(maxsize=4)
-def _labels_in_all(stamps: tuple[tuple[str, int, int], ...]) -> frozenset[str]:
-    return frozenset(label for labels in _read_all(_labels_of, stamps, "Reading annotations") for label in labels)
-
-
-def _labels_of(annotation: Path) -> set[str]:
-    return {shape.label for shape in read_labelme(annotation).shapes}
-
-
-def _read_all(read: Callable[[Path], Any], stamps: Sequence[tuple[str, int, int]], what: str) -> list[Any]:
-    """Returns the result of `read` for each file, or raises all errors together."""
-
-    def attempt(stamp: tuple[str, int, int]) -> Any:
-        try:
-            return read(Path(stamp[0]))
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool, progress_bar(what, len(stamps)) as bar:
-        results = []
-        for result in pool.map(attempt, stamps):
-            results.append(result)
-            bar.update()
-    faults = [result for result in results if isinstance(result, DataError)]
-    raise_together(faults)
-    return results

@@ -5,19 +5,19 @@ memory. Run lengths are decoded here.
 """
 
 import dataclasses
-import functools
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from refinenet_jax.data.examples import DataError, raise_together
+from refinenet_jax.data.examples import raise_together
+from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json
 from refinenet_jax.data.images import MAX_PIXELS
+from refinenet_jax.data.reading import read_bytes
 
 # The annotations of COCO's training set have 450 MB.
 _MAX_BYTES = 1 << 30
@@ -31,111 +31,75 @@ class Region:
     """The region of one annotation.
 
     Attributes:
-      label: name of its category.
       polygons: each float64 [n, 2] of x and y in pixels, n >= 3; the region is their union.
       counts: alternating lengths of runs outside and inside, in column-major order; None if there are polygons.
     """
 
-    label: str
     polygons: tuple[np.ndarray, ...] = ()
     counts: np.ndarray | None = None
 
+    def draw(self, height: int, width: int) -> np.ndarray:
+        """Returns the region, bool [height, width], by COCO's convention: a pixel belongs to it if its center does, roughly."""
+        if self.counts is not None:
+            inside = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts).reshape(width, height).T
+        else:
+            runs = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in self.polygons], height, width)
+            inside = coco_mask.decode(coco_mask.merge(runs)).astype(bool)
+        return np.ascontiguousarray(inside)
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """An entry of a file: path of the picture as written there, its (height, width), and its regions in file order."""
 
-    file_name: str
-    size: tuple[int, int]
-    regions: tuple[Region, ...]
-
-
-def read_coco(path: Path) -> list[Picture]:
-    """Reads an annotation file; a picture without annotations has no regions.
+def read_coco(path: Path) -> list[Annotation]:
+    """Reads an annotation file; a picture without annotations has no shapes.
 
     Raises:
       DataError: "annotation": the file is too large, not JSON or not in COCO's format; or it has invalid entries (all are
         reported): duplicate or unknown ids, polygons with fewer than 3 points or non-finite numbers, run lengths that do not
         add up to the picture, a box without an outline.
     """
-    about = path.stat()
-    return list(_read_once(path, about.st_mtime_ns, about.st_size))
+    root = parse_json(path, read_bytes(path, _MAX_BYTES, "annotation"))
+    lists = ("images", "annotations", "categories")
+    if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
+        raise error(f"{path} is not a COCO file: it must have the lists {', '.join(lists)}. Export it again.")
+    names: dict[int | str, str] = {}
+    pictures: dict[int | str, tuple[str, tuple[int, int], list[Shape]]] = {}
 
+    def read_category(category: Any) -> None:
+        names[_identity(category, "id")] = _text(category, "name").strip()
 
-@functools.lru_cache(maxsize=4)  # every split of a folder reads the same files
-def _read_once(path: Path, changed: int, size: int) -> tuple[Picture, ...]:
-    del changed, size
-    root = _load(path)
-    names = {}
+    def read_image(image: Any) -> None:
+        identity, size = _identity(image, "id"), (_whole(image, "height"), _whole(image, "width"))
+        if identity in pictures:
+            raise _Fault(f"has the id {identity} of an earlier one")
+        if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+            raise _Fault(f"is {size[1]} x {size[0]} pixels; at least one and at most {MAX_PIXELS:,} are possible")
+        pictures[identity] = _text(image, "file_name"), size, []
+
+    def read_annotation(annotation: Any) -> None:
+        identity, category = _identity(annotation, "image_id"), _identity(annotation, "category_id")
+        if identity not in pictures:
+            raise _Fault(f"belongs to the image {identity}, which is not in the file")
+        if category not in names:
+            raise _Fault(f"has the category {category}, which is not in the file")
+        _, size, shapes = pictures[identity]
+        shapes += [Shape(names[category], region) for region in _regions(annotation.get("segmentation"), size)]
+
     faults = []
-    for index, category in enumerate(root["categories"]):
-        try:
-            names[_identity(category, "id")] = _text(category, "name").strip()
-        except _Fault as fault:
-            faults.append(f"{path}: category {index} {fault}.")
-    pictures: dict[int | str, tuple[str, tuple[int, int], list[Region]]] = {}
-    for index, image in enumerate(root["images"]):
-        try:
-            identity, size = _identity(image, "id"), (_whole(image, "height"), _whole(image, "width"))
-            if identity in pictures:
-                raise _Fault(f"has the id {identity} of an earlier one")
-            if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
-                raise _Fault(f"is {size[1]} x {size[0]} pixels; at least one and at most {MAX_PIXELS:,} are possible")
-            pictures[identity] = _text(image, "file_name"), size, []
-        except _Fault as fault:
-            faults.append(f"{path}: image {index} {fault}.")
-    for index, annotation in enumerate(root["annotations"]):
-        try:
-            identity, category = _identity(annotation, "image_id"), _identity(annotation, "category_id")
-            if identity not in pictures:
-                raise _Fault(f"belongs to the image {identity}, which is not in the file")
-            if category not in names:
-                raise _Fault(f"has the category {category}, which is not in the file")
-            _, size, regions = pictures[identity]
-            regions += _regions(names[category], annotation.get("segmentation"), size)
-        except _Fault as fault:
-            faults.append(f"{path}: annotation {index} (id {str(_get(annotation, 'id'))[:20]}) {fault}.")
-    raise_together([DataError(fault, "annotation") for fault in faults])
-    return tuple(Picture(name, size, tuple(regions)) for name, size, regions in pictures.values())
-
-
-def draw(height: int, width: int, regions: Iterable[tuple[Region, int]]) -> np.ndarray:
-    """Paints regions in the given order, later ones over earlier ones, each with its value: uint8 [height, width].
-
-    Polygons follow COCO's convention: a pixel belongs to a region that covers its center, approximately.
-    """
-    mask = np.zeros((height, width), np.uint8)
-    for region, value in regions:
-        if region.counts is not None:
-            inside = np.arange(len(region.counts)) % 2 == 1
-            covered = np.repeat(inside, region.counts).reshape(width, height).T
-        else:
-            runs = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in region.polygons], height, width)
-            covered = coco_mask.decode(coco_mask.merge(runs)).astype(bool)
-        mask[covered] = value
-    return mask
+    for what, key, read in (
+        ("category", "categories", read_category),
+        ("image", "images", read_image),
+        ("annotation", "annotations", read_annotation),
+    ):
+        for index, entry in enumerate(root[key]):
+            try:
+                read(entry)
+            except _Fault as fault:
+                faults.append(error(f"{path}: {what} {index} (id {str(_get(entry, 'id'))[:20]}) {fault}."))
+    raise_together(faults)
+    return [Annotation(path, name, size, tuple(shapes)) for name, size, shapes in pictures.values()]
 
 
 class _Fault(Exception):
     """Error in one entry."""
-
-
-def _load(path: Path) -> dict[str, list]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            message = f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Split it."
-            raise DataError(message, "annotation")
-        root = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as JSON ({error}). Export it again.", "annotation") from error
-    lists = ("images", "annotations", "categories")
-    if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
-        raise DataError(
-            f"{path} is not a COCO file: it must have the lists {', '.join(lists)}. Export it again.", "annotation"
-        )
-    return root
 
 
 def _get(entry: Any, key: str) -> Any:
@@ -170,15 +134,15 @@ def _identity(entry: Any, key: str) -> int | str:
     return value.strip()
 
 
-def _regions(label: str, segmentation: Any, size: tuple[int, int]) -> list[Region]:
+def _regions(segmentation: Any, size: tuple[int, int]) -> list[Region]:
     """Reads the segmentation of an annotation: run lengths, a list of them, or polygons (flat, nested or as x, y pairs)."""
     if isinstance(segmentation, dict):
-        return [Region(label, counts=_runs(segmentation, size))]
+        segmentation = [segmentation]
     if not isinstance(segmentation, list) or not segmentation:
         raise _Fault("has no segmentation, perhaps only a box; outline the object or delete it")
     if all(isinstance(part, dict) for part in segmentation):
-        return [Region(label, counts=_runs(part, size)) for part in segmentation]
-    return [Region(label, polygons=tuple(_polygon(polygon, size) for polygon in _polygons(segmentation)))]
+        return [Region(counts=_runs(part, size)) for part in segmentation]
+    return [Region(polygons=tuple(_polygon(polygon, size) for polygon in _polygons(segmentation)))]
 
 
 def _polygons(part: list, depth: int = 0) -> Iterator[Any]:
@@ -207,8 +171,8 @@ def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:
         raise _Fault("has a polygon with values that are not numbers")
     try:
         points = np.array(numbers, np.float64).reshape(-1, 2)
-    except OverflowError as error:
-        raise _Fault("has a point that is not finite") from error
+    except OverflowError as fault:
+        raise _Fault("has a point that is not finite") from fault
     # This form also refuses NaN.
     if not (np.abs(points) <= 2 * max(size)).all():
         raise _Fault(f"has a point that is not finite or far outside the picture of {size[1]} x {size[0]} pixels")

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import yaml
 
 from refinenet_jax.data.examples import VOID, DataError
+from refinenet_jax.data.folders.listing import composed
+from refinenet_jax.data.reading import read_bytes
 from refinenet_jax.errors import UsageError, require
 
 FILE = "dataset.yaml"
@@ -86,11 +87,9 @@ def load_yaml(path: Path) -> Any:
     Raises:
       DataError: the file has one of these, is too large, or is not YAML.
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Shorten it.")
+    content = read_bytes(path, _MAX_BYTES)
     try:
-        # Files written on macOS can store letters and accents separately (NFD), but class names are compared.
-        text = unicodedata.normalize("NFC", path.read_bytes().decode("utf-8-sig"))
+        text = composed(content.decode("utf-8-sig"))  # class names are compared
         _refuse_bombs(text)
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -136,36 +135,28 @@ def _settings(fields: Any) -> Settings:
         fields["colors"] = fields.pop("colours")
     for key in fields:
         require(key, [field.name for field in dataclasses.fields(Settings)], "field")
-    values: dict[str, Any] = {}
-    if "name" in fields:
-        values["name"] = _string(fields["name"], "name")
-    for key in ("binary", "negatives"):
-        if key in fields:
-            values[key] = fields[key]
-            if not isinstance(fields[key], bool):
-                raise UsageError(f"{key} is {fields[key]!r}; write true or false")
     if fields.get("binary") or "classes" in fields or "colors" in fields:
-        values["classes"] = _classes(fields)
-    names = list(values.get("classes", ()))
+        fields["classes"] = _classes(fields)
+    names = list(fields.get("classes", ()))
     if fields.get("binary") and len(names) != 2:
         raise UsageError(f"binary masks have two classes, background first, but classes has {len(names)}")
     if fields.get("binary") and "colors" in fields:
         raise UsageError("binary and colors exclude each other; remove one of them")
-    if "colors" in fields:
-        values["colors"] = _colors(fields["colors"], names)
-    if "flip_pairs" in fields:
-        values["flip_pairs"] = _flip_pairs(fields["flip_pairs"], names)
-    for key in ("ignore", "void"):
-        if key in fields:
-            values[key] = _strings(fields[key], key)
-    for key, valid in (("layout", LAYOUTS), ("unannotated", ("background", "skip"))):
-        if key in fields:
-            values[key] = require(fields[key], valid, key)
-    if "group" in fields:
-        values["group"] = _pattern(fields["group"])
-    if "split" in fields:
-        values["split"] = _split(fields["split"])
-    return Settings(**values)
+    read = {
+        "name": lambda value: _string(value, "name"),
+        "classes": lambda value: value,
+        "flip_pairs": lambda value: _flip_pairs(value, names),
+        "binary": lambda value: _boolean(value, "binary"),
+        "negatives": lambda value: _boolean(value, "negatives"),
+        "colors": lambda value: _colors(value, names),
+        "ignore": lambda value: _strings(value, "ignore"),
+        "void": lambda value: _strings(value, "void"),
+        "unannotated": lambda value: require(value, ("background", "skip"), "unannotated"),
+        "layout": lambda value: require(value, LAYOUTS, "layout"),
+        "group": _pattern,
+        "split": _split,
+    }
+    return Settings(**{key: read[key](value) for key, value in fields.items()})
 
 
 def _classes(fields: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -248,6 +239,12 @@ def _split(split: Any) -> Split:
 def _mapping(value: Any, what: str) -> Mapping:
     if not isinstance(value, Mapping):
         raise UsageError(f"{what} is {str(value)[:80]!r}; write 'field: value' lines")
+    return value
+
+
+def _boolean(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{what} is {value!r}; write true or false")
     return value
 
 

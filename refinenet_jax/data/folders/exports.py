@@ -4,7 +4,6 @@ Each reader yields one entry for every picture.
 """
 
 import base64
-import json
 import math
 import os
 import re
@@ -19,18 +18,17 @@ import numpy as np
 from refinenet_jax.data import images, polygons
 from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.data.folders import coco
+from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json, parse_xml, polygon
 from refinenet_jax.data.folders.dataset_yaml import load_yaml
-from refinenet_jax.data.folders.labelme import Annotation, Shape, parse_xml, polygon
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, read_text, split_of
 from refinenet_jax.data.folders.pictures import PictureFinder
+from refinenet_jax.data.reading import read_all, read_bytes
 
-# File that names the picture, split ("" if unknown), folders that may contain the picture, entry.
-Entries = Iterator[tuple[Path, str, Sequence[str], Annotation | coco.Picture]]
+# Split ("" if unknown), folders that may contain the picture, annotation.
+Entries = Iterator[tuple[str, Sequence[str], Annotation]]
 
 _MAX_BYTES = 256 << 20
 _LABEL_KEYS = ("label", "class", "name", "category", "type")
-
-
 ROBOFLOW = "_annotations.coco.json"
 
 
@@ -70,10 +68,12 @@ def is_coco(path: Path) -> bool:
 
 def read_coco_files(root: Path) -> Entries:
     """Yields the entries of all COCO files of a folder."""
-    for path, word in coco_files(root):
+    files = coco_files(root)
+    contents = read_all(coco.read_coco, [path for path, _ in files])
+    for (_, word), annotations in zip(files, contents, strict=True):
         split = split_of(word)
         words = [word, *(other for other, meant in SPLIT_NAMES.items() if meant == split)]
-        yield from ((path, split, words, picture) for picture in coco.read_coco(path))
+        yield from ((split, words, annotation) for annotation in annotations)
 
 
 def yolo_files(root: Path) -> list[Path]:
@@ -101,7 +101,7 @@ def read_yolo(root: Path) -> Entries:
     names = fields.get("names") if isinstance(fields, Mapping) else None
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, Mapping):
-        raise _error(f"{path} has no list of class names. Add one: `names: [hand]`.")
+        raise error(f"{path} has no list of class names. Add one: `names: [hand]`.")
     finder = PictureFinder(root)
     for word in ("train", "val", "test"):
         places = fields.get(word) or []
@@ -116,7 +116,7 @@ def read_yolo(root: Path) -> Entries:
                     _yolo_shape(labels, i, line.split(), names) for i, line in enumerate(lines, 1) if line.strip()
                 ]
                 within = [folder.relative_to(root).as_posix()]
-                yield path, split_of(word), within, Annotation(name, None, tuple(shapes), relative=True)
+                yield split_of(word), within, Annotation(labels, name, None, tuple(shapes), relative=True)
 
 
 def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, place: str) -> list[tuple[Path, str]]:
@@ -139,11 +139,11 @@ def _yolo_pictures(root: Path, path: Path, finder: PictureFinder, base: str, pla
 def _yolo_shape(path: Path, number: int, words: list[str], names: Mapping) -> Shape:
     where = f"{path}, line {number},"
     if len(words) == 5:
-        raise _error(f"{where} is a box, not an outline; export the dataset for segmentation.")
+        raise error(f"{where} is a box, not an outline; export the dataset for segmentation.")
     try:
         label = names[int(words[0])]
-    except (ValueError, KeyError) as error:
-        raise _error(f"{where} has the class {words[0][:20]!r}, which is not in data.yaml. Add it there.") from error
+    except (ValueError, KeyError) as fault:
+        raise error(f"{where} has the class {words[0][:20]!r}, which is not in data.yaml. Add it there.") from fault
     return Shape(str(label), polygon(where, list(zip(words[1::2], words[2::2], strict=len(words) % 2 == 1))))
 
 
@@ -152,7 +152,7 @@ def read_cvat(root: Path) -> Entries:
     for path in cvat_files(root):
         tree = parse_xml(path, _content(path))
         if tree.find("track") is not None:
-            raise _error(f"{path} has tracks of a video. Export the task as 'CVAT for images 1.1'.")
+            raise error(f"{path} has tracks of a video. Export the task as 'CVAT for images 1.1'.")
         for image in tree.iterfind("image"):
             where = f"{path}: image {image.get('name')!r}"
             try:
@@ -161,10 +161,10 @@ def read_cvat(root: Path) -> Entries:
                 shapes = [_cvat_shape(where, shape) for shape in ordered if shape.tag != "tag"]
             except DataError:
                 raise
-            except ValueError as error:
-                raise _error(f"{where} has values that are not whole numbers ({error}). Export it again.") from error
+            except ValueError as fault:
+                raise error(f"{where} has values that are not whole numbers ({fault}). Export it again.") from fault
             subset = image.get("subset") or ""
-            yield path, split_of(subset), [subset], Annotation(image.get("name", ""), size, tuple(shapes))
+            yield split_of(subset), [subset], Annotation(path, image.get("name", ""), size, tuple(shapes))
 
 
 def _cvat_shape(where: str, shape: Any) -> Shape:
@@ -173,30 +173,30 @@ def _cvat_shape(where: str, shape: Any) -> Shape:
         points = [pair.split(",") for pair in shape.get("points", "").split(";")]
         return Shape(shape.get("label"), polygon(where, points))
     if shape.tag != "mask":
-        raise _error(f"{where} is not an outline; polygon and mask are supported. Outline it, or delete it.")
+        raise error(f"{where} is not an outline; polygon and mask are supported. Outline it, or delete it.")
     left, top, width, height = (int(shape.get(key, "")) for key in ("left", "top", "width", "height"))
     counts = [int(count) for count in shape.get("rle", "").split(",")]
     if min(left, top, *counts) < 0 or sum(counts) != width * height or width * height > images.MAX_PIXELS:
-        raise _error(f"{where} has run lengths for {sum(counts)} pixels; it has {width} x {height}. Export it again.")
+        raise error(f"{where} has run lengths for {sum(counts)} pixels; it has {width} x {height}. Export it again.")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
-    return Shape(shape.get("label"), polygons.Bitmap(left, top, inside))
+    return Shape(shape.get("label"), polygons.Bitmap.pack(left, top, inside))
 
 
 def read_supervisely(root: Path) -> Entries:
     """Yields the entries of a project: DATASET/ann/PICTURE.json for DATASET/img/PICTURE, with polygons and bitmaps."""
     for path in supervisely_files(root):
         try:
-            record = json.loads(_content(path))
+            record = parse_json(path, _content(path))
             size = int(record["size"]["height"]), int(record["size"]["width"])
             shapes = [
                 _supervisely_shape(f"{path}: object {i}", shape, size) for i, shape in enumerate(record["objects"])
             ]
         except DataError:
             raise
-        except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
-            raise _error(f"{path} is not in Supervisely's format ({error!r}). Export it again.") from error
+        except (ValueError, KeyError, TypeError, zlib.error) as fault:
+            raise error(f"{path} is not in Supervisely's format ({fault!r}). Export it again.") from fault
         dataset = path.parent.parent.relative_to(root)
-        yield path, split_of(dataset.name), [f"{dataset}/img"], Annotation(path.stem, size, tuple(shapes))
+        yield split_of(dataset.name), [f"{dataset}/img"], Annotation(path, path.stem, size, tuple(shapes))
 
 
 def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Shape:
@@ -208,24 +208,24 @@ def _supervisely_shape(where: str, record: Mapping, size: tuple[int, int]) -> Sh
         pixels = cv2.imdecode(np.frombuffer(unpacked, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = pixels[..., -1] if pixels.ndim == 3 else pixels  # the last of four channels is opacity
         left, top = record["bitmap"]["origin"]
-        return Shape(label, polygons.Bitmap(int(left), int(top), pixels > 0))
+        return Shape(label, polygons.Bitmap.pack(int(left), int(top), pixels > 0))
     if kind != "polygon":
-        raise _error(f"{where} is a {kind}; polygon and bitmap are supported. Outline it, or delete it.")
+        raise error(f"{where} is a {kind}; polygon and bitmap are supported. Outline it, or delete it.")
     outer = polygon(where, record["points"]["exterior"])
     holes = [polygon(where, hole) for hole in record["points"].get("interior") or ()]
     if not holes:
         return Shape(label, outer)
     if min(size) < 1 or math.prod(size) > images.MAX_PIXELS:
-        raise _error(f"{where} belongs to a picture of {size[1]} x {size[0]} pixels, an invalid size. Export it again.")
+        raise error(f"{where} belongs to a picture of {size[1]} x {size[0]} pixels, an invalid size. Export it again.")
     inside = polygons.draw(*size, [(outer, 1), *((hole, 0) for hole in holes)]) > 0
-    return Shape(label, polygons.Bitmap(0, 0, inside))
+    return Shape(label, polygons.Bitmap.pack(0, 0, inside))
 
 
 def read_via(root: Path) -> Entries:
     """Yields the entries of the VGG Image Annotator: polygons, labeled by an attribute of the region."""
     for path in via_files(root):
         try:
-            record = json.loads(_content(path))
+            record = parse_json(path, _content(path))
             pictures = record.get("_via_img_metadata", record)
             for picture in pictures.values():
                 regions = picture["regions"]
@@ -233,17 +233,17 @@ def read_via(root: Path) -> Entries:
                 where = f"{path}: {picture['filename']!r}, region"
                 shapes = [_via_shape(f"{where} {i}", region) for i, region in enumerate(regions)]
                 split = split_of(path.parent.name) if path.parent != root else ""
-                yield path, split, (), Annotation(picture["filename"], None, tuple(shapes))
+                yield split, (), Annotation(path, picture["filename"], None, tuple(shapes))
         except DataError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise _error(f"{path} is not in VIA's format ({error!r}). Export it again.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            raise error(f"{path} is not in VIA's format ({fault!r}). Export it again.") from fault
 
 
 def _via_shape(where: str, region: Mapping) -> Shape:
     attributes, shape = region["region_attributes"], region["shape_attributes"]
     if shape["name"] != "polygon":
-        raise _error(f"{where} is a {shape['name']}; only polygon is supported. Outline it, or delete it.")
+        raise error(f"{where} is a {shape['name']}; only polygon is supported. Outline it, or delete it.")
     key = next((key for key in _LABEL_KEYS if key in attributes), next(iter(attributes), None))
     label = attributes.get(key) or "object"
     if isinstance(label, Mapping):  # checkboxes
@@ -258,10 +258,13 @@ def _head(path: Path) -> bytes:
 
 
 def _content(path: Path) -> bytes:
-    if path.stat().st_size > _MAX_BYTES:
-        raise _error(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read. Split it.")
-    return path.read_bytes()
+    return read_bytes(path, _MAX_BYTES, "annotation")
 
 
-def _error(message: str) -> DataError:
-    return DataError(message, "annotation")
+READERS = {
+    "coco": read_coco_files,
+    "yolo": read_yolo,
+    "cvat": read_cvat,
+    "supervisely": read_supervisely,
+    "via": read_via,
+}

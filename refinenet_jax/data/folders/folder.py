@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.data import images, polygons
-from refinenet_jax.data.examples import DataError, DatasetInfo, first_few, naming_unreadable_files
+from refinenet_jax.data.examples import DataError, DatasetInfo, FileSource, first_few, naming_unreadable_files
 from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.classes import (
     LabelIds,
     classes_of_labels,
     classes_of_masks,
     flip_pairs,
-    labels_in,
     plain,
     unpaired,
 )
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
-from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.layouts import (
     Item,
     choose_layout,
@@ -86,13 +84,8 @@ def read_folder(path: str | os.PathLike) -> Folder:
         raise DataError(f"{root} has no pictures with masks or annotations (layout {layout!r}).", "missing")
 
     label_ids: LabelIds = {}
-    if layout == "labelme":
-        names, label_ids = classes_of_labels(labels_in(annotations), settings, root)
-    elif layout == "coco":
-        labels = {region.label for annotation in annotations for region in annotation.regions}
-        names, label_ids = classes_of_labels(labels, settings, root)
-    elif layout not in _MASKS:
-        labels = {shape.label for annotation in annotations for shape in annotation.shapes}
+    if layout not in _MASKS:
+        labels = set().union(*(annotation.labels for annotation in annotations))
         names, label_ids = classes_of_labels(labels, settings, root)
     elif not settings.colors and settings.binary is None and (colors := _labelmap(root / _LABELMAP)):
         names, ids = classes_of_labels(colors, settings, root)
@@ -126,7 +119,7 @@ def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
     return colors
 
 
-class FolderSource:
+class FolderSource(FileSource):
     """One split of a folder. Pictures and masks are read on access; reading is thread-safe."""
 
     def __init__(self, path: str | os.PathLike, split: str):
@@ -151,25 +144,16 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns an example as described in `Source`; `video` is the group that splits do not divide, if there is one.
-
-        Raises:
-          DataError: the picture or its mask is faulty; the message contains their full paths.
-        """
-        example = self.undecoded(index)
-        return {**example, "image": example["image"].decode()}
-
     def undecoded(self, index: int) -> dict[str, Any]:
-        """Returns an example whose `image` is an `images.Picture`.
+        """Returns an example whose `image` is an `images.Picture`; `video` is the group that splits do not divide, if any.
 
         The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
 
         Raises:
           IndexError: index is not below the number of examples.
-          DataError: the mask is faulty, or the header of the picture.
+          DataError: the mask is faulty, or the header of the picture; the message has their full paths.
         """
-        item = self._item(index)
+        item = self._items[self._checked(index)]
         encoded = images.read(item.image)
         stored = images.Picture(encoded, f"The image {item.image}")
         orientation = images.orientation(encoded)
@@ -194,7 +178,7 @@ class FolderSource:
           IndexError: index is not below the number of examples.
           DataError: the file cannot be read.
         """
-        item = self._item(index)
+        item = self._items[self._checked(index)]
         return images.read(item.image), item.image.relative_to(self._folder.root).as_posix()
 
     @property
@@ -216,56 +200,41 @@ class FolderSource:
     def _has_masks(self) -> bool:
         return self._folder.layout in _MASKS
 
-    def _item(self, index: int) -> Item:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self!r} has no example {index}")
-        return self._items[index]
-
     def _mask(self, item: Item, upright: tuple[int, int], stored: tuple[int, int]) -> np.ndarray:
         """Returns the mask of an item; from annotations it has the upright or the stored size."""
         if item.annotation is None:
             return np.zeros(upright, np.uint8)
         if self._has_masks:
             return read_mask(item.annotation, self._folder.settings)
-        if self._folder.layout == "coco":
-            _require_size(item.annotation.size, upright, stored, item.image, "the COCO file")
-            regions = [(region, self._folder.label_ids[plain(region.label)]) for region in item.annotation.regions]
-            return coco.draw(*item.annotation.size, [(region, i) for region, i in regions if i is not None])
-        annotation, file = item.annotation, item.image
-        if isinstance(annotation, Path):
-            annotation, file = read_labelme(annotation), annotation
+        annotation = item.annotation
         size = annotation.size or upright
-        _require_size(size, upright, stored, item.image, file if file != item.image else "its annotation")
-        # All labels are known, unless the file has changed since the folder was opened.
-        labels = {shape.label for shape in annotation.shapes if plain(shape.label) not in self._folder.label_ids}
-        if labels:
-            raise DataError(f"{file} has the new labels {first_few(sorted(labels))}. Start again.", "annotation")
-        shapes = [(shape.points, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
-        if annotation.relative:
-            shapes = [(points * size[::-1], class_id) for points, class_id in shapes]
-        outlines = [points for points, _ in shapes if isinstance(points, np.ndarray)]
-        if outlines and not annotation.size and (np.concatenate(outlines).max(0) > 1.05 * np.array(size[::-1])).any():
+        if size not in (upright, stored):  # checked before anything of that size is drawn
             raise DataError(
-                f"The annotation in {file} extends beyond the picture {item.image} of {size[1]} x {size[0]} pixels, which may"
-                " have been resized. Use the picture that was annotated.",
+                f"{item.image} has {stored[1]} x {stored[0]} pixels, but {annotation.file} was drawn on {size[1]} x {size[0]}."
+                " Use the picture that was annotated, or annotate again.",
                 "size mismatch",
             )
+        shapes = [(shape.region, self._folder.label_ids[plain(shape.label)]) for shape in annotation.shapes]
+        if annotation.relative:
+            shapes = [(points * size[::-1], class_id) for points, class_id in shapes]
+        polygons_only = [region for region, _ in shapes if isinstance(region, np.ndarray)]
+        far = polygons_only and (np.concatenate(polygons_only).max(0) > 1.05 * np.array(size[::-1])).any()
+        if far and not annotation.size:
+            raise DataError(
+                f"The annotation in {annotation.file} extends beyond the picture {item.image} of {size[1]} x {size[0]} pixels,"
+                " which may have been resized. Use the picture that was annotated.",
+                "size mismatch",
+            )
+        kept = [(region, class_id) for region, class_id in shapes if class_id is not None]
         try:
-            return polygons.draw(*size, [(points, class_id) for points, class_id in shapes if class_id is not None])
+            return polygons.draw(*size, ((_drawable(region, size), class_id) for region, class_id in kept))
         except ValueError as error:
-            raise DataError(f"{file}: {error}. Draw it again.", "annotation") from error
+            raise DataError(f"{annotation.file}: {error}. Draw it again.", "annotation") from error
 
 
-def _require_size(
-    size: tuple[int, int], upright: tuple[int, int], stored: tuple[int, int], image: Path, said_by: Any
-) -> None:
-    """Checks the size of an annotation, before anything of that size is drawn."""
-    if size not in (upright, stored):
-        raise DataError(
-            f"{image} has {stored[1]} x {stored[0]} pixels, but {said_by} was drawn on {size[1]} x {size[0]}. Use the"
-            " picture that was annotated, or annotate again.",
-            "size mismatch",
-        )
+def _drawable(region: Any, size: tuple[int, int]) -> np.ndarray | polygons.Bitmap:
+    """Returns a region that `polygons.draw` knows."""
+    return region.draw(*size) if isinstance(region, coco.Region) else region
 
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:

@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
-from refinenet_jax.data.folders import coco, exports
+from refinenet_jax.data.folders import exports
+from refinenet_jax.data.folders.annotation import Annotation
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
-from refinenet_jax.data.folders.labelme import Annotation
+from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
 from refinenet_jax.data.folders.pictures import PictureFinder
 from refinenet_jax.data.images import ENDINGS
+from refinenet_jax.data.reading import read_all
 from refinenet_jax.progress import say_once
 
 _ANNOTATIONS = {".xml", ".json"}
@@ -25,8 +27,7 @@ class Item:
     Attributes:
       id: path of the picture relative to its root, without suffix; unique in the folder.
       image: path of the picture.
-      annotation: its mask (layouts masks and voc), its LabelMe file, or its entry in a file for many pictures; None if it is
-        background only.
+      annotation: its mask file (layouts masks and voc) or its annotation; None if it is background only.
       split: split given by the layout; empty if there is none.
       name: the id without the part that names the split.
       video: group that must not be divided between splits; empty if the picture belongs to none.
@@ -34,7 +35,7 @@ class Item:
 
     id: str
     image: Path
-    annotation: Path | Annotation | coco.Picture | None
+    annotation: Path | Annotation | None
     split: str = ""
     name: str = ""
     video: str = ""
@@ -92,21 +93,8 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
       DataError: "missing": pictures without mask or annotation, or the reverse (all are counted). "annotation": an annotation
         file is faulty.
     """
-    readers: dict[str, Callable[[Path, str], list[Item]]] = {
-        "masks": _read_masks,
-        "voc": _read_voc,
-        "labelme": _read_labelme,
-    }
-    named: dict[str, Callable[[Path], exports.Entries]] = {
-        "coco": exports.read_coco_files,
-        "yolo": exports.read_yolo,
-        "cvat": exports.read_cvat,
-        "supervisely": exports.read_supervisely,
-        "via": exports.read_via,
-    }
-    if layout in named:
-        return sorted(_find_pictures(named[layout](root), root, unannotated), key=lambda item: item.id)
-    return sorted(readers[layout](root, unannotated), key=lambda item: item.id)
+    items = _READERS[layout](root, unannotated) if layout in _READERS else _find_pictures(layout, root, unannotated)
+    return sorted(items, key=lambda item: item.id)
 
 
 def image_root(layout: str, root: Path) -> Path:
@@ -141,17 +129,22 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
     def is_annotation(path: PurePosixPath) -> bool:
         return path.suffix.lower() in _ANNOTATIONS
 
-    return _pairs(*_labelme_folders(root), is_annotation, "annotation", unannotated)
+    items = _pairs(*_labelme_folders(root), is_annotation, "annotation", unannotated)
+    contents = iter(read_all(read_labelme, [item.annotation for item in items if item.annotation]))
+    return [dataclasses.replace(item, annotation=next(contents)) if item.annotation else item for item in items]
 
 
-def _find_pictures(entries: exports.Entries, root: Path, unannotated: str) -> list[Item]:
+_READERS = {"masks": _read_masks, "voc": _read_voc, "labelme": _read_labelme}
+
+
+def _find_pictures(layout: str, root: Path, unannotated: str) -> list[Item]:
     """Returns the items of annotation files that name their pictures."""
     finder = PictureFinder(root)
     items, faults = [], []
-    for path, split, folders, entry in entries:
+    for split, folders, annotation in exports.READERS[layout](root):
         try:
-            image, name = finder.find(path, folders, entry.file_name)
-            items.append(Item(_id(image, root), image, entry, split, _stem(name)))
+            image, name = finder.find(annotation.file, folders, annotation.file_name)
+            items.append(Item(_id(image, root), image, annotation, split, _stem(name)))
         except DataError as error:
             faults.append(error)
     raise_together(faults)
@@ -207,13 +200,25 @@ def _pairs(
     for path in sorted(others, key=lambda path: (path.suffix.lower() != ".png", path)):
         for key in {composed(path.as_posix()), _stem(path)}:
             candidates[key].append(path)
-    if strict:
-        _refuse_unpaired(images, partners, what, {} if unannotated else pictures, pictures, others, candidates)
+    without = [name for name in pictures if name not in candidates]
+    claimed = {path for name in pictures for path in candidates.get(name, ())}
+    partners_without = [path for path in others if path not in claimed]
+    faults = []
+    if strict and without and not unannotated:
+        faults.append(
+            f"{len(without)} pictures in {images} have no {what} in {partners}: {first_few(without)}. Add the {what}, or write"
+            f" into {FILE} how to treat them:\n  unannotated: background\nor\n  unannotated: skip"
+        )
+    if strict and partners_without:
+        faults.append(
+            f"{len(partners_without)} {what}s in {partners} have no picture in {images}: {first_few(partners_without)}. Add it"
+            " (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them elsewhere."
+        )
+    raise_together([DataError(fault, "missing") for fault in faults])
     unused = Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in ENDINGS | _TEXTS)
     if unused:
         endings = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in sorted(unused.items()))
         say_once(f"{images}: {unused.total()} files have no known picture suffix and are skipped: {endings}.")
-    without = [name for name in pictures if name not in candidates]
     if unannotated == "skip" and without:
         say_once(f"{images}: {len(without)} pictures have no {what} and are skipped: {first_few(without)}.")
     return [
@@ -221,31 +226,6 @@ def _pairs(
         for name, path in pictures.items()
         if name in candidates or unannotated == "background"
     ]
-
-
-def _refuse_unpaired(
-    images: Path,
-    partners: Path,
-    what: str,
-    required: Mapping[str, PurePosixPath],
-    pictures: Mapping[str, PurePosixPath],
-    others: Sequence[PurePosixPath],
-    candidates: Mapping[str, Sequence[PurePosixPath]],
-) -> None:
-    claimed = {path for name in pictures for path in candidates.get(name, ())}
-    images_without = [name for name in required if name not in candidates]
-    partners_without = [path for path in others if path not in claimed]
-    faults = []
-    if images_without:
-        text = f"{len(images_without)} pictures in {images} have no {what} in {partners}: {first_few(images_without)}."
-        advice = f"Add the {what}, or write into {FILE} how to treat them:\n  unannotated: background\nor\n  unannotated: skip"
-        faults.append(DataError(f"{text} {advice}", "missing"))
-    if partners_without:
-        text = (
-            f"{len(partners_without)} {what}s in {partners} have no picture in {images}: {first_few(partners_without)}."
-        )
-        faults.append(DataError(f"{text} Add it (JPEG, PNG, BMP, GIF, WebP, TIFF), or move them elsewhere.", "missing"))
-    raise_together(faults)
 
 
 def _is_mask(path: PurePosixPath) -> bool:

@@ -6,9 +6,12 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-# Names of subfolders and lists, and the split that each stands for.
+from refinenet_jax.data.reading import read_bytes
+
+# Names of subfolders and lists, and the split that each means.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
+_MAX_TEXT = 64 << 20
 _JUNK = {"thumbs.db", "desktop.ini"}
 
 
@@ -18,8 +21,12 @@ def split_of(word: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file in UTF-8 or, by its byte-order mark, UTF-16. Undecodable bytes become surrogates, as in file names."""
-    content = path.read_bytes()
+    """Reads a text file in UTF-8 or, by its byte-order mark, UTF-16. Undecodable bytes become surrogates, as in file names.
+
+    Raises:
+      DataError: the file has more than 64 MiB.
+    """
+    content = read_bytes(path, _MAX_TEXT)
     if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")

@@ -5,57 +5,14 @@ import unicodedata
 from collections.abc import Sequence
 
 # Left and right in class names, in languages of common annotation projects.
-_WORDS = (
-    ("left", "right"),
-    ("links", "rechts"),
-    ("linke", "rechte"),
-    ("linker", "rechter"),
-    ("linkes", "rechtes"),
-    ("gauche", "droite"),
-    ("gauche", "droit"),
-    ("izquierda", "derecha"),
-    ("izquierdo", "derecho"),
-    ("izq", "der"),
-    ("esquerda", "direita"),
-    ("esquerdo", "direito"),
-    ("sinistra", "destra"),
-    ("sinistro", "destro"),
-    ("sx", "dx"),
-    ("vänster", "höger"),
-    ("venstre", "højre"),
-    ("venstre", "høyre"),
-    ("vasen", "oikea"),
-    ("lewa", "prawa"),
-    ("lewy", "prawy"),
-    ("levá", "pravá"),
-    ("leva", "prava"),
-    ("ľavá", "pravá"),
-    ("lijeva", "desna"),
-    ("leva", "desna"),
-    ("stânga", "dreapta"),
-    ("bal", "jobb"),
-    ("sol", "sağ"),
-    ("sol", "sag"),
-    ("левая", "правая"),
-    ("левый", "правый"),
-    ("ліва", "права"),
-    ("лява", "дясна"),
-    ("αριστερό", "δεξί"),
-    ("αριστερά", "δεξιά"),
-    ("kiri", "kanan"),
-    ("trái", "phải"),
-    ("左", "右"),
-    ("왼", "오른"),
-    ("ซ้าย", "ขวา"),
-    ("يسرى", "يمنى"),
-    ("يسار", "يمين"),
-    ("שמאל", "ימין"),
-    ("बायाँ", "दायाँ"),
-    ("बायां", "दायां"),
-    ("lt", "rt"),
-    ("lft", "rgt"),
-    ("l", "r"),
-)
+_SIDES = """
+left/right links/rechts linke/rechte linker/rechter linkes/rechtes gauche/droite gauche/droit
+izquierda/derecha izquierdo/derecho izq/der esquerda/direita esquerdo/direito sinistra/destra sinistro/destro
+sx/dx vänster/höger venstre/højre venstre/høyre vasen/oikea lewa/prawa lewy/prawy levá/pravá leva/prava
+ľavá/pravá lijeva/desna leva/desna stânga/dreapta bal/jobb sol/sağ sol/sag левая/правая левый/правый
+ліва/права лява/дясна αριστερό/δεξί αριστερά/δεξιά kiri/kanan trái/phải 左/右 왼/오른 ซ้าย/ขวา يسرى/يمنى يسار/يمين
+שמאל/ימין बायाँ/दायाँ बायां/दायां lt/rt lft/rgt l/r
+"""
 # Words that l and r may be attached to, as in lhand or handr; other words start or end with them by chance.
 _THINGS = (
     "h|hn?d|hands?|arms?|forearms?|wrists?|palms?|fingers?|thumbs?|gloves?|sleeves?|elbows?|f(?:oo|ee)t|main|mano|mão"
@@ -68,7 +25,7 @@ def left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Returns pairs of indices of names that differ only by left and right, in many languages or as l and r (LH, hand_L)."""
     pairs, paired = [], set()
     plain = [_plain(name) for name in names]
-    for left, right in _WORDS:
+    for left, right in (pair.split("/") for pair in _SIDES.split()):
         # Keyed by the name without its side.
         lefts, rights = ({_without(word, name): i for i, name in enumerate(plain)} for word in (left, right))
         for rest, i in lefts.items():

@@ -1,4 +1,4 @@
-"""Every fault that is planted is found, and nothing else is."""
+"""Tests of the data doctor's findings: each planted fault is found, and nothing else."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 from planted import HANDS, Planted, change, encode, healthy, mask, picture, with_orientation
 
 from refinenet_jax.data.doctor.check import read
-from refinenet_jax.data.doctor.finding_kinds import KINDS, SEVERITIES
 from refinenet_jax.data.doctor.findings import find
 from refinenet_jax.data.examples import FAULTS, DataError, DatasetInfo
 
@@ -33,6 +32,11 @@ def _everywhere(split, **changes):
             change(splits[split], i, **changes)
 
     return plant
+
+
+def _most_empty(splits):
+    for i in range(5):
+        change(splits["train"], i, mask=np.zeros_like)
 
 
 def _fail(*errors):
@@ -63,11 +67,6 @@ def _recompress(image):
     return cv2.imdecode(np.frombuffer(encode(image, ".jpg", 30), np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def _as_picture(splits):
-    example = splits["train"][0]
-    change(splits["train"], 0, image=_recompress(np.repeat(example["mask"][..., None] * np.uint8(255), 3, -1)))
-
-
 def _black_frames(splits):
     change(splits["train"], 0, image=np.zeros_like)
     change(splits["test"], 0, image=np.zeros((64, 48, 3), np.uint8), mask=np.transpose)
@@ -80,11 +79,10 @@ PLANTS = {
     "file that vanished": ("missing", _fail(FileNotFoundError("gone"))),
     "masks of 0 and 255": ("binary-masks", _everywhere("train", mask=lambda m: m * np.uint8(255))),
     "inverted masks": ("inverted", _everywhere("test", mask=lambda m: np.vstack([m[:1] * 0, m[1:] * 0 + 1]))),
-    "class never learned": ("absent-class no-foreground", _everywhere("train", mask=np.zeros_like)),
-    "class never measured": ("unmeasured-class no-foreground", _everywhere("test", mask=np.zeros_like)),
-    "mask given as image": ("mask-as-image", _as_picture),
-    "same picture, other mask": ("conflicting-masks duplicates", _copy("train", "train", other_mask=True)),
-    "same picture twice": ("duplicates", _copy("train", "train")),
+    "class not in the training data": ("absent-class no-foreground", _everywhere("train", mask=np.zeros_like)),
+    "class not in the evaluation data": ("unmeasured-class no-foreground", _everywhere("test", mask=np.zeros_like)),
+    "same picture, other mask": ("conflicting-masks", _copy("train", "train", other_mask=True)),
+    "same picture twice": ("", _copy("train", "train")),
     "same picture in two splits": ("leak", _copy("train", "test")),
     "both": ("conflicting-masks leak", _copy("train", "validation", other_mask=True)),
     "recompressed in two splits": ("near-leak", _copy("train", "test", alter=_recompress)),
@@ -92,11 +90,12 @@ PLANTS = {
     "video in two splits": ("video-in-several-splits", lambda s: change(s["test"], 0, video="train 1")),
     "id given twice": ("duplicate-ids", lambda s: change(s["test"], 0, id="train-3")),
     "all void": ("all-void", lambda s: change(s["train"], 0, mask=lambda m: np.full_like(m, 255))),
-    "void beside hands": (
+    "void next to hands": (
         "",
         _everywhere("train", mask=lambda m: np.where(np.arange(m.shape[1]) < 5, 255, m).astype("u1")),
     ),
     "rotation": ("rotation", _file(2, lambda image: with_orientation(encode(image, ".jpg"), 6), "2.jpg")),
+    "most images without hands": ("mostly-empty", _most_empty),
     "no hands": ("no-foreground", lambda s: change(s["train"], 0, mask=np.zeros_like)),
     "black frames of two shapes": ("", _black_frames),
     "no videos": ("", lambda s: [change(split, i, video=None) for split in s.values() for i in range(len(split))]),
@@ -111,30 +110,22 @@ def test_planted_fault_is_found_and_nothing_else(fault):
     assert names(examine(splits)) == set(expected.split())
 
 
-def test_most_images_without_hands():
-    splits = healthy()
-    for i in range(5):
-        change(splits["train"], i, mask=np.zeros_like)
-    (finding,) = examine(splits)
-    assert (finding.name, finding.count, len(finding.groups)) == ("mostly-empty", 5, 5)
-
-
 def test_every_fault_of_a_source_has_its_kind():
     splits = healthy()
     _fail(*(DataError(f"it is {fault}", fault) for fault in FAULTS))(splits)
     findings = examine(splits)
     assert [finding.name for finding in findings] == [fault.replace(" ", "-") for fault in FAULTS]
     assert all(finding.severity == "problem" for finding in findings)
-    assert [finding.details for finding in findings] == [(f"it is {fault}",) for fault in FAULTS]
+    assert [finding.details for finding in findings] == [[f"it is {fault}"] for fault in FAULTS]
 
 
-def test_fault_of_opening_is_told_once_for_all_splits():
+def test_fault_of_opening_is_reported_once_for_all_splits():
     findings = examine(healthy(), faults=[("missing", "no mask for a.jpg"), ("missing", "no mask for a.jpg")])
-    assert [(f.name, f.count, f.details) for f in findings] == [("missing", 1, ("no mask for a.jpg",))]
+    assert [(f.name, f.details) for f in findings] == [("missing", ["no mask for a.jpg"])]
     assert names(find({}, None, [("annotation", "no XML")])) == {"annotation"}
 
 
-def test_side_turned_by_exif_is_named_where_the_mask_does_not_fit():
+def test_exif_rotation_is_named_if_the_mask_does_not_fit():
     splits = healthy()
     splits["train"].files[0] = with_orientation(encode(picture(1), ".jpg"), 6), "0.jpg"
     splits["train"][0] = DataError("64x48, not 48x64", "size mismatch")
@@ -152,15 +143,15 @@ def test_examples_are_named_in_full():
     assert names(findings.values()) == {"leak", "conflicting-masks", "near-leak", "video-in-several-splits"}
     assert ids(findings["leak"]) == [("train-4", "validation-2", "test-1")]
     assert ids(findings["near-leak"]) == [("train-1", "test-2")]
-    assert findings["near-leak"].details == ("train and test: 1",)
-    assert findings["video-in-several-splits"].details == ("train 0: train 4, test 1",)
+    assert findings["near-leak"].details == ["train and test: 1"]
+    assert findings["video-in-several-splits"].details == ["train 0: train 4, test 1"]
 
 
 def test_copy_within_a_split_does_not_hide_that_in_another():
     splits = healthy()
     _copy("train", "train")(splits)
     change(splits["test"], 0, image=_recompress(splits["train"][1]["image"]))
-    assert names(examine(splits)) == {"duplicates", "near-leak"}
+    assert names(examine(splits)) == {"near-leak"}
 
 
 def test_what_the_user_accepts_becomes_a_warning():
@@ -179,35 +170,6 @@ def test_absent_class_is_named_with_its_split():
     change(splits["validation"], 0, mask=lambda m: m * np.uint8(2))
     findings = find(read(splits), info)
     assert [(f.name, f.details) for f in findings] == [
-        ("absent-class", ("train: right",)),
-        ("unmeasured-class", ("test: right",)),
+        ("absent-class", ["train: right"]),
+        ("unmeasured-class", ["test: right"]),
     ]
-
-
-def test_same_data_give_the_same_findings():
-    def once():
-        splits = healthy()
-        for fault in (
-            "both",
-            "recompressed in two splits",
-            "video in two splits",
-            "id given twice",
-            "no hands",
-            "rotation",
-        ):
-            PLANTS[fault][1](splits)
-        return [(f.name, f.title, f.details, ids(f)) for f in examine(splits)]
-
-    assert once() == once()
-    severities = [SEVERITIES.index(KINDS[name].severity) for name, *_ in once()]
-    assert severities == sorted(severities)
-
-
-def test_large_masks_are_counted_exactly():
-    size = (4200, 4100)  # more pixels than float32 can count
-    splits = {"train": Planted([{"image": picture(1, size), "mask": np.zeros(size, np.uint8), "id": "0"}])}
-    splits["train"][0]["mask"][0, :3] = (1, 1, 255)
-    splits["train"].files[0] = b"", "0.png"
-    (record,) = read(splits)["train"]
-    assert record.pixels.tolist() == [size[0] * size[1] - 3, 2, 1]
-    assert (record.foreground, record.labeled) == (2, size[0] * size[1] - 1)

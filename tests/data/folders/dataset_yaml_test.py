@@ -109,7 +109,7 @@ def test_classes_follow_from_what_masks_look_like(tmp_path):
         ("split: {test: 0.6, validation: 0.5}", "validation 0.5 and test 0.6"),
     ],
 )
-def test_what_is_wrong_is_told_with_the_file(tmp_path, text, message):
+def test_faults_are_named_with_the_file(tmp_path, text, message):
     with pytest.raises(DataError, match=rf"(?s)dataset\.yaml.*{message}"):
         _read(tmp_path, text)
 

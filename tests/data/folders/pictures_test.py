@@ -46,7 +46,7 @@ def test_a_picture_is_found_by_what_can_only_mean_it(tmp_path, name, file):
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "../../etc/passwd", "sub", "https://a.b", "", "."])
-def test_no_picture_is_found_by_chance(tmp_path, name):
+def test_other_names_find_no_picture(tmp_path, name):
     folders.put(tmp_path / "images" / "sub" / "b.jpg", b"")
     with pytest.raises(DataError) as error:
         PictureFinder(tmp_path).find(tmp_path / "x.json", [], name)

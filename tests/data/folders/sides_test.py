@@ -44,7 +44,7 @@ def test_names_that_differ_by_the_side_are_a_pair(names, form):
     assert left_right_pairs(["background", right, left]) == ((2, 1),)
 
 
-def test_several_things_have_pairs_of_their_own():
+def test_several_pairs_are_found():
     names = ["background", "own_l", "other_r", "own_r", "other_l", "hand 1 lh", "hand 2 lh", "hand 2 rh", "hand 1 rh"]
     assert left_right_pairs(names) == ((1, 3), (4, 2), (5, 8), (6, 7))
 

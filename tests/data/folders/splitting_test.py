@@ -1,4 +1,4 @@
-"""Tests of dividing a folder: no group on two sides, pictures that stay where they are, and lists as people write them."""
+"""Tests of splits: no group in two splits, pictures that keep their split, and lists as people write them."""
 
 import os
 import unicodedata
@@ -47,29 +47,22 @@ def test_the_side_is_that_of_the_group_and_the_seed_alone():
     more = [*groups[::-1], *(f"new {i}" for i in range(100))]
     assert hash_split(more, split)[:500] == [sides[group] for group in groups[::-1]]
     assert hash_split(groups, Split(0.2, 0.2, seed=2)) != hash_split(groups, split)
-    # Held for ever: people compare results on these splits.
+    # Never changes: people compare results on these splits.
     sides = hash_split([f"{i}" for i in range(40)], Split())
     assert [i for i, side in enumerate(sides) if side == "validation"] == [7, 18, 20, 25, 36]
     assert [i for i, side in enumerate(sides) if side == "test"] == [15]
 
 
-@pytest.mark.parametrize("count", range(3, 30))
-@pytest.mark.parametrize("split", [Split(), Split(0.45, 0.45), Split(0.01, 0.01), Split(0.01, 0.98), Split(0.2, 0.8)])
-def test_three_groups_are_enough_for_three_splits(count, split):
-    for seed in range(5):
-        split = Split(split.validation, split.test, seed)
-        sides = hash_split([f"group {i}" for i in range(count)], split)
-        asked_for = (
-            {"validation", "test", "train"} if split.test < 0.8 or split.validation < 0.2 else {"validation", "test"}
-        )
-        assert set(sides) == asked_for
-
-
-def test_a_share_of_nothing_is_nothing():
-    groups = [f"{i}" for i in range(50)]
-    assert set(hash_split(groups, Split(0, 0))) == {"train"}
-    assert set(hash_split(groups, Split(0, 1))) == {"test"}
-    assert set(hash_split(groups[:2], Split(0.5, 0))) == {"train", "validation"}
+@pytest.mark.parametrize(
+    "split",
+    [Split(), Split(0.45, 0.45), Split(0.01, 0.01), Split(0.01, 0.98), Split(0.2, 0.8), Split(0, 0), Split(0, 1)],
+)
+def test_no_split_with_a_share_is_empty(split):
+    shares = {"validation": split.validation, "test": split.test, "train": 1 - split.validation - split.test}
+    for count in range(3, 30):
+        for seed in range(5):
+            sides = hash_split([f"group {i}" for i in range(count)], Split(split.validation, split.test, seed))
+            assert set(sides) == {name for name, share in shares.items() if share > 1e-9}
 
 
 def test_of_fewer_groups_than_splits_training_gets_the_first():
@@ -91,22 +84,11 @@ def test_no_group_is_in_two_splits(tmp_path):
         assert sum(map(len, sides)) == len(set().union(*sides)) == (20 if yaml else 3)
 
 
-def test_without_sub_folders_each_picture_is_its_own_group(tmp_path):
-    root = _many(tmp_path, [f"{i}" for i in range(30)])
-    assert set(_videos(root).values()) == {""}
-    assert len(_splits(root)) == 3
-
-
 @pytest.mark.parametrize("yaml", [r"group: '(vid\d+)_'", "group: '(x)?vid'", "group: '(a|office)'"])
 def test_a_group_that_does_not_fit_all_ids_is_refused(tmp_path, yaml):
     root = _many(tmp_path, ["vid1_1", "vid1-2", "office/1"])
     with pytest.raises(DataError, match=r"dataset\.yaml: group .* captures nothing in \d of 3 ids"):
         _splits(root, yaml)
-
-
-def test_an_overlong_id_is_not_searched(tmp_path):
-    with pytest.raises(DataError, match=r"in 1 of 1 ids \(of at most 128"):
-        _splits(_many(tmp_path, ["a" * 129]), "group: '(a)'")
 
 
 @pytest.mark.parametrize("place", ["splits/{}.txt", "{}.txt"])
@@ -171,7 +153,7 @@ def test_lists_of_voc(tmp_path):
     assert _splits(folders.voc(tmp_path / "b", {"trainval": ["kitchen/001"]})) == {"train": ["kitchen/001"]}
 
 
-def test_pictures_in_no_list_are_told(tmp_path, capsys):
+def test_pictures_in_no_list_are_reported(tmp_path, capsys):
     root = folders.masks(tmp_path)
     folders.put(root / "train.txt", "kitchen/001")
     _splits(root)
@@ -217,7 +199,7 @@ def test_folders_named_as_splits_are_splits(tmp_path):
     assert _videos(root, "group: '^(.)'")["train/vid1/1"] == "v"  # the folder of the split is no part of it
 
 
-def test_other_folders_beside_train_are_refused(tmp_path):
+def test_other_folders_next_to_train_are_refused(tmp_path):
     root = _many(tmp_path, ["train/1", "test/1", "extra/1", "2"])
     with pytest.raises(DataError, match=r"images/train is named as a split, but .*images, .*images/extra are not"):
         _splits(root)
@@ -226,7 +208,7 @@ def test_other_folders_beside_train_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["lists", "folders"])
-def test_shares_beside_lists_or_folders_are_refused(tmp_path, kind):
+def test_shares_together_with_lists_or_folders_are_refused(tmp_path, kind):
     root = _many(tmp_path, ["train/1", "test/1"])
     if kind == "lists":
         folders.put(root / "train.txt", "train/1")
