@@ -37,14 +37,14 @@ Open MPI and on TPU pods as it is, elsewhere with --coordinator,
 import argparse
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded, for TensorBoard
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, config_files, parallel, run_config
+from refinenet_jax import compilation_cache, config_files, integrity, parallel, run_config
 from refinenet_jax.command_line import expand_home
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
@@ -55,7 +55,7 @@ from refinenet_jax.training.report import write_report
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Name or path of a config, a variant after a colon; by default that of the run.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; it can be in a bucket, as in gs://bucket/run.")
 _JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "What to do.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile the training step, print its memory and work, write nothing.")
 _CACHE = flags.DEFINE_string(
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every file
     try:
         _check_flags()
-        if _CONFIG.value.get("deterministic"):  # runs of older versions do not have it
+        if _CONFIG.value.deterministic:
             parallel.use_deterministic_operations()
         compilation_cache.use(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
@@ -114,6 +114,8 @@ def _check_flags() -> None:
     """Raises UsageError if a flag is missing or would have no effect."""
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
+    if _JOB.value == "cross_evaluate" and any(map(integrity.is_remote, (_WORKDIR.value, *_CHECKPOINTS.value))):
+        raise UsageError("--job=cross_evaluate needs local folders. Copy the runs, and choose a local --workdir.")
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
         for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
             if flag.value != flag.default:
@@ -176,9 +178,10 @@ def _with_config(argv: list[str]) -> list[str]:
     folder = given.checkpoint or given.workdir
     if given.config:
         given.config = config_files.find(given.config)
-        config_files.use_folder_of(given.config.partition(":")[0])
-    elif folder and Path(folder, run_config.NAME).is_file():
+    elif folder and (epath.Path(folder) / run_config.NAME).exists():
         given.config = f"{run_config.__file__}:{folder}"
+    if given.config:
+        config_files.use_folder_of(given.config.partition(":")[0])
     return [argv[0], *(f"--{name}={value}" for name, value in vars(given).items() if value is not None), *others]
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, parallel
@@ -141,7 +142,7 @@ def evaluate_checkpoint(
         directory, scales=options.scales, longest_side=options.longest_side, flip=options.flip, crf=parameters
     )
     check_classes(segmenter, source, directory)
-    workdir = Path(workdir)
+    workdir = epath.Path(workdir)
     folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
     scores = score(segmenter, source, options, folder, store)
@@ -151,7 +152,7 @@ def evaluate_checkpoint(
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
     title += f", longest side {options.longest_side}" if options.longest_side else ""
     title += ", CRF" if options.crf else ""
-    description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
+    description = (checkpoint.read_description(directory) if epath.Path(directory).is_dir() else None) or {}
     about = {"checkpoint": str(directory)}
     facts = {
         "network": description.get("variant", ""),
@@ -198,7 +199,7 @@ def evaluate_predictions(
         pair = masks.read(example)
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
-    return results.write(scores, source, options, Path(workdir), title, about, predict)
+    return results.write(scores, source, options, epath.Path(workdir), title, about, predict)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:

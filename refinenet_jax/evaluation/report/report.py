@@ -1,6 +1,7 @@
 """Figures of an evaluation as a table for the terminal, metrics.json, and a CSV with a row per image."""
 
 import csv
+import io
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -72,12 +73,13 @@ def write_per_image(path: Path, scores: Scores) -> None:
     if scores.found is not None and not scores.found.all():
         columns["has_prediction"] = scores.found.astype(int)
     columns |= {name: values for name, values in scores.attributes.items() if name != "video"}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "video", *columns])
+    for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
+        writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
     partial = path.with_suffix(".csv.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "video", *columns])
-        for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
-            writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
+    partial.write_bytes(text.getvalue().encode())
     partial.replace(path)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from etils import epath
+
 from refinenet_jax import checkpoint, pretrained
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.inference import test_time
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     form = _format(args.format)
     output = Path(args.output)
     _check_output(output, form, args.overwrite)
-    path = Path(args.checkpoint or pretrained.PATH)
+    path = epath.Path(args.checkpoint or pretrained.PATH)
     segmenter = Segmenter.from_checkpoint(path, step=args.step, **test_time.options(args))
     network = Network.of(segmenter, size, form.PRECISION)
     calibration = pictures.from_files(args.calibration, size, limit=100) if args.int8 else []

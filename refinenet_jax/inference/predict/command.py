@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from refinenet_jax import pretrained
 from refinenet_jax.command_line import use_device
@@ -183,8 +184,8 @@ def _work_on_beam(
     return beam.run(work, items, args.beam_pipeline_options)
 
 
-def _checkpoint(args: argparse.Namespace) -> Path:
-    return Path(args.checkpoint) if args.checkpoint else pretrained.PATH
+def _checkpoint(args: argparse.Namespace) -> epath.Path:
+    return epath.Path(args.checkpoint or pretrained.PATH)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
