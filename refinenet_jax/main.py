@@ -114,8 +114,12 @@ def _check_flags() -> None:
     """Raises UsageError if a flag is missing or would have no effect."""
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
-    if _JOB.value == "cross_evaluate" and any(map(integrity.is_remote, (_WORKDIR.value, *_CHECKPOINTS.value))):
-        raise UsageError("--job=cross_evaluate needs local folders. Copy the runs, and choose a local --workdir.")
+    for folder in filter(integrity.is_remote, (_WORKDIR.value, _CHECKPOINT.value or "", *_CHECKPOINTS.value)):
+        if not folder.startswith("gs://") or _JOB.value == "cross_evaluate":
+            kinds = "local folders" if _JOB.value == "cross_evaluate" else "local folders and gs://"
+            raise UsageError(f"--job={_JOB.value} cannot use {folder}, only {kinds}. Copy it to one of these.")
+        with require_extra("gcs", folder):
+            from google.cloud import storage  # noqa: F401 - Orbax needs it
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
         for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
             if flag.value != flag.default:

@@ -109,7 +109,7 @@ def test_files_that_do_not_belong_are_named_and_terminals_left_in_peace(workdir)
     ]
 
 
-def test_training_can_go_on_from_the_one_before_and_save_the_damaged_step_anew(workdir):
+def test_training_resumes_from_the_previous_checkpoint_and_saves_the_damaged_step_again(workdir):
     _flip(_weights_file(workdir, 2))
     step, faults = integrity.latest_whole_step(workdir)
     for damaged in faults:
@@ -143,7 +143,7 @@ def test_manifests_come_and_go_with_the_checkpoints(workdir):
     assert sorted(path.name for path in (workdir / "manifests").iterdir()) == ["3.json", "4.json"]
 
 
-def test_a_manifest_is_not_made_anew_for_what_has_changed(workdir):
+def test_manifest_is_not_rewritten_for_changed_files(workdir):
     (workdir / "checkpoints/2/data/metadata").unlink()
     integrity.complete_manifests(workdir)
     assert integrity.check(workdir, 2) == ["data/metadata is missing"]
@@ -210,14 +210,14 @@ def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
         holder.communicate()
 
 
-def test_a_folder_is_free_again_behind_its_holder_even_after_an_error(tmp_path):
+def test_lock_is_released_even_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), integrity.lock_workdir(tmp_path):
         raise RuntimeError
     with integrity.lock_workdir(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys):
+def test_file_system_without_locks_is_reported_and_used(tmp_path, monkeypatch, capsys):
     def flock(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
