@@ -44,9 +44,7 @@ def write_report(workdir: str | os.PathLike) -> epath.Path:
     path = epath.Path(workdir) / NAME
     if parallel.is_main_process():
         partial = path.with_suffix(".html.partial")
-        partial.write_bytes(
-            _page(epath.Path(workdir)).encode("utf-8", "replace")
-        )  # JSON can contain unpaired surrogates
+        partial.write_bytes(_page(path.parent).encode("utf-8", "replace"))  # JSON can contain unpaired surrogates
         partial.replace(path)
     return path
 
@@ -68,9 +66,8 @@ def _page(workdir: epath.Path) -> str:
         ("Pictures", _pictures(workdir)),
         ("Events", _events(events)),
     )
-    return page(
-        title or workdir.name or workdir.absolute().name, f"{times[0]} to {times[-1]} UTC" if times else "", sections
-    )
+    name = workdir.name or workdir.absolute().name
+    return page(title or name, f"{times[0]} to {times[-1]} UTC" if times else "", sections)
 
 
 def _summary(training: Sequence[dict], evaluations: Sequence[dict]) -> str:
