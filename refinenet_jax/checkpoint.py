@@ -41,7 +41,7 @@ class Checkpoints:
 
     def __init__(self, workdir: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
         self._workdir = workdir
-        self._removed = _folder(workdir) / "removed"
+        self._removed = _folder(workdir) / "removed"  # not used in an object store
         if parallel.is_main_process():
             shutil.rmtree(self._removed, ignore_errors=True)
         self._prover = ThreadPoolExecutor(1)
@@ -114,7 +114,7 @@ class Checkpoints:
 
     def optimizer_entries(self) -> set[str]:
         """Returns the names of the top-level entries of the latest checkpoint's optimizer tree."""
-        folder = epath.Path(_folder(self._workdir)) / str(self.latest_step) / "optimizer"
+        folder = _folder(self._workdir) / str(self.latest_step) / "optimizer"
         return set(ocp.StandardCheckpointHandler().metadata(folder).keys())
 
     def restore_data(self) -> dict:
@@ -168,7 +168,10 @@ def recover(workdir: str | os.PathLike) -> int | None:
       UsageError: on all processes, if all checkpoints are damaged, or the processes find different ones.
     """
     with parallel.raise_on_all_processes():
-        whole, faults = integrity.latest_whole_step(workdir)
+        if integrity.is_remote(workdir):
+            whole, faults = latest_step(workdir), {}
+        else:
+            whole, faults = integrity.latest_whole_step(workdir)
         if faults and whole is None:
             raise CheckpointError(
                 f"All checkpoints in {workdir} are damaged; `refinenet-jax verify {workdir}` lists the damage. Restore one "
@@ -189,7 +192,8 @@ def recover(workdir: str | os.PathLike) -> int | None:
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
     """Returns the step of the latest complete checkpoint in a training folder, None if there is none; creates nothing."""
-    return max((int(path.name) for path in _folder(workdir).glob("*") if path.name.isdigit()), default=None)
+    found = ocp.path.step.standard_name_format().find_all(_folder(workdir))
+    return max((checkpoint.step for checkpoint in found), default=None)
 
 
 def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict]:
@@ -266,7 +270,7 @@ def check_description(workdir: str | os.PathLike, description: Mapping[str, Any]
 def write_description(workdir: str | os.PathLike, description: Mapping[str, Any]) -> None:
     """Writes model.json, with the versions of the packages that compute the model."""
     versions = {name: version(name) for name in ("refinenet-jax", "jax", "flax", "optax", "orbax-checkpoint")}
-    path = Path(workdir) / DESCRIPTION
+    path = epath.Path(workdir) / DESCRIPTION
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps({**description, "versions": versions}, indent=2) + "\n")
@@ -294,7 +298,7 @@ def read_description(workdir: str | os.PathLike) -> dict | None:
     Raises:
       CheckpointError: the file is damaged.
     """
-    path = Path(workdir) / DESCRIPTION
+    path = epath.Path(workdir) / DESCRIPTION
     if not path.exists():
         return None
     try:
@@ -304,8 +308,8 @@ def read_description(workdir: str | os.PathLike) -> dict | None:
     return models.with_current_names(description) if isinstance(description, dict) else description
 
 
-def _folder(workdir: str | os.PathLike) -> Path:
-    return Path(workdir).absolute() / "checkpoints"
+def _folder(workdir: str | os.PathLike) -> epath.Path:
+    return epath.Path(workdir if integrity.is_remote(workdir) else Path(workdir).absolute()) / "checkpoints"
 
 
 def _score(metrics: Mapping[str, Any]) -> float:

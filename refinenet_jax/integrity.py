@@ -8,6 +8,8 @@ In addition to model.json and checkpoints/STEP/ a folder then contains
 
 Manifests are stored next to the checkpoints, not in them: Orbax deletes an old checkpoint file by file, and a process killed
 meanwhile leaves a partial one under the old name. If its manifest were deleted first, it would look intact.
+
+A folder in an object store (gs://bucket/run) has none of these: there are no locks, and the store keeps checksums itself.
 """
 
 import errno
@@ -39,6 +41,11 @@ _MANIFEST = re.compile(r"([0-9]+)\.json(\.partial)?")
 _MANIFEST_LIMIT = 64 * 2**20  # bytes; that of the largest network has some 10 KB
 
 
+def is_remote(workdir: str | os.PathLike) -> bool:
+    """Returns whether a folder is in an object store, such as gs://bucket/run: no locks, no renaming, no appending."""
+    return "://" in os.fspath(workdir)
+
+
 def steps(workdir: str | os.PathLike) -> list[int]:
     """Returns the steps of the complete checkpoints in a folder, ascending; creates nothing."""
     folders = (Path(workdir) / _CHECKPOINTS).glob("*")
@@ -65,6 +72,8 @@ def files(workdir: str | os.PathLike, step: int) -> dict[str, int]:
 def complete_manifests(workdir: str | os.PathLike) -> None:
     """Writes missing manifests of complete checkpoints, and deletes those of deleted checkpoints; in the main process only.
 
+    In an object store it does nothing.
+
     It reads about 1 GB/s on a processor with SHA instructions, and other threads can run. It may run during a save.
 
     A manifest proves that the files have not changed since it was made. It is made after Orbax has renamed a checkpoint, which
@@ -74,7 +83,7 @@ def complete_manifests(workdir: str | os.PathLike) -> None:
     Raises:
       OSError: a file cannot be read, or a manifest cannot be written.
     """
-    if not parallel.is_main_process():
+    if not parallel.is_main_process() or is_remote(workdir):
         return
     for step in steps(workdir):
         if not _manifest(workdir, step).exists():
@@ -164,13 +173,17 @@ def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Locks a folder, which it creates, against training by other processes; in the main process only.
 
     The kernel releases the lock (flock) when the process ends; the file remains and has no meaning by itself. Over NFS the lock
-    works between machines if the mount forwards locks (not `nolock` or `local_lock`). On a file system without locks, such as
-    Lustre without the mount option `flock`, a warning is printed and nothing is locked.
+    works between machines if the mount forwards locks (not `nolock` or `local_lock`). In an object store, and on a file system
+    without locks, such as Lustre without the mount option `flock`, a warning is printed and nothing is locked.
 
     Raises:
       UsageError: another process has locked the folder.
     """
     if not parallel.is_main_process():
+        yield
+        return
+    if is_remote(workdir):
+        say(f"{workdir} cannot be locked. Make sure that no other process trains in it.")
         yield
         return
     path = Path(workdir) / _LOCK
@@ -203,7 +216,7 @@ def disk_full_message(error: BaseException, workdir: str | os.PathLike) -> str |
     """
     in_text = re.search(r"os_error_code='([0-9]+)'", str(error))
     number = int(in_text[1]) if in_text else getattr(error, "errno", None)
-    if number not in (errno.ENOSPC, errno.EDQUOT):
+    if number not in (errno.ENOSPC, errno.EDQUOT) or is_remote(workdir):
         return None
     finished = steps(workdir)
     free = shutil.disk_usage(workdir).free

@@ -6,14 +6,14 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded, for TensorBoard
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, config_files, parallel, run_config
+from refinenet_jax import compilation_cache, config_files, integrity, parallel, run_config
 from refinenet_jax.command_line import expand_home
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
@@ -30,7 +30,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "--workdir)",
     lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run (required)")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run, local or gs://bucket/run (required)")
 _JOB = flags.DEFINE_enum("job", "train", ["train", "evaluate", "cross_evaluate"], "what to do (default: train)")
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "compile the training step and print its memory and compute; train and write nothing"
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every file
     try:
         _check_flags()
-        if _CONFIG.value.get("deterministic"):  # runs of older versions do not have it
+        if _CONFIG.value.deterministic:
             parallel.use_deterministic_operations()
         compilation_cache.use(_CACHE.value)
         parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
@@ -95,6 +95,12 @@ def _check_flags() -> None:
         raise UsageError("Give --workdir=DIR, the folder of the run.")
     if _CONFIG.value is None:
         raise UsageError(f"Give --config=NAME_OR_FILE: {_WORKDIR.value} has no {run_config.NAME} to take it from.")
+    for folder in filter(integrity.is_remote, (_WORKDIR.value, _CHECKPOINT.value or "", *_CHECKPOINTS.value)):
+        if not folder.startswith("gs://") or _JOB.value == "cross_evaluate":
+            kinds = "local folders" if _JOB.value == "cross_evaluate" else "local folders and gs://"
+            raise UsageError(f"--job={_JOB.value} cannot use {folder}, only {kinds}. Copy it to one of these.")
+        with require_extra("gcs", folder):
+            from google.cloud import storage  # noqa: F401 - Orbax needs it
     if _JOB.value != "cross_evaluate" or _DRY_RUN.value:
         for flag in (_CHECKPOINTS, _DATASETS, _POLICY):
             if flag.value != flag.default:
@@ -158,9 +164,10 @@ def _with_config(argv: list[str]) -> list[str]:
     folder = given.checkpoint or given.workdir
     if given.config:
         given.config = config_files.find(given.config)
-        config_files.use_folder_of(given.config.partition(":")[0])
-    elif folder and Path(folder, run_config.NAME).is_file():
+    elif folder and (epath.Path(folder) / run_config.NAME).exists():
         given.config = f"{run_config.__file__}:{folder}"
+    if given.config:
+        config_files.use_folder_of(given.config.partition(":")[0])
     return [argv[0], *(f"--{name}={value}" for name, value in vars(given).items() if value is not None), *others]
 
 

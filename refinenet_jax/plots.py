@@ -69,7 +69,7 @@ def write(figure: "Figure", folder: Path, name: str) -> str:
         figure.set_layout_engine("none")
     element = svg(figure, name)
     folder.mkdir(parents=True, exist_ok=True)
-    with style():
-        figure.savefig(folder / f"{name}.png", dpi=200)
+    with style(), (folder / f"{name}.png").open("wb") as file:
+        figure.savefig(file, format="png", dpi=200)
     (folder / f"{name}.svg").write_text(f'<?xml version="1.0" encoding="utf-8"?>\n{element}', encoding="utf-8")
     return element

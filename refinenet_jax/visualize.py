@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from refinenet_jax.errors import UsageError
@@ -99,7 +100,7 @@ def write(path: str, pixels: np.ndarray) -> None:
     done, encoded = cv2.imencode(ending, pixels)
     if not done:
         raise OSError(f"{path}: cannot encode {list(pixels.shape)} as {ending}")
-    encoded.tofile(path)
+    epath.Path(path).write_bytes(encoded.tobytes())
 
 
 def _fit(image: np.ndarray, width: int) -> np.ndarray:

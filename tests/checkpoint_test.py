@@ -95,7 +95,7 @@ def test_latest_is_loaded_where_nothing_was_scored(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, _model(3))
 
 
-def test_training_goes_on_from_the_latest_not_the_best(tmp_path):
+def test_training_resumes_from_the_latest_not_the_best(tmp_path):
     _save(tmp_path, [0.9, 0.1])
     checkpoints = Checkpoints(tmp_path)
     model, optimizer = checkpoints.restore(_model(0), {"step": 0})
@@ -133,20 +133,20 @@ def test_model_saved_from_eight_devices_is_read_on_one(tmp_path):
     assert done.stdout.split("\n")[0] == "1 [3.0, 3.0, 3.0]"
 
 
-def test_folder_that_is_no_run(tmp_path):
+def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no model.json.*--workdir"):
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match=r"nowhere has no model.json"):
         checkpoint.load_model(tmp_path / "nowhere")
 
 
-def test_run_without_checkpoints(tmp_path):
+def test_run_without_checkpoints_is_refused(tmp_path):
     checkpoint.write_description(tmp_path, DESCRIPTION)
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
         checkpoint.load_model(tmp_path)
 
 
-def test_step_that_is_not_there(tmp_path):
+def test_missing_step_is_refused(tmp_path):
     _save(tmp_path, [0.1, 0.2])
     checkpoint.write_description(tmp_path, DESCRIPTION)
     with pytest.raises(CheckpointError, match=r"has no checkpoint of step 7; it has 1, 2\."):

@@ -1,5 +1,6 @@
 """The command lines: configs load, faults are reported in a line with the fix, and importing the package stays light."""
 
+import json
 import subprocess
 import sys
 
@@ -52,7 +53,7 @@ def test_egohands_is_the_recipe_of_the_paper():
 
 
 @pytest.mark.parametrize("module", [demo, egohands, eyth, folder, gtea, hof, person_parts])
-def test_the_papers_protocol_is_asked_for_where_its_scripts_count(module):
+def test_paper_protocol_is_used_for_datasets_of_its_scripts(module):
     config = module.get_config()
     protocols.check(config.evaluate.protocols)
     name = module.__name__.rpartition(".")[2]
@@ -74,6 +75,8 @@ def test_the_papers_protocol_is_asked_for_where_its_scripts_count(module):
         (["--corruptions"], "--corruptions needs --job=evaluate"),
         (["--job=evaluate", "--datasets=x"], "--datasets needs --job=cross_evaluate"),
         (["--policy=merge_to_hand"], "--policy needs --job=cross_evaluate"),
+        (["--job=cross_evaluate", "--checkpoints=gs://b/x", "--datasets=z"], "gs://b/x, only local folders"),
+        (["--job=evaluate", "--checkpoint=s3://b/x"], "s3://b/x, only local folders and gs://"),
         (["--job=cross_evaluate", "--checkpoint=x"], "--checkpoint needs --job=evaluate"),
         (["--job=cross_evaluate", "--checkpoints=x,y", "--datasets=z", "--policy=merge_to_hand"], None),
         (["--job=evaluate", "--corruptions"], None),
@@ -97,7 +100,7 @@ def test_flags_without_effect_are_refused(arguments, says):
         flags.FLAGS.unparse_flags()
 
 
-def test_a_run_is_evaluated_with_the_config_that_it_keeps(tmp_path, monkeypatch):
+def test_run_is_evaluated_with_its_saved_config(tmp_path, monkeypatch):
     config = demo.get_config()
     config.augment.scales = (0.25, 0.5)
     config.data.mix = (("a", 1.0), ("b", 2.0))
@@ -123,6 +126,16 @@ def test_a_run_needs_a_folder():
     finally:
         flags.FLAGS["config"].unparse()
         flags.FLAGS.unparse_flags()
+
+
+def test_fields_that_an_older_version_did_not_have_get_default_values(tmp_path):
+    config = demo.get_config()
+    saved = config.to_dict()
+    del saved["deterministic"], saved["model"]["precision"]
+    saved["model"]["dropout"] = 0.25
+    (tmp_path / run_config.NAME).write_text(json.dumps(saved))
+    config.model.dropout = 0.25
+    assert run_config.get_config(str(tmp_path)).to_dict() == config.to_dict()
 
 
 def test_a_folder_without_a_config_needs_one(tmp_path):
@@ -159,7 +172,7 @@ def test_ctrl_c_exits_with_its_status(monkeypatch):
         ("--confg=x", "Unknown command line flag 'confg'"),
     ],
 )
-def test_wrong_flags_are_told_in_a_line(argument, says, monkeypatch):
+def test_wrong_flags_are_reported_in_one_line(argument, says, monkeypatch):
     # The fields of a config become flags only if they stand in sys.argv.
     monkeypatch.setattr(sys, "argv", ["main", f"--config={ROOT / 'configs' / 'demo.py'}", "--workdir=none", argument])
     try:

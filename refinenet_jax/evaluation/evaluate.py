@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from refinenet_jax import checkpoint, parallel
@@ -150,7 +151,7 @@ def evaluate_checkpoint(
         check_masks(source)
     segmenter = load(directory, options)
     check_classes(segmenter, source, directory)
-    workdir = Path(workdir)
+    workdir = epath.Path(workdir)
     folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
     scores = score(segmenter, source, options, folder, store)
@@ -163,7 +164,7 @@ def evaluate_checkpoint(
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
     title += f", longest side {options.longest_side}" if options.longest_side else ""
     title += ", CRF" if options.crf else ""
-    description = (checkpoint.read_description(directory) if Path(directory).is_dir() else None) or {}
+    description = (checkpoint.read_description(directory) if epath.Path(directory).is_dir() else None) or {}
     settings = {
         "network": description.get("variant", ""),
         "trained on": description.get("dataset", ""),
@@ -212,7 +213,7 @@ def evaluate_predictions(
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
     evaluation = Evaluation(source, options.split, scores, predict, options.protocols, title, about)
-    return results.write(Path(workdir), evaluation)
+    return results.write(epath.Path(workdir), evaluation)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:

@@ -203,6 +203,7 @@ def write(folder: Path, name: str, mask: np.ndarray) -> None:
     path = folder / f"{name}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        visualize.colored_mask(mask).save(path)
+        with path.open("wb") as file:
+            visualize.colored_mask(mask).save(file, format="PNG")
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror or error}).") from error

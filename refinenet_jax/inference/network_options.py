@@ -1,8 +1,9 @@
 """Options on the command line for the network and its test-time settings, the same for all commands."""
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from refinenet_jax import pretrained
 
@@ -24,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flip", action=flip, help="average with the horizontally flipped image (default: the run's)")
 
 
-def checkpoint(args: argparse.Namespace) -> Path:
+def checkpoint(args: argparse.Namespace) -> epath.Path:
     """Returns the path of the network."""
-    return Path(args.checkpoint or pretrained.PATH)
+    return epath.Path(args.checkpoint or pretrained.PATH)
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from refinenet_jax import models, parallel, pretrained
 from refinenet_jax.errors import UsageError
@@ -121,7 +121,7 @@ class Segmenter:
           CheckpointError: there is no checkpoint.
           UsageError: the file is damaged, unsafe, or not a known complete network.
         """
-        description, variables = open_network(Path(path or pretrained.PATH), step)
+        description, variables = open_network(epath.Path(path or pretrained.PATH), step)
         model = models.create_model(
             description["variant"],
             description.get("num_classes", len(description["class_names"])),  # one more than the names if there is void

@@ -1,7 +1,6 @@
 """Initial weights of a run: random, from another run, or from published weights."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,12 +9,26 @@ import jax.numpy as jnp
 from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.errors import UsageError
 from refinenet_jax.progress import say
+from refinenet_jax.weights.recognize import Network
 
 
-def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> dict[str, Any]:
+def read_file(workdir: str | os.PathLike, init_from: str | os.PathLike) -> Network | None:
+    """Returns the network in the weights file that a new run starts from; None if it starts otherwise, or is resumed.
+
+    Raises:
+      UsageError: the file is damaged, or not one of a known network.
+    """
+    is_file = os.path.isfile(init_from) and checkpoint.latest_step(workdir) is None
+    return weights.network_in(init_from) if is_file else None
+
+
+def options(
+    workdir: str | os.PathLike, init_from: str | os.PathLike = "", network: Network | None = None
+) -> dict[str, Any]:
     """Returns the options of `create_model` for a run, except input_scale and precision, which the config sets.
 
     They are taken from the run in `workdir`, or else from the weights it starts from, because published networks differ.
+    `network` is the result of `read_file`.
 
     Raises:
       UsageError: `init_from` has no weights.
@@ -23,15 +36,14 @@ def options(workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> di
     # A folder without a checkpoint starts from scratch.
     description = checkpoint.read_description(workdir) if checkpoint.latest_step(workdir) is not None else None
     if description is None and init_from:
-        if Path(init_from).is_file():
-            description = weights.network_in(init_from).options
-        else:
-            description = checkpoint.require_description(init_from)
+        description = network.options if network else checkpoint.require_description(init_from)
     stored = models.options_of(description or {})
     return {name: value for name, value in stored.items() if name not in ("input_scale", "precision")}
 
 
-def check_batch_norm(batch_norm: str, workdir: str | os.PathLike, init_from: str | os.PathLike = "") -> None:
+def check_batch_norm(
+    batch_norm: str, workdir: str | os.PathLike, init_from: str | os.PathLike = "", network: Network | None = None
+) -> None:
     """Raises UsageError if the initial weights have no batch-norm moments that fit `config.model.batch_norm`."""
     if checkpoint.latest_step(workdir) is not None:
         return
@@ -41,14 +53,16 @@ def check_batch_norm(batch_norm: str, workdir: str | os.PathLike, init_from: str
             "Start from trained weights, --config.init_from=FILE_OR_RUN, or train the moments, "
             "--config.model.batch_norm=local"
         )
-    if batch_norm != "frozen" and Path(init_from).is_file() and weights.files.read(init_from).format == "TFLite":
+    if batch_norm != "frozen" and network and network.file and network.file.format == "TFLite":
         raise UsageError(
             f"config.model.batch_norm is {batch_norm}, but batch norm is folded into the kernels of {init_from} (TFLite), so "
             "its moments do not describe the features. Set --config.model.batch_norm=frozen, or start from another file."
         )
 
 
-def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.PathLike = "") -> dict:
+def initial_variables(
+    model: models.RefineNet, seed: int, init_from: str | os.PathLike = "", network: Network | None = None
+) -> dict:
     """Returns the initial variables of a new run.
 
     Args:
@@ -57,6 +71,7 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
       init_from: folder of a training run, whose best checkpoint is used, or a file of published weights of the whole network
         or its trunk; empty for random weights. Modules that are missing there, and a classifier for other classes, start from
         random weights. The loaded modules are printed.
+      network: result of `read_file`.
 
     Raises:
       UsageError: there are no weights, or they belong to another network.
@@ -64,8 +79,7 @@ def initial_variables(model: models.RefineNet, seed: int, init_from: str | os.Pa
     fresh = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 64, 64, 3)))
     if not init_from:
         return fresh
-    if Path(init_from).is_file():
-        network = weights.network_in(init_from)
+    if network:
         new = {"cascade", "classifier"} if network.variant is None else set()
         if network.num_classes != model.num_classes:
             new.add("classifier")

@@ -7,15 +7,17 @@
 Figures are means over the steps since the previous line; numbers that are not finite are null.
 """
 
+import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from refinenet_jax import parallel
+from etils import epath
+
+from refinenet_jax import integrity, parallel
 
 NAME = "log.jsonl"
 
@@ -33,10 +35,14 @@ class Log:
         """
         self._file = None
         if parallel.is_main_process():
-            path = Path(workdir) / NAME
-            _drop_figures_after(path, first_step)
-            # Unbuffered: each line is one system call, so that a killed process can truncate only the last one.
-            self._file = path.open("ab", buffering=0)
+            self._path = epath.Path(workdir) / NAME
+            kept = _drop_figures_after(self._path, first_step)
+            if integrity.is_remote(workdir):
+                self._file = io.BytesIO()
+                self._file.write(kept)
+            else:
+                # Unbuffered: each line is one system call, so that a killed process can truncate only the last one.
+                self._file = io.FileIO(self._path, "a")
 
     def write(self, step: int, kind: str, figures: Mapping[str, Any]) -> None:
         """Adds a line.
@@ -56,45 +62,51 @@ class Log:
         """Adds a line about an event: 'resumed', 'step skipped', ...; details are figures as in `write`."""
         self.write(step, "event", {"what": what, **details})
 
+    def flush(self) -> None:
+        """Writes the whole log if it is in an object store, where files cannot be appended to; call it before each checkpoint.
+
+        A killed run then loses only lines of steps that are repeated, and the events after its last checkpoint.
+        """
+        if isinstance(self._file, io.BytesIO):
+            self._path.write_bytes(self._file.getvalue())
+
     def close(self) -> None:
+        """Writes what is left, and closes the file."""
         if self._file is not None:
+            self.flush()
             self._file.close()
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
     """Returns the lines of a run's log in order, [] if there is none; truncated or damaged lines are skipped."""
-    path = Path(workdir) / NAME
-    return [entry for _, entry in _lines(path) if entry] if path.exists() else []
+    return [entry for _, entry in _entries(_content(epath.Path(workdir) / NAME))]
 
 
-def _drop_figures_after(path: Path, step: int) -> None:
-    """Rewrites the log without figures of later steps and without damaged lines, atomically."""
-    if not path.exists():
-        return
-    partial = path.with_suffix(".jsonl.partial")
-    changed = False
-    with partial.open("wb") as file:
-        for line, entry in _lines(path):
-            kept = entry is not None and (entry["kind"] == "event" or entry["step"] <= step)
-            if kept:
-                file.write(line.rstrip() + b"\n")
-            changed |= not (kept and line.endswith(b"\n"))
-    if changed:
+def _drop_figures_after(path: epath.Path, step: int) -> bytes:
+    """Rewrites the log without figures of later steps and without damaged lines, atomically; returns its new content."""
+    content = _content(path)
+    entries = _entries(content)
+    kept = b"".join(line + b"\n" for line, entry in entries if entry["kind"] == "event" or entry["step"] <= step)
+    if kept != content:
+        partial = path.with_suffix(".jsonl.partial")
+        partial.write_bytes(kept)
         partial.replace(path)
-    else:
-        partial.unlink()
+    return kept
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, dict | None]]:
-    """Yields every line and its entry, None if it is not a log entry."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                entry = None
-            is_entry = isinstance(entry, dict) and isinstance(entry.get("step"), int) and "kind" in entry
-            yield line, entry if is_entry else None
+def _content(path: epath.Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _entries(content: bytes) -> Iterator[tuple[bytes, dict]]:
+    """Yields the lines that are log entries, without their ends, and the entries."""
+    for line in content.split(b"\n"):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int) and "kind" in entry:
+            yield line.rstrip(), entry
 
 
 def _strict(value: Any) -> Any:

@@ -52,7 +52,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> dict:
             stack.enter_context(integrity.lock_workdir(workdir))
         is_new = checkpoint.recover(workdir) is None
         init_from = config.init_from if is_new else ""
-        state = setup.create_state(init.initial_variables(setup.model, config.seed, init_from))
+        variables = init.initial_variables(setup.model, config.seed, init_from, setup.network)
+        state = setup.create_state(variables)
         if parallel.is_main_process():
             checkpoint.write_description(workdir, setup.description)
         checkpoints = stack.enter_context(closing(checkpoint.Checkpoints(workdir, keep_latest=config.keep_checkpoints)))
@@ -143,6 +144,7 @@ def _run(
         return False
 
     def save(state: TrainState, number: int, summary: dict | None) -> None:
+        log.flush()
         data = {"position": setup.position, "history": history}
         checkpoints.save(number, state.variables, _optimizer_tree(state), data, summary)
 

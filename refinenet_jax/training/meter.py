@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from refinenet_jax import parallel
+from refinenet_jax import integrity, parallel
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import metrics
 from refinenet_jax.progress import say
@@ -118,7 +118,7 @@ def create_writer(workdir: str | os.PathLike) -> Any:
     from clu import metric_writers
 
     tf.config.set_visible_devices([], "GPU")  # leave the GPU memory to JAX
-    writers = [metric_writers.SummaryWriter(str(workdir))] if parallel.is_main_process() else []
+    writers = [metric_writers.SummaryWriter(os.fspath(workdir))] if parallel.is_main_process() else []
     return metric_writers.AsyncMultiWriter(writers)
 
 
@@ -137,11 +137,15 @@ class Profile:
           steps: number of the first and the last step to trace; () for none. The first steps compile, so choose later ones.
 
         Raises:
-          UsageError: `steps` has another form.
+          UsageError: `steps` has another form, or the folder is in an object store.
         """
         if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
             raise UsageError(
                 f"config.profile_steps is {tuple(steps)}; give the first and the last step, as in (11, 15)."
+            )
+        if steps and integrity.is_remote(workdir):
+            raise UsageError(
+                f"config.profile_steps cannot write into {workdir}. Choose a local --workdir for profiling."
             )
         self._folder = Path(workdir) / "profile"
         self._steps = range(steps[0], steps[1] + 1) if steps and parallel.is_main_process() else range(0)

@@ -8,11 +8,11 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cv2
+from etils import epath
 
 from refinenet_jax import parallel
 from refinenet_jax.checkpoint import BEST, DESCRIPTION
@@ -32,7 +32,7 @@ _SIDE_BY_SIDE = 3  # number of evaluations in one table of figures
 _LABELS = {"variant": "network", "class_names": "classes", "dtype": "computed in", "scales": "evaluated at scales"}
 
 
-def write_report(workdir: str | os.PathLike) -> Path:
+def write_report(workdir: str | os.PathLike) -> epath.Path:
     """Writes report.html into the folder of a run, in the main process only.
 
     Returns:
@@ -41,15 +41,15 @@ def write_report(workdir: str | os.PathLike) -> Path:
     Raises:
       OSError: the file cannot be written.
     """
-    path = Path(workdir) / NAME
+    path = epath.Path(workdir) / NAME
     if parallel.is_main_process():
         partial = path.with_suffix(".html.partial")
-        partial.write_bytes(_page(Path(workdir)).encode("utf-8", "replace"))  # JSON can contain unpaired surrogates
+        partial.write_bytes(_page(path.parent).encode("utf-8", "replace"))  # JSON can contain unpaired surrogates
         partial.replace(path)
     return path
 
 
-def _page(workdir: Path) -> str:
+def _page(workdir: epath.Path) -> str:
     entries = log.read(workdir)
     training, evaluations, events = (
         [entry for entry in entries if entry["kind"] == kind] for kind in ("train", "evaluation", "event")
@@ -66,7 +66,8 @@ def _page(workdir: Path) -> str:
         ("Pictures", _pictures(workdir)),
         ("Events", _events(events)),
     )
-    return page(title or workdir.absolute().name, f"{times[0]} to {times[-1]} UTC" if times else "", sections)
+    name = workdir.name or workdir.absolute().name
+    return page(title or name, f"{times[0]} to {times[-1]} UTC" if times else "", sections)
 
 
 def _summary(training: Sequence[dict], evaluations: Sequence[dict]) -> str:
@@ -166,21 +167,21 @@ def _without_corruptions(summary: Any) -> Any:
     )
 
 
-def _pages(workdir: Path) -> str:
+def _pages(workdir: epath.Path) -> str:
     names = [path.name for path in sorted(workdir.glob("evaluation_*.html"))[:_MAX_PICTURES]]
     return paragraph(f"More of each in the same folder: {', '.join(names)}") if names else ""
 
 
-def _pictures(workdir: Path) -> str:
+def _pictures(workdir: epath.Path) -> str:
     paths = sorted(workdir.glob("evaluation_*.png"))[:_MAX_PICTURES]
     return "".join(figure(path.stem, _picture(path), kind="picture") for path in paths)
 
 
-def _picture(path: Path) -> str:
+def _picture(path: epath.Path) -> str:
     """Embeds the picture as a JPEG, reduced if it is too large."""
     try:
-        pixels = images.decode_rgb(images.read(path), path.name)
-    except DataError as error:
+        pixels = images.decode_rgb(path.read_bytes(), path.name)
+    except (DataError, OSError) as error:
         return paragraph(str(error))
     height, width = pixels.shape[:2]
     factor = min(_PICTURE[0] / width, _PICTURE[1] / height, 1)
@@ -207,7 +208,7 @@ def _best(evaluations: Sequence[dict]) -> int | None:
     return max(scored, key=lambda i: (scores[i], i), default=None)
 
 
-def _load(path: Path) -> dict:
+def _load(path: epath.Path) -> dict:
     """Reads a JSON object; returns {} if the file does not exist, and the error if it is damaged."""
     try:
         content = json.loads(path.read_bytes())

@@ -18,6 +18,7 @@ from refinenet_jax.data.paste import CopyPaste
 from refinenet_jax.errors import UsageError, require
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.training import init, losses, optim, step
+from refinenet_jax.weights.recognize import Network
 
 # Entries of model.json that define what the parameters mean: runs that differ in them need different folders.
 IDENTITY = ("variant", "class_names", "flip_pairs", "input_scale", *models.OPTIONS)
@@ -32,6 +33,7 @@ class Setup:
       eval_source: evaluation dataset.
       augmentation: augmentation of training examples.
       paste: augmentation that pastes objects onto training crops, or None.
+      network: the weights file that the run starts from, or None.
       model: the network.
       schedule: learning rate by step.
       optimizer: result of `create_optimizer`.
@@ -45,6 +47,7 @@ class Setup:
     eval_source: Source
     augmentation: Augmentation
     paste: CopyPaste | None
+    network: Network | None
     model: models.RefineNet
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
@@ -64,7 +67,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
       UsageError: the config, the data or the folder is invalid.
     """
     parallel.check_batch_size(config.batch_size, "config.batch_size")
-    if config.get("deterministic") and parallel.DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+    if config.deterministic and parallel.DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
         raise UsageError(
             "config.deterministic has no effect once JAX runs: python -m refinenet_jax.main sets it in time; elsewhere set "
             f"XLA_FLAGS={parallel.DETERMINISTIC} before the program starts."
@@ -73,7 +76,8 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
     require(config.parallel, parallel.KINDS, "config.parallel")
     require(config.loss_resolution, step.RESOLUTIONS, "config.loss_resolution")
     require(config.model.variant, models.VARIANTS, "variant")
-    init.check_batch_norm(config.model.batch_norm, workdir, config.init_from)
+    network = init.read_file(workdir, config.init_from)
+    init.check_batch_norm(config.model.batch_norm, workdir, config.init_from, network)
     augmentation = Augmentation(**config.augment)
     schedule = optim.create_schedule(num_steps=config.num_steps, **config.schedule)
     optimizer = optim.create_optimizer(schedule=schedule, **config.optimizer)
@@ -95,7 +99,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         remat=config.model.remat,
         input_scale=config.model.input_scale,
         precision=config.model.precision,
-        **init.options(workdir, config.init_from),
+        **init.options(workdir, config.init_from, network),
     )
     train_step = partial(
         step.train_step,
@@ -119,6 +123,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
         eval_source=eval_source,
         augmentation=augmentation,
         paste=paste,
+        network=network,
         model=model,
         schedule=schedule,
         optimizer=optimizer,

@@ -31,7 +31,7 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     assert np.datetime64(first["time"].removesuffix("Z")) <= np.datetime64("now")
 
 
-def test_numbers_that_json_lacks_are_null_and_numpy_is_taken(tmp_path):
+def test_non_finite_numbers_are_null_and_numpy_is_accepted(tmp_path):
     written = log.Log(tmp_path, 0)
     figures = {"loss": float("nan"), "speed": np.float32("inf"), "iou": {"hand": -np.inf}, "n": np.int64(3)}
     written.write(1, "evaluation", {**figures, "pair": (np.nan, np.array([1, 2])), "name": "r\udcffé\n"})
@@ -46,7 +46,7 @@ def test_numbers_that_json_lacks_are_null_and_numpy_is_taken(tmp_path):
     assert (entry["pair"], entry["name"]) == ([None, [1, 2]], "r\udcffé\n")
 
 
-def test_a_run_that_goes_on_has_no_step_twice(tmp_path):
+def test_resumed_run_has_every_step_once(tmp_path):
     _write(tmp_path, 0, [10, 20, 30, 40])
     _write(tmp_path, 20, [30, 40, 50])
     assert _steps(tmp_path) == [10, 20, 30, 40, 50]
@@ -54,7 +54,7 @@ def test_a_run_that_goes_on_has_no_step_twice(tmp_path):
     assert _steps(tmp_path) == [10]
 
 
-def test_events_stay_though_their_steps_are_taken_again(tmp_path):
+def test_events_are_kept_although_their_steps_are_repeated(tmp_path):
     _write(tmp_path, 0, [10, 20])
     _write(tmp_path, 20, [20, 25, 30], "event")
     _write(tmp_path, 20, [40], "evaluation")
@@ -63,7 +63,7 @@ def test_events_stay_though_their_steps_are_taken_again(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])
-def test_a_line_cut_by_a_kill_is_passed_over_and_removed_by_the_next_start(tmp_path, kept):
+def test_truncated_line_is_skipped_and_removed_at_the_next_start(tmp_path, kept):
     _write(tmp_path, 0, [10, 20])
     path = tmp_path / log.NAME
     first, second = path.read_bytes().splitlines(keepends=True)
@@ -83,14 +83,14 @@ def test_a_log_with_nothing_to_remove_is_not_rewritten(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [log.NAME]
 
 
-def test_damaged_lines_are_passed_over(tmp_path):
+def test_damaged_lines_are_skipped(tmp_path):
     _write(tmp_path, 0, [10])
     with (tmp_path / log.NAME).open("ab") as file:
         file.write(b'\0\xff\n[]\n7\n{"step": "1", "kind": "train"}\n{"step": 1}\n' + b"[" * 100_000 + b"\n")
     assert _steps(tmp_path) == [10]
 
 
-def test_without_a_log_there_are_no_lines(tmp_path):
+def test_missing_log_has_no_lines(tmp_path):
     assert log.read(tmp_path) == []
 
 
@@ -98,3 +98,16 @@ def test_other_processes_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "is_main_process", lambda: False)
     _write(tmp_path, 0, [10])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_log_in_a_bucket_has_all_lines_up_to_the_last_checkpoint(bucket):
+    run = "gs://bucket/run"
+    written = log.Log(run, 0)
+    written.write(10, "train", {"loss": 1.0})
+    written.flush()
+    written.write(20, "train", {"loss": 0.5})
+    assert _steps(run) == [10]  # of a run that is killed now
+    _write(run, 10, [20, 30])
+    assert _steps(run) == [10, 20, 30]
+    _write(run, 0, [10])
+    assert _steps(run) == [10]

@@ -117,14 +117,14 @@ def test_terms_by_hand(term, options, total, divisor):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_terms_are_the_papers_formulas_of_each_image_without_its_void(case):
+def test_terms_equal_the_papers_formulas_on_pixels_that_are_not_void(case):
     weight = np.array([1.0, 0.25], np.float32)
     by_image = [_in_numpy(case, LOGITS[i], VOID[i]) for i in (0, 1)]
     np.testing.assert_allclose(_loss(case, weight=weight)[:2], weight @ by_image, rtol=2e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_images_add_up_and_weight_zero_is_absence(case):
+def test_images_are_summed_and_weight_zero_means_absent(case):
     whole = _loss(case)
     parts = [_loss(case, weight=weight) for weight in np.eye(2, dtype=np.float32)]
     for both, first, second in zip(whole, *parts, strict=True):
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_finite_differences(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_void_has_no_part_whatever_the_logits_say(case):
+def test_void_pixels_have_no_effect_for_any_logits(case):
     """No gradient, no influence; and logits of 1e4 and 1e30 give numbers, right and wrong, void and not."""
     void = VOID == 255
     total, divisor, gradient = _loss(case)
@@ -212,7 +212,7 @@ def test_void_pixels_have_no_part():
     np.testing.assert_allclose(cross_entropy(LOGITS, void), cross_entropy(LOGITS[:, ::2], LABELS[:, ::2]), rtol=1e-6)
 
 
-def test_of_equal_pixels_exactly_the_wanted_number_is_taken():
+def test_among_equal_pixels_exactly_the_requested_number_is_used():
     """Void has the largest losses of all if it is looked at; ceil(0.4 * 10) = 4 and ceil(0.4 * 7) = 3 pixels."""
     labels = np.where(VOID == 255, 255, 1)
     logits = np.where((VOID == 255)[..., None], [9.0, 0.0, 0.0], 0.0).astype(np.float32)
@@ -290,7 +290,7 @@ def test_terms_without_weight_are_not_computed():
         ({"focal_gamma": -1.0}, "focal_gamma -1.0; choose 2"),
     ],
 )
-def test_options_without_meaning_are_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         check_options(3, **{"weights": {"cross_entropy": 1.0}, **options})
     check_options(3, weights={"cross_entropy": 1.0}, class_weights=CLASS_WEIGHTS, hard_fraction=0.25)

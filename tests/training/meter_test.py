@@ -43,7 +43,7 @@ def test_means_are_over_the_steps_since_the_last_line():
     assert scalars == pytest.approx({**expected, "mean_iou": (3 / 4 + 2 / 3) / 2, "learning_rate": 0.997})
 
 
-def test_a_skipped_step_is_counted_and_nothing_of_it_shown():
+def test_skipped_step_is_counted_but_not_averaged():
     speed = _meter()
     speed.add(_step(1.0, dice=0.25))
     speed.add(_step(math.nan, ((0, 9), (9, 0)), math.inf, skipped=1, dice=math.nan))
@@ -53,7 +53,7 @@ def test_a_skipped_step_is_counted_and_nothing_of_it_shown():
     assert scalars["mean_iou"] == pytest.approx((3 / 4 + 2 / 3) / 2)
 
 
-def test_no_number_is_shown_where_all_steps_were_skipped():
+def test_means_are_nan_if_all_steps_were_skipped():
     speed = _meter()
     speed.add(_step(math.nan, skipped=1))
     scalars = speed.scalars(1)
@@ -61,7 +61,7 @@ def test_no_number_is_shown_where_all_steps_were_skipped():
     assert math.isnan(scalars["mean_iou"])
 
 
-def test_many_steps_between_two_lines_take_no_more_memory_and_are_all_counted():
+def test_memory_is_bounded_and_every_step_is_counted():
     speed = _meter()
     large = 2**30
     step = _step(confusion=((large, 0), (large, 0)))
@@ -75,21 +75,21 @@ def test_many_steps_between_two_lines_take_no_more_memory_and_are_all_counted():
     assert scalars["mean_iou"] == 0.25  # 1/2 and 0: the counts did not overflow
 
 
-def test_a_line_of_a_long_run_fits_80_columns_and_has_all():
+def test_line_of_a_long_run_fits_80_columns():
     scalars = {"loss": 0.123456, "mean_iou": 0.7083, "learning_rate": 5e-5, "images_per_second": 2.34567}
     line = meter.line(168000, 288000, 1, scalars)
     assert line == "step 168000/288000  loss 0.1235  mIoU 0.708  lr 5e-05  2.35 img/s  14:12:38 left"
     assert len(line) == 80
 
 
-def test_the_factor_of_the_plateau_schedule_is_in_the_rate():
+def test_learning_rate_includes_the_plateau_factor():
     speed = _meter()
     speed.set_rate_factor(0.1)
     speed.add(_step())
     assert speed.scalars(1)["learning_rate"] == pytest.approx(0.1)
 
 
-def test_what_is_not_training_does_not_count_in_its_speed():
+def test_pauses_do_not_count_in_images_per_second():
     speed = _meter()
     speed.add(_step())
     with speed.paused():
@@ -103,7 +103,7 @@ def test_what_is_not_training_does_not_count_in_its_speed():
 
 
 @pytest.mark.parametrize(("first", "steps"), [(1, (2, 3)), (3, (2, 3)), (1, (6, 20))])
-def test_the_steps_asked_for_are_traced(tmp_path, monkeypatch, first, steps, capsys):
+def test_requested_steps_are_traced(tmp_path, monkeypatch, first, steps, capsys):
     calls = []
     for name in ("start_trace", "stop_trace"):
         monkeypatch.setattr(jax.profiler, name, lambda *_, name=name, **__: calls.append((name, number)))
@@ -127,7 +127,7 @@ def test_a_trace_is_written(tmp_path):
     }
 
 
-def test_nothing_is_traced_unasked_and_nonsense_is_refused(tmp_path):
+def test_no_trace_by_default_and_invalid_ranges_are_refused(tmp_path):
     profile = meter.Profile(tmp_path, ())
     profile.tick(1, jnp.ones(3))
     profile.close()

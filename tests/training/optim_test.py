@@ -159,7 +159,7 @@ def test_rate_factor_multiplies_the_learning_rate_and_touches_nothing_else(name)
     assert float(optax.tree.get(states[0], "rate_factor")) == 0.25
 
 
-def test_rate_factor_stays_on_all_devices_and_compiles_nothing_anew():
+def test_rate_factor_stays_on_all_devices_without_recompilation():
     optimizer = optim.create_optimizer("sgd", optax.constant_schedule(0.01))
     state = parallel.replicate(jax.device_get(optimizer.init(PARAMS)))
     update = jax.jit(optimizer.update)

@@ -7,39 +7,21 @@ import sys
 from pathlib import Path
 
 import jax
+import pytest
 import tiny
+import tiny_runs
 
-from configs import common
-from refinenet_jax import checkpoint, models, parallel
-from refinenet_jax.data import mix, sources
-from refinenet_jax.data.examples import DataError
+from refinenet_jax import checkpoint, parallel
+from refinenet_jax.data import sources
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Damaged(tiny.Pictures):
-    """The second example cannot be read: one of the second process's share."""
-
-    def __getitem__(self, index):
-        if index == 1:
-            raise DataError("picture-1 is cut short", "undecodable")
-        return super().__getitem__(index)
-
-
 def _config(**changes):
-    config = common.get_config()
-    config.data.name = "squares"
-    config.model.batch_norm = "local"
-    config.augment.crop_size = 16
-    config.augment.short_edge = None
-    config.batch_size = 4
-    config.num_steps = 2
-    config.log_every = 1
-    config.evaluate.scales = (1.0,)
-    config.update_from_flattened_dict(changes)
-    return config
+    smaller = {"augment.crop_size": 16, "batch_size": 4, "num_steps": 2, "model.batch_norm": "local"}
+    return tiny_runs.config(**{**smaller, "eval_every": 100, "checkpoint_every": 100, **changes})
 
 
 def _refusal(run) -> str:
@@ -52,12 +34,12 @@ def _refusal(run) -> str:
 
 def _worker(folder: Path) -> None:
     """Prints, for each case, what this process was stopped by."""
-    models.create_model = tiny.create_model
     sizes = [(16, 20), (20, 16), (16, 16), (16, 16)]
-    whole, damaged = tiny.Pictures(sizes), Damaged(sizes)
+    whole = tiny.Pictures(sizes)
+    damaged = tiny_runs.Damaged(1, sizes)  # the second example, one of the second process's share
 
     def use(evaluated):
-        sources.open_source = mix.open_source = lambda name, split, data_dir: whole if split == "train" else evaluated
+        tiny_runs.use(pytest.MonkeyPatch(), whole, evaluated)
 
     def show(case, text):
         print(f"\n{case}: {text}", flush=True)
@@ -84,8 +66,8 @@ def test_two_processes_stop_together_with_the_file_named(tmp_path):
     assert done.returncode == 0, done.stderr[-5000:]
     shown = {(case, int(i)): text for i, case, text in re.findall(r"^\[(\d)\] (\w+): (.*)$", done.stdout, re.MULTILINE)}
     for index in (0, 1):
-        assert "picture-1 is cut short" in shown["prepare", index]
-        assert "picture-1 is cut short" in shown["evaluation", index]
+        assert "picture 1 is cut short" in shown["prepare", index]
+        assert "picture 1 is cut short" in shown["evaluation", index]
         assert shown["saved", index] == "2"
         assert "eval_every is 1 and 2" in shown["config", index]
         assert "the newest intact checkpoint is 2 and None" in shown["checkpoints", index]

@@ -103,7 +103,7 @@ def test_a_whole_run_is_on_the_page(tmp_path):
     assert len(page.svgs) == 5
 
 
-def test_pages_of_evaluations_are_named_and_their_many_figures_left_to_them(tmp_path):
+def test_evaluation_pages_are_named_and_their_figures_not_repeated(tmp_path):
     corruptions = {"jpeg": {"0": {"hand_iou": 0.123}}}
     (tmp_path / "metrics.json").write_text(json.dumps({"x": {"mean_iou": 0.5, "corruptions": corruptions}}))
     (tmp_path / "evaluation_x_test.html").write_text("a page")
@@ -113,7 +113,7 @@ def test_pages_of_evaluations_are_named_and_their_many_figures_left_to_them(tmp_
     assert not page.has("0.1230")
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path):
+def test_page_is_self_contained(tmp_path):
     page = _run(tmp_path)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"}
     references = [a[key] for _, a in page.tags for key in ("src", "href", "xlink:href", "srcset", "data") if key in a]
@@ -125,7 +125,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     assert len(ids) == len(set(ids))  # pictures do not draw with each other's pieces
 
 
-def test_names_from_files_stay_text(tmp_path):
+def test_names_from_files_are_escaped(tmp_path):
     page = _run(tmp_path, EVIL)
     assert page.has(f"rf101 on {EVIL}")
     assert page.has(f"{EVIL} [test]")
@@ -144,7 +144,7 @@ def test_an_empty_folder_has_a_page(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [report.NAME]
 
 
-def test_a_run_that_had_no_time_for_figures_has_a_page(tmp_path):
+def test_run_without_figures_has_a_page(tmp_path):
     written = log.Log(tmp_path, 0)
     written.event(3, "resumed")
     written.close()
@@ -172,7 +172,7 @@ def test_damaged_files_are_named_and_do_not_hide_the_rest(tmp_path, content):
         assert page.has("cannot be read") or page.has("not a JSON object")
 
 
-def test_figures_that_cannot_be_drawn_are_left_out(tmp_path):
+def test_figures_that_cannot_be_drawn_are_skipped(tmp_path):
     values = [None, "0.5", True, 10**400, -1.0, float("1e300"), [1], {"a": 1}]
     lines = [{"step": i, "kind": "train", "loss": value, "gradient_norm": None} for i, value in enumerate(values)]
     lines += [
@@ -191,12 +191,12 @@ def test_figures_that_cannot_be_drawn_are_left_out(tmp_path):
     assert len(page.svgs) == 1
 
 
-def test_steps_that_are_no_steps_have_a_page(tmp_path):
+def test_invalid_steps_do_not_prevent_a_page(tmp_path):
     (tmp_path / log.NAME).write_text(json.dumps({"step": 10**400, "kind": "train", "loss": 1.0}) + "\n")
     assert Page(report.write_report(tmp_path)).svgs == []
 
 
-def test_large_pictures_are_made_smaller(tmp_path):
+def test_large_pictures_are_reduced(tmp_path):
     visualize.write(str(tmp_path / "evaluation_wide.png"), np.zeros((100, 5000, 3), np.uint8))
     visualize.write(str(tmp_path / "evaluation_x.png"), np.full((30, 50, 3), (200, 30, 30), np.uint8))
     page = Page(report.write_report(tmp_path))
@@ -207,7 +207,7 @@ def test_large_pictures_are_made_smaller(tmp_path):
     np.testing.assert_allclose(small.mean((0, 1)), (200, 30, 30), atol=3)  # RGB, not BGR
 
 
-def test_a_long_run_has_no_long_page(tmp_path):
+def test_page_of_a_long_run_is_bounded(tmp_path):
     with (tmp_path / log.NAME).open("w") as file:
         for step in range(20_000):
             figures = {"loss": 1 / (step + 1) if step % 2 else None}
@@ -219,7 +219,7 @@ def test_a_long_run_has_no_long_page(tmp_path):
     assert len(page.source) < 300_000
 
 
-def test_many_points_are_means_of_neighbors_and_gaps_stay():
+def test_long_curves_are_averaged_and_keep_their_gaps():
     steps, values = curves._thin({float(i): float(i) if 300 <= i < 900 else np.nan for i in range(1200)})
     assert len(steps) == 600
     np.testing.assert_allclose(values[150:450], steps[150:450])

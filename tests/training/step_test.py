@@ -74,7 +74,7 @@ def reference():
 
 @pytest.mark.parametrize("kind", parallel.KINDS)
 @pytest.mark.parametrize("devices", [2, 8])
-def test_devices_share_the_work_and_agree(reference, devices, kind):
+def test_any_number_of_devices_gives_the_same_update(reference, devices, kind):
     """Batch norm over the whole batch included."""
     expected_state, expected_sums = reference
     # Eight are all there are: the function that training uses.
@@ -236,7 +236,7 @@ def test_accumulated_gradient_is_the_gradient(loss):
     assert results[0][1]["terms"].keys() == {name for name, weight in loss["weights"].items() if weight}
 
 
-def test_accumulating_with_moments_of_each_part_moves_them():
+def test_accumulation_updates_moments_with_each_microbatch():
     """The second part starts from the moments of the first."""
     run = parallel.parallel_step(_step(tiny.Tiny(3, "local"), accumulate=2))
     state, _ = run(parallel.replicate(_state()), _repeated(tiny.batch(), 2))
@@ -253,7 +253,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     assert float(figures["loss"]) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_averaged_variables_follow_and_are_what_is_used():
+def test_averaged_variables_follow_and_are_evaluated():
     """Moments of batch norm that are not averaged would not go with averaged weights."""
     optimizer = _optimizer()
     run = parallel.parallel_step(_step(tiny.Tiny(3, "local"), optimizer, ema_decay=0.5))

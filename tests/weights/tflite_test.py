@@ -121,8 +121,9 @@ def test_convert_says_what_it_is_and_a_run_starts_from_it(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "TFLite, 260 arrays, 1.8 M numbers\nnetwork   mobilenet_v2, a trunk alone\n" in told
     assert "description: a test, operations outside the trunk: 1" in told
-    assert init.options(tmp_path / "run", path) == {}
-    trunk = init.initial_variables(models.create_model("rf_lw_mbv2", 2), 0, path)["params"]["trunk"]
+    network = init.read_file(tmp_path / "run", path)
+    assert init.options(tmp_path / "run", path, network) == {}
+    trunk = init.initial_variables(models.create_model("rf_lw_mbv2", 2), 0, path, network)["params"]["trunk"]
     told = capsys.readouterr()
     assert "a mobilenet_v2. Loaded: trunk (1,844,416 numbers). New: cascade, classifier." in told.out + told.err
     wanted = files.read(path).arrays
