@@ -13,7 +13,6 @@ from benchmarks.compare import Case
 
 SCALES = (0.6, 0.8, 1.0)
 CLASSES = 2
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def inputs(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +77,7 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
     import torch.nn.functional as F
 
     from benchmarks import torch_twin
+    from refinenet_jax import models
 
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
@@ -85,7 +85,9 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
     dtype = getattr(torch, case.dtype)
     twin = torch_twin.Twin(case.variant, CLASSES).to(device, memory_format=torch.channels_last)
     twin.train(case.kind == "train")
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (models.IMAGENET_MEAN, models.IMAGENET_STD)
+    )
     image, mask = (torch.tensor(array) for array in inputs(case))
 
     def forward(image: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,8 @@ if tiny; then
   compare=(--variants rf_lw_mbv2 --sizes 32x32 --batches 1 --rounds 1 --dtype float32)
   operations=(--only "1x1 convolution" --rounds 1)
   input=(--seconds 0.1 --cores 1)
-  pretrain=(--config.batch_size=1 --config.augment.crop_size='(32,64)' --config.num_steps=12 --config.data.num_workers=0)
+  pretrain=(--config.batch_size=1 --config.augment.crop_size='(32,64)' --config.num_steps=4 --config.data.num_workers=0
+    --config.profile_steps='(1,3)')
   evaluate=(--config.evaluate.longest_side=64)
 fi
 
@@ -67,7 +68,7 @@ for name in "${pieces[@]}"; do
       done ;;
     # Both forms of each operation; the depthwise rows choose DEPTHWISE_ON_CUDA in refinenet_jax/models/layers.py.
     operations)
-      for dtype in bfloat16 float32; do
+      for dtype in bfloat16 $(tiny || echo float32); do
         piece "operations_$dtype" 40 "$python" -m benchmarks.operations --rounds 20 --dtype $dtype "${operations[@]}"
       done ;;
     inference)

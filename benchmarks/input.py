@@ -11,17 +11,16 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 EXAMPLES = 64  # examples of the split used to measure stages
 WARM = 8  # crops before the measured ones
 
@@ -101,14 +100,9 @@ def throughput(args: argparse.Namespace) -> float:
 
 
 def _on_cores(args: argparse.Namespace, cores: int, workers: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.input", *sys.argv[1:], f"--num-workers={workers}", "--worker"]
     bound = sorted(os.sched_getaffinity(0))[:cores]
-    result = subprocess.run(
-        command, cwd=ROOT, text=True, capture_output=True, preexec_fn=lambda: os.sched_setaffinity(0, bound)
-    )
-    if result.returncode:
-        raise SystemExit(result.stderr[-3000:])
-    return json.loads(result.stdout.splitlines()[-1])
+    flags = [*sys.argv[1:], f"--num-workers={workers}", "--worker"]
+    return tables.measured("input", *flags, preexec_fn=lambda: os.sched_setaffinity(0, bound))
 
 
 def main() -> None:
@@ -128,22 +122,18 @@ def main() -> None:
         print(json.dumps(throughput(args)))
         return
     times = stages(args)
-    print("| stage | ms per example, one thread |\n|---|---|")
+    tables.header("stage", "ms per example, one thread")
     for name, milliseconds in {**times, "total": sum(times.values())}.items():
-        print(f"| {name} | {milliseconds:.1f} |", flush=True)
-    print(
-        f"\n| cores | with | crops/s | crops/s per core | cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
-    )
+        tables.row(name, f"{milliseconds:.1f}")
+    print()
+    tables.header("cores", "with", "crops/s", "crops/s per core", f"cores for {args.step_rate:g} crops/s")
     available = len(os.sched_getaffinity(0))
-    for cores, workers in (
-        (n, by) for n in args.cores or sorted({1, min(2, available), available}) for by in ([0] if n == 1 else [0, n])
-    ):
-        rate = _on_cores(args, cores, workers)
-        how = f"{workers} worker processes" if workers else "threads"
-        print(
-            f"| {cores} | {how} | {rate:.1f} | {rate / cores:.1f} | {np.ceil(args.step_rate / (rate / cores)):.0f} |",
-            flush=True,
-        )
+    for cores in args.cores or sorted({1, min(2, available), available}):
+        for workers in (0, cores) if cores > 1 else (0,):
+            rate = _on_cores(args, cores, workers)
+            how = f"{workers} worker processes" if workers else "threads"
+            needed = np.ceil(args.step_rate / (rate / cores))
+            tables.row(cores, how, f"{rate:.1f}", f"{rate / cores:.1f}", f"{needed:.0f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 DEVICES = 2
 PRECISIONS = ("float32", "bfloat16")
 BATCH_NORMS = ("local", "frozen", "synchronized")  # local first: the frozen runs start from it
@@ -76,7 +77,7 @@ def train(workdir: Path, options: list[str]) -> None:
     """Trains in a separate process; a complete run is not repeated."""
     environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
     command = [sys.executable, "-m", "refinenet_jax.main", *options, f"--workdir={workdir}"]
-    result = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    result = subprocess.run(command, cwd=tables.ROOT, env=environment, text=True, capture_output=True)
     if result.returncode:
         raise SystemExit(f"{workdir} failed:\n{result.stdout[-1000:]}{result.stderr[-3000:]}")
 
@@ -90,8 +91,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    print("| network | dtype | batch norm | first loss | last loss | images/s | skipped steps |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    tables.header("network", "dtype", "batch norm", "first loss", "last loss", "images/s", "skipped steps")
     for variant in args.variants:
         figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
         for batch_norm in BATCH_NORMS:
@@ -102,10 +102,8 @@ def main() -> None:
                 steps, values, speeds = losses(workdir)
                 skipped = sum('"step skipped"' in line for line in (workdir / "log.jsonl").read_text().splitlines())
                 speed = f"{np.median(speeds):.2f}" if speeds else "-"
-                print(
-                    f"| {variant} | {precision} | {batch_norm} | {values[0]:.3f} | {values[-1]:.3f} | {speed} | {skipped} |",
-                    flush=True,
-                )
+                ends = (f"{value:.3f}" for value in (values[0], values[-1]))
+                tables.row(variant, precision, batch_norm, *ends, speed, skipped)
                 style = "-" if precision == "float32" else "--"
                 color = f"C{BATCH_NORMS.index(batch_norm)}"
                 axis.plot(steps, values, style, color=color, label=f"{batch_norm}, {precision}")

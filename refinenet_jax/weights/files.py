@@ -29,11 +29,11 @@ _OTHER_FORMATS = (
         "Run `git lfs pull` where it comes from",
     ),
     (b"<", "is a web page or XML", "Download the file itself; the link may lead to a page that asks something first"),
-    (b"\x1f\x8b", "is packed with gzip", "Unpack it with gunzip or tar -xzf, and give the file inside"),
-    (b"BZh", "is packed with bzip2", "Unpack it with bunzip2 or tar -xjf, and give the file inside"),
-    (b"\xfd7zXZ", "is packed with xz", "Unpack it with unxz or tar -xJf, and give the file inside"),
-    (b"Rar!", "is a RAR archive", "Unpack it, and give the file inside"),
-    (b"7z\xbc\xaf", "is a 7-Zip archive", "Unpack it, and give the file inside"),
+    (
+        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!", b"7z\xbc\xaf"),
+        "is an archive",
+        "Unpack it, and give the file inside",
+    ),
     (
         b"\x93NUMPY",
         "is one array of NumPy without a name",
@@ -124,13 +124,9 @@ def _read_zip(path: str) -> WeightsFile:
         with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             members, names = archive.infolist(), archive.namelist()
             for member in members:
-                if member.flag_bits & 0x1:
+                if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise WeightsError(
-                        f"{path}: {member.filename!r:.100} is encrypted. Unpack it with its password, and save it again."
-                    )
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise WeightsError(
-                        f"{path}: {member.filename!r:.100} is packed in a rare way. Save it with numpy.savez."
+                        f"{path}: {member.filename!r:.100} is encrypted or packed in a rare way. Save it with numpy.savez."
                     )
             total = sum(member.file_size for member in members)
             if total > _FREE_BYTES + _MAX_RATIO * file_size:

@@ -10,7 +10,7 @@ import jax
 import tiny
 
 from configs import common
-from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax import checkpoint, models, processes
 from refinenet_jax.data import mix, sources
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
@@ -94,5 +94,5 @@ def test_two_processes_stop_together_with_the_file_named(tmp_path):
 
 if __name__ == "__main__":
     given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
-    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
+    processes.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
     _worker(Path(sys.argv[1]))
