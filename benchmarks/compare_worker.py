@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks import tables
 from benchmarks.compare import Case
 
 SCALES = (0.6, 0.8, 1.0)
@@ -119,8 +120,7 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
             labels = F.interpolate(labels, size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
             F.cross_entropy(logits, labels, ignore_index=255).backward()
             optimizer.step()
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
 
     else:
         function = scales if case.kind == "scales" else forward
@@ -128,16 +128,18 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
         def run() -> None:
             with torch.inference_mode():
                 function(image)
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
+
+    def synchronize() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
 
     def product(n: int) -> Callable[[], None]:
         matrix = torch.ones(n, n, dtype=dtype, device=device)
 
         def multiply() -> None:
             torch.matmul(matrix, matrix)
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
 
         return multiply
 
@@ -180,19 +182,12 @@ def main() -> None:
         if line.strip() == "end":
             break
         run()  # warms up: other processes used caches and memory in between
-        began = time.perf_counter()
-        run()
-        report(seconds=time.perf_counter() - began)
+        report(seconds=tables.seconds(run))
     memory = about["memory"]()
     size = 1536 if about["hardware"] == "cpu" else 8192
     multiply = about["product"](size)
     multiply()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        multiply()
-        seconds.append(time.perf_counter() - began)
-    peak = 2 * size**3 / min(seconds) / 1e9
+    peak = 2 * size**3 / min(tables.seconds(multiply) for _ in range(5)) / 1e9
     report(memory=memory, gflop=gflop(case), peak_gflops=peak, hardware=about["hardware"])
 
 

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -60,9 +60,7 @@ def _starts(command: list[str]) -> list[float]:
 
 def _seconds(command: list[str], cache: str) -> float:
     environment = {**os.environ, "XDG_CACHE_HOME": cache} if cache else None
-    begin = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return time.monotonic() - begin
+    return tables.seconds(partial(subprocess.run, command, check=True, capture_output=True, env=environment))
 
 
 if __name__ == "__main__":

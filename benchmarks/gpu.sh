@@ -66,7 +66,7 @@ for name in "${pieces[@]}"; do
         piece "train_small_$dtype" 45 "$python" -m benchmarks.compare --variants rf_lw_mbv2 --cases train --sizes 480x480 \
           --batches 16 --dtype $dtype --rounds 5 --ways jax jax_shard_map torch_compiled
       done ;;
-    # Both forms of each operation; the depthwise rows choose DEPTHWISE_ON_CUDA in refinenet_jax/models/layers.py.
+    # Both forms of each operation: whether a GPU should use one that is now for CPUs.
     operations)
       for dtype in bfloat16 $(tiny || echo float32); do
         piece "operations_$dtype" 40 "$python" -m benchmarks.operations --rounds 20 --dtype $dtype "${operations[@]}"

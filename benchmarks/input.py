@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from statistics import mean, median
 
@@ -51,12 +52,7 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
 
     def timed(work: Callable[[int], object], count: int, typical: Callable = median) -> float:
         work(0)
-        seconds = []
-        for i in range(count):
-            began = time.perf_counter()
-            work(i)
-            seconds.append(time.perf_counter() - began)
-        return 1000 * typical(seconds)
+        return 1000 * typical([tables.seconds(partial(work, i)) for i in range(count)])
 
     read = timed(lambda i: source.encoded(indices[i]), EXAMPLES)
     record = timed(lambda i: source.undecoded(indices[i]), EXAMPLES)

@@ -2,9 +2,8 @@
 
     python -m benchmarks.operations [--rounds=7] [--dtype=float32] [--only=depthwise]
 
-Prints a Markdown table with the median milliseconds of each form on this machine. On a GPU the rows of the depthwise
-convolution determine `DEPTHWISE_ON_CUDA` in `models/layers.py`; the others show what a GPU would gain or lose with the CPU
-forms.
+Prints a Markdown table with the median milliseconds of each form on this machine. On a GPU the rows show what it would gain or
+lose with the CPU forms.
 """
 
 import argparse

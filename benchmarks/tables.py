@@ -1,12 +1,21 @@
-"""Markdown tables, and measurements in processes of their own."""
+"""Times, Markdown tables, and measurements in processes of their own."""
 
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Returns the time that `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def header(*names: str) -> None:

@@ -17,10 +17,6 @@ from refinenet_jax.models import cpu
 
 Dtype = jnp.dtype | type
 
-# Depthwise convolution on NVIDIA GPUs: "grouped" or "shifted" (nine products of shifted arrays), whichever is faster.
-# `benchmarks/gpu.sh` measures both in its part `operations`.
-DEPTHWISE_ON_CUDA = "grouped"
-
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1) -> jax.Array:
     """Convolves [b, h, w, i] with an odd square HWIO kernel, zero-padded by half its size, as one XLA operation."""
@@ -44,17 +40,9 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Applies a depthwise 3x3 convolution with padding 1; kernel [3, 3, 1, c]."""
-    forms = {
-        "grouped": partial(plain_conv, stride=stride, groups=x.shape[-1]),
-        "shifted": partial(cpu.sum_of_shifted_products, stride=stride),
-    }
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(cpu.depthwise_conv, stride=stride),
-        cuda=forms[DEPTHWISE_ON_CUDA],
-        default=forms["grouped"],
-    )
+    fast = partial(cpu.depthwise_conv, stride=stride)
+    plain = partial(plain_conv, stride=stride, groups=x.shape[-1])
+    return jax.lax.platform_dependent(x, kernel, cpu=fast, default=plain)
 
 
 def plain_max_pool(x: jax.Array, size: int, stride: int = 1) -> jax.Array:

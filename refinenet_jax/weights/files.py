@@ -1,7 +1,7 @@
-"""Files of weights -> arrays by name, whatever wrote them; nothing in a file is ever run.
+"""Reads files of weights of any supported format as arrays by name; nothing in a file is ever run.
 
-A file may come from anywhere, so its readers keep to one rule: every size that a file claims is held against the real size
-of the file before memory is taken, and what is not understood is refused.
+A file may come from anywhere, so its readers keep to one rule: every size that a file declares is compared with the real size
+of the file before memory is allocated, and what is not understood is refused.
 """
 
 import collections
@@ -62,7 +62,7 @@ _KNOWN = "PyTorch's .pth, .safetensors, .npz, TFLite's .tflite and MatConvNet's 
 
 
 def read(path: str | os.PathLike) -> WeightsFile:
-    """Reads what a file of weights holds; its format is recognized by its content, never by its name.
+    """Reads a file of weights; its format is recognized by its content, never by its name.
 
     Raises:
       WeightsError: there is no such file, it is of no known kind, damaged, or holds more than arrays and plain values.
@@ -99,12 +99,12 @@ def read(path: str | os.PathLike) -> WeightsFile:
 
 
 def _head(path: str | os.PathLike) -> bytes:
-    """The first 1 KiB."""
+    """Returns the first 1 KiB of a file; raises WeightsError if it cannot be read."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise WeightsError(f"{path} is a folder. Give the file of weights in it.")
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe may wait for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe may wait forever
             raise WeightsError(f"{path} is no ordinary file. Copy it into one.")
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -118,7 +118,7 @@ def _head(path: str | os.PathLike) -> bytes:
 
 
 def _read_zip(path: str) -> WeightsFile:
-    """Reads a file of PyTorch or NumPy after looking at its list of members, in which sizes, names and packing may lie."""
+    """Reads a file of PyTorch or NumPy, after a check of the sizes, names and compression in its list of members."""
     file_size = os.path.getsize(path)
     try:
         with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
@@ -156,7 +156,7 @@ def _read_zip(path: str) -> WeightsFile:
 
 
 class _SmallReads(io.FileIO):
-    """A file that gives no more than a few MiB at once, for zipfile reads the list of members whole, however long."""
+    """A file that returns a few MiB per read at most, because zipfile reads the list of members at once, however long."""
 
     def read(self, size: int = -1) -> bytes:
         if size > _MAX_LIST_BYTES:

@@ -74,7 +74,7 @@ def _no_network(variables: dict[str, Any]) -> WeightsError:
 
 
 def _structs(value: Any) -> Iterator[dict[str, Any]]:
-    """Every struct in a tree of values, once, though several ways may lead to it."""
+    """Yields every struct in a tree of values once, even if it is referred to several times."""
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
@@ -86,7 +86,7 @@ def _structs(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _rows(value: Any, what: str) -> list[dict[str, Any]]:
-    """The structs of an array of them: MATLAB does not distinguish one struct from an array of one."""
+    """Returns an array of structs as a list: MATLAB does not distinguish one struct from an array of one."""
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
@@ -108,7 +108,7 @@ def _add_stride(layer: dict[str, Any], strides: dict[str, float]) -> None:
 
 
 def _scale(value: Any) -> float:
-    """The one factor by which a network enlarges its input; `options` has no place for several."""
+    """Returns the factor by which a network enlarges its input; a model has only one."""
     if not isinstance(value, np.ndarray) or value.size != 1 or not 0 < value.item() < math.inf:
         raise WeightsError(
             f"its net_input_img_scales is {value}, not one positive number. Give a network of one scale."

@@ -64,7 +64,7 @@ class _RefusedError(Exception):
 
 
 class _Record:
-    """Stands for an object of the file. Without this method the unpickler would set attributes itself."""
+    """Replaces an object of the file. Without this method the unpickler would set attributes itself."""
 
     def __setstate__(self, state: Any) -> None:
         raise _DamagedError(f"attributes for a {type(self).__name__}")
@@ -90,7 +90,7 @@ class Tensor(_Record):
 
 
 class Unread(_Record):
-    """Stands for an object that no network needs, such as a NumPy array or an argparse.Namespace; its content is dropped."""
+    """Replaces an object that no network needs, such as a NumPy array or an argparse.Namespace; its content is dropped."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -102,7 +102,7 @@ class _OrderedDict(dict):
 
 
 class _Name(_Record):
-    """What the unpickler gets for a name. Not a function, whose defaults a file could set."""
+    """Replaces the object of a name. It is not a function, because a file could set a function's defaults."""
 
     def __init__(self, module: str, name: str, call: Callable[..., Any] | None = None):
         self.module, self.name, self._call = module, name, call
@@ -117,11 +117,11 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
     """Reads one pickle, to its end and no further.
 
     Args:
-      stream: stands at its start, and gives no more than MAX_BYTES.
+      stream: positioned at its start; it has no more than MAX_BYTES.
       path: the file, for messages.
 
     Returns:
-      What it describes, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage` and
+      Its value, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage` and
       `Unread`; any of them may occur many times, even within itself. And the storages that it names, by key.
 
     Raises:
@@ -156,7 +156,7 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
 
 
 def _check_instructions(stream: BinaryIO) -> None:
-    """Follows the stack as far as needed to know the keys of dicts, and refuses what the unpickler must not meet."""
+    """Refuses what the unpickler must not read; follows the stack as far as needed to know the keys of dicts."""
     stack: list[bool] = []  # whether what is there may be a key
     below: list[list[bool]] = []  # the stacks under each mark
     memo: dict[int, bool] = {}
@@ -230,7 +230,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _require(value: Any, kind: type) -> Any:
-    """The value itself, if it is of exactly this type."""
+    """Returns the value if it is of exactly this type."""
     if type(value) is not kind:
         raise _DamagedError(f"a {type(value).__name__} where a {kind.__name__} belongs")
     return value
@@ -243,13 +243,14 @@ def _size(value: Any) -> int:
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """The values as sizes along axes."""
+    """Returns the values as sizes along axes."""
     if type(values) not in (tuple, list) or len(values) > _MAX_AXES:
         raise _DamagedError("a shape that no array has")
     return tuple(_size(value) for value in values)
 
 
-# ---- What the names that a file may call do. None takes more arguments than PyTorch writes: passing them on copies them.
+# ---- Replacements of the functions that a file may call. They take no more arguments than PyTorch writes, because a file
+# could pass a long tuple a million times.
 
 
 def _tensor(
@@ -286,7 +287,7 @@ _CALLS: dict[tuple[str, str], Callable[..., Any] | None] = {
 }
 for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _CALLS |= {(_core, "scalar"): _unread, (_core, "_reconstruct"): _unread}
-# Names that only stand for themselves, as arguments.
+# Names that are only used as arguments.
 _MARKS = [("numpy", "ndarray"), ("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage")]
 _MARKS += [("torch", name) for name in _STORAGE_DTYPES]
 

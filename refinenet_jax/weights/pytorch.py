@@ -112,7 +112,7 @@ def read_legacy(path: str) -> WeightsFile:
 def _weights_file(
     form: str, path: str, content: Any, storages: Mapping[str, Storage], places: Mapping[str, tuple[int, int]]
 ) -> WeightsFile:
-    """What was pickled, with its storages, each at an offset and of a size in bytes in the file."""
+    """Checks the content of a file against its storages, each given by its offset and size in bytes, and returns it."""
     for key, storage in storages.items():
         if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
             there = f"{places[key][1]:,} bytes" if key in places else "nothing"
@@ -129,7 +129,7 @@ def _weights_file(
 
 
 def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors by name, and the facts."""
+    """Returns the tensors by name, and the facts."""
     if not isinstance(content, dict):
         raise WeightsError(
             f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.SAVE_WEIGHTS}."
@@ -157,7 +157,7 @@ def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor], dict[str, A
 
 
 def _tensors_in(value: Any) -> dict[str, Tensor]:
-    """The items of a dict that are tensors."""
+    """Returns the items of a dict that are tensors."""
     items = value.items() if isinstance(value, dict) else ()
     return {key: item for key, item in items if type(key) is str and isinstance(item, Tensor)}
 
@@ -167,7 +167,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
-    """Holds every tensor against its storage, and all together against the file."""
+    """Raises WeightsError if a tensor exceeds its storage, or all together far exceed the file."""
     total = 0
     for name, tensor in tensors.items():
         storage = tensor.storage

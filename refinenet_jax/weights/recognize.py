@@ -26,7 +26,7 @@ _VOC = (
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a file of weights is of.
+    """Network that a file of weights belongs to.
 
     Attributes:
       variant: of VARIANTS; None for a trunk alone, which several variants share.

@@ -72,16 +72,6 @@ def test_forward_mode_differentiation_where_no_gradient_rule_prevents_it():
         assert operations(program.lower(lowering_platforms=(platform,)).as_text())["while"] == 0
 
 
-@pytest.mark.parametrize("form", ["grouped", "shifted"])
-def test_both_forms_of_a_depthwise_convolution_on_cuda(monkeypatch, form):
-    monkeypatch.setattr(layers, "DEPTHWISE_ON_CUDA", form)
-    shapes = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 4), jnp.float32)
-    program = jax.jit(jax.grad(lambda x, k: layers.depthwise_conv(x, k).sum(), (0, 1))).trace(*shapes)
-    for platform, is_grouped in (("cuda", form == "grouped"), ("tpu", True)):
-        found = operations(program.lower(lowering_platforms=(platform,)).as_text())
-        assert (found["convolution"] > 0) == is_grouped
-
-
 def test_every_product_has_the_precision_of_the_network():
     """Those of gradients, too."""
     program, _ = traced("rf_lw_mbv2", True, precision="highest")

@@ -94,7 +94,7 @@ _BLANK = call("numpy._core.multiarray._reconstruct", named("numpy.ndarray"), (0,
         {"a": call("numpy.core.multiarray.scalar", _OBJECT, "abcdefgh", 1, 2)},
         {"a": build(call("torch.Size", (1,)), {"__class__": 1})},
         {"a": build({}, {}), "b": build("text", {"x": 1})},
-        # Attributes of what stands for a name, by the unpickler's own hand.
+        # Attributes that the unpickler itself would set on the replacement of a name.
         {"a": build(named("torch._utils._rebuild_tensor_v2"), (None, {"__defaults__": ()}))},
         {"a": build(named("argparse.Namespace"), (None, {"__setstate__": None}))},
         {"a": build(torch_files.storage("0", 6), {"count": 1 << 40})},
@@ -167,7 +167,7 @@ _LONG = Raw(b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20))
         {"a": persistent((_nested(_PAIR),) * 5)},
         {"a": call("torch.Size", _nested(_PAIR))},
         {"a": call("torch.Size", [1] * 100)},
-        {"a": _nested(_PAIR)},  # plain, but not to be told
+        {"a": _nested(_PAIR)},  # plain
         {"a": Raw(b"]" * 50_000 + b"a" * 49_999)},  # deep
         {"a": Raw(b"N" * 1_000_001)},  # long
         # The same long list, copied over and over.
