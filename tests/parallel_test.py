@@ -66,7 +66,7 @@ def test_step_gets_the_numbers_of_its_share(kind):
     assert first.is_deleted()  # donated
     assert float(state) == 1 + x.sum()
     assert float(weighted) == sum(6 * i * i for i in range(8))
-    ((prefetched, others),) = parallel.prefetch(iter([batch]), kind)
+    ((prefetched, others),) = parallel.prefetch((batch for _ in range(1)), kind)
     assert others.keys() == {"id"}
     with jax.transfer_guard("disallow"):
         again, _ = run(state, prefetched)
