@@ -38,13 +38,13 @@ def test_every_variant_is_counted():
 
 
 @pytest.mark.parametrize("variant", ["rf50", "rf_lw50", "rf_lw_mbv2"])  # deeper ones only repeat blocks
-@pytest.mark.parametrize("size", [(64, 64), (97, 130), (1, 1), (33, 224)])
-def test_logits_have_a_quarter_of_any_input_size_rounded_up(variant, size):
+def test_logits_have_a_quarter_of_any_input_size_rounded_up(variant):
     model = models.create_model(variant, 2, dtype="bfloat16")
-    x = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    logits = jax.eval_shape(model.apply, models.variable_shapes(model), x)
-    assert logits.shape == (2, -(-size[0] // 4), -(-size[1] // 4), 2)
-    assert logits.dtype == jnp.float32
+    variables = models.variable_shapes(model)
+    for height, width in ((97, 130), (1, 1), (32, 224)):
+        logits = jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32))
+        assert logits.shape == (2, -(-height // 4), -(-width // 4), 2)
+        assert logits.dtype == jnp.float32
 
 
 def test_parameters_stay_float32_in_bfloat16_computation():
@@ -111,9 +111,8 @@ def test_unknown_options_are_refused_with_the_nearest(arguments, says):
         models.create_model(**arguments)
 
 
-@pytest.mark.parametrize("variant", ["rf_lw50", "rf_lw_mbv2"])
-def test_recomputed_blocks_have_gradients_of_the_same_shapes(variant):
-    model = models.create_model(variant, 2, remat=True, dropout=0.0)
+def test_recomputed_blocks_have_gradients_of_the_same_shapes():
+    model = models.create_model("rf_lw50", 2, remat=True, dropout=0.0)
     variables = models.variable_shapes(model)
 
     def total(params, rest, x):
@@ -134,11 +133,11 @@ def test_a_new_residual_block_returns_its_input():
 
 @pytest.mark.parametrize(
     ("variant", "size", "giga"),
-    [("rf101", 400, 321.5), ("rf101", 512, 2 * 263), ("rf_lw101", 512, 2 * 51), ("rf_lw_mbv2", 512, 2 * 8.6)],
+    [("rf101", 512, 2 * 263), ("rf_lw101", 512, 2 * 51), ("rf_lw_mbv2", 512, 2 * 8.6)],
 )
 def test_operations_are_those_of_the_published_networks(variant, size, giga):
     """As the authors count multiply-adds at 512x512, times two; of MobileNet-v2 theirs (9.3) are more than convolutions."""
-    model = models.create_model(variant, 2 if size == 400 else 21)
+    model = models.create_model(variant, 21)
     assert models.forward_flops(model, (size, size)) / 1e9 == pytest.approx(giga, rel=0.02)
 
 

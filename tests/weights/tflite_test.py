@@ -16,7 +16,6 @@ from tflite_files import ACTIVATION, PADDING, mobilenet
 
 from refinenet_jax import models, weights
 from refinenet_jax.__main__ import main
-from refinenet_jax.training import init
 from refinenet_jax.weights import files
 from refinenet_jax.weights.names import pytorch_name
 
@@ -118,16 +117,15 @@ def test_pads_at_the_far_edge_change_no_weights(tmp_path):
     assert keras.facts == plain.facts
 
 
-def test_a_run_starts_from_a_trunk(tmp_path, capsys):
+def test_the_trunk_is_loaded_and_described(tmp_path, capsys):
     path = tmp_path / "mobilenet.tflite"
     path.write_bytes(mobilenet(half=True))
     assert main(["convert", str(path)]) == 0
     output = capsys.readouterr().out
     assert "TFLite, 260 arrays, 1.8 M numbers\nnetwork   mobilenet_v2, a trunk alone\n" in output
     assert "description: a test, operations outside the trunk: 1" in output
-    assert init.options(tmp_path / "run", path) == {}
-    trunk = init.initial_variables(models.create_model("rf_lw_mbv2", 2), 0, path)["params"]["trunk"]
-    wanted = files.read(path).arrays
+    _, variables = weights.load(path, variant="rf_lw_mbv2", num_classes=3)
+    trunk, wanted = variables["params"]["trunk"], files.read(path).arrays
     np.testing.assert_array_equal(trunk["bn1"]["bias"], wanted["layer1.1.bias"])
     depthwise = trunk["stage8_block1"]["depthwise"]["kernel"]
     np.testing.assert_array_equal(depthwise.transpose(3, 2, 0, 1), wanted["layer8.0.output.1.0.weight"])

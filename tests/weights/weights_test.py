@@ -10,7 +10,7 @@ import refinenet_jax
 from refinenet_jax import checkpoint, models, weights
 from refinenet_jax.__main__ import main
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights import convert, recognize
+from refinenet_jax.weights import convert, loading, recognize
 from refinenet_jax.weights.files import read
 from refinenet_jax.weights.flat import description_of
 from refinenet_jax.weights.names import pytorch_name
@@ -42,19 +42,22 @@ def npz(state_dict, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def variables(npz):
+    """What `load` reads from `npz`."""
+    model, loaded = refinenet_jax.load(npz)
+    assert model == models.create_model("rf_lw_mbv2", 2)
+    return loaded
+
+
 def _same(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_file_gives_the_variables_of_its_state_dict(state_dict, npz):
-    model = models.create_model("rf_lw_mbv2", 2)
-    from_dict = weights.load_weights(state_dict, model)
-    _same(weights.load_weights(npz, model), from_dict)
-    loaded, variables = refinenet_jax.load(npz)
-    assert loaded == model
-    _same(variables, from_dict)
-    kernel = from_dict["params"]["classifier"]["kernel"]
+def test_a_file_gives_the_variables_of_its_state_dict(state_dict, variables):
+    _same(weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2)), variables)
+    kernel = variables["params"]["classifier"]["kernel"]
     np.testing.assert_array_equal(kernel[1, 2, 5, 1], state_dict["segm.weight"][1, 5, 1, 2])
 
 
@@ -66,19 +69,18 @@ def test_all_faults_are_listed(state_dict):
         weights.load_weights(wrong, models.create_model("rf_lw_mbv2", 21))
 
 
-def test_skipped_variables_are_new(state_dict):
+def test_skipped_variables_are_new(state_dict, variables):
     wrong = {name: array for name, array in state_dict.items() if not name.startswith("conv7.")}
     wrong["fc.weight"] = np.zeros((1000, 1280), np.float32)
     model = models.create_model("rf_lw_mbv2", 21)
-    variables = weights.load_weights(wrong, model, skip=("classifier", "conv7", "fc"))
-    classifier = variables["params"]["classifier"]["kernel"]
+    loaded = weights.load_weights(wrong, model, skip=("classifier", "conv7", "fc"))
+    classifier = loaded["params"]["classifier"]["kernel"]
     assert classifier.shape == (3, 3, 256, 21)
     assert 0.005 < classifier.std() < 0.02
-    whole = weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2))
     np.testing.assert_array_equal(
-        variables["params"]["trunk"]["conv1"]["kernel"], whole["params"]["trunk"]["conv1"]["kernel"]
+        loaded["params"]["trunk"]["conv1"]["kernel"], variables["params"]["trunk"]["conv1"]["kernel"]
     )
-    _same(variables["batch_stats"], whole["batch_stats"])
+    _same(loaded["batch_stats"], variables["batch_stats"])
     # A name is not a prefix of other names: otherwise 'conv' would skip nearly everything.
     with pytest.raises(UsageError, match=r"missing: conv7\.weight"):
         weights.load_weights(wrong, model, skip=("classifier", "conv", "fc"))
@@ -126,7 +128,7 @@ def test_a_trunk_alone_needs_a_variant(tmp_path):
         refinenet_jax.load(tmp_path / "trunk.npz", variant="rf_lw50", num_classes=3)
 
 
-def test_converted_weights_are_a_run_folder(npz, state_dict, tmp_path, capsys):
+def test_converted_weights_are_a_run_folder_and_files_of_it_are_read_back_exactly(npz, variables, tmp_path, capsys):
     folder = tmp_path / "converted"
     arguments = [str(npz), "--output", str(folder), "--classes", "background, glove", "--license", "for research only"]
     assert main(["convert", *arguments]) == 0
@@ -134,34 +136,29 @@ def test_converted_weights_are_a_run_folder(npz, state_dict, tmp_path, capsys):
     description = json.loads((folder / "model.json").read_text())
     assert (description["license"], description["class_names"]) == ("for research only", ["background", "glove"])
     segmenter = refinenet_jax.Segmenter.from_checkpoint(folder)
-    _same(segmenter.variables, weights.load_weights(state_dict, models.create_model("rf_lw_mbv2", 2)))
+    _same(segmenter.variables, variables)
     assert segmenter.class_names == ("background", "glove")
     assert main(["convert", *arguments]) == 1
     assert "exists" in capsys.readouterr().err
     with pytest.raises(checkpoint.CheckpointError, match="init_from"):
         checkpoint.check_description(folder, description, ())
-
-
-@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
-def test_our_own_files_are_read_back_exactly(npz, tmp_path, ending, capsys):
-    assert main(["convert", str(npz), "--output", str(tmp_path / "run")]) == 0
-    path = tmp_path / f"weights{ending}"
-    assert main(["convert", str(tmp_path / "run"), "--output", str(path)]) == 0
-    model, variables = refinenet_jax.load(path)
-    assert model == models.create_model("rf_lw_mbv2", 2)
-    _same(variables, refinenet_jax.load(npz)[1])
+    for ending in (".safetensors", ".npz"):
+        path = tmp_path / f"weights{ending}"
+        assert main(["convert", str(folder), "--output", str(path)]) == 0
+        network = weights.network_in(path)
+        assert (network.variant, network.class_names) == ("rf_lw_mbv2", ("background", "glove"))
+        _same(loading.build(network, path)[1], variables)
     assert main(["convert", str(path), "--output", str(tmp_path / "again")]) == 0
-    one, other = (json.loads((tmp_path / name / "model.json").read_text()) for name in ("run", "again"))
-    assert {**one, "converted_from": ""} == {**other, "converted_from": ""}
-    assert "rf_lw_mbv2, 2 channels: background, hand" in capsys.readouterr().out
+    again = json.loads((tmp_path / "again" / "model.json").read_text())
+    assert {**again, "converted_from": ""} == {**description, "converted_from": ""}
 
 
-def test_a_file_of_float16_is_rounded_once_and_read_as_float32(npz, tmp_path, capsys):
+def test_a_file_of_float16_is_rounded_once_and_read_as_float32(npz, variables, tmp_path, capsys):
     path = tmp_path / "half.safetensors"
     assert main(["convert", str(npz), "--output", str(path), "--half", "--license", "MIT"]) == 0
-    whole, halved = (refinenet_jax.load(file)[1] for file in (npz, path))
-    assert path.stat().st_size < 0.51 * sum(leaf.nbytes for leaf in jax.tree.leaves(whole)) + 1e5
-    _same(halved, jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), whole))
+    _, halved = refinenet_jax.load(path)
+    assert path.stat().st_size < 0.51 * sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) + 1e5
+    _same(halved, jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), variables))
     assert description_of(read(path))["license"] == "MIT"
     assert main(["convert", str(npz), "--output", str(tmp_path / "other"), "--half"]) == 1
     assert "--half" in capsys.readouterr().err
