@@ -31,8 +31,7 @@ if tiny; then
   compare=(--variants rf_lw_mbv2 --sizes 32x32 --batches 1 --rounds 1 --dtype float32)
   operations=(--only "1x1 convolution" --rounds 1)
   input=(--seconds 0.1 --cores 1)
-  pretrain=(--config.batch_size=1 --config.augment.crop_size='(32,64)' --config.num_steps=4 --config.data.num_workers=0
-    --config.profile_steps='(1,3)')
+  pretrain=(--config.batch_size=1 --config.augment.crop_size='(32,64)' --config.num_steps=12 --config.data.num_workers=0)
   evaluate=(--config.evaluate.longest_side=64)
 fi
 
@@ -41,7 +40,7 @@ failed=0
 piece() {
   local name=$1 limit=$2
   shift 2
-  tiny && limit=400  # for compilation on a busy CPU
+  tiny && limit=900  # for compilation on a busy CPU
   echo "== $name"
   timeout "$limit" "$@" 2>"$output/$name.err" | tee "$output/$name.md"
   local status=${PIPESTATUS[0]}
