@@ -6,12 +6,11 @@ A case is a forward pass at one size and batch, a forward pass at three test sca
 update). Each implementation (this library; PyTorch eager and compiled, channels_last) is a separate process that waits for
 requests. They run alternately, so that other load on the machine affects all of them, and each repeats the work once
 unmeasured before, because the previous one used caches and memory. Prints a Markdown table with medians, ranges, the ratio to
-the fastest PyTorch implementation, compile times, memory, and GFLOP/s compared with matrix products on the same machine;
---append adds it to benchmarks/RESULTS.md with date, hardware and versions. Needs PyTorch: pip install -e .[bench]
+the fastest PyTorch implementation, compile times, memory, and GFLOP/s compared with matrix products on the same machine, then
+the hardware and versions. Needs PyTorch: pip install -e .[bench]
 """
 
 import argparse
-import datetime
 import importlib.metadata
 import json
 import math
@@ -21,11 +20,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).with_name("RESULTS.md")
+from benchmarks import tables
+
 WAYS = ("jax", "jax_shard_map", "torch", "torch_compiled")  # jax_shard_map: training step without pmap
 
 
@@ -67,7 +66,7 @@ class Worker:
         environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.way, self.seconds = way, []
-        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+        self._process = subprocess.Popen(command, cwd=tables.ROOT, env=environment, text=True, **pipes)
         self.first = self._read().get("first", math.nan)
 
     def run(self) -> None:
@@ -109,29 +108,25 @@ def measure(case: Case, ways: Sequence[str], rounds: int) -> list[dict]:
     return rows
 
 
-def table_rows(case: Case, rows: Sequence[dict]) -> list[str]:
-    """Returns lines of the table; the ratio is the speed relative to the fastest PyTorch implementation."""
+def print_rows(case: Case, rows: Sequence[dict]) -> None:
+    """Prints lines of the table; the ratio is the speed relative to the fastest PyTorch implementation."""
     rivals = [row["median"] for row in rows if row["way"].startswith("torch")]
-    lines = []
     for row in rows:
-        ratio = f"{min(rivals) / row['median']:.2f}" if rivals else "-"
+        middle, low, high = (f"{1000 * row[name]:,.0f}" for name in ("median", "low", "high"))
         rate = row["gflop"] / row["median"]
-        lines.append(
-            f"| {case.variant} | {case.kind} | {case.height}x{case.width} | {case.batch} | {case.dtype} | {row['way']} "
-            f"| {1000 * row['median']:,.0f} ({1000 * row['low']:,.0f} to {1000 * row['high']:,.0f}) | {ratio} "
-            f"| {rate:,.0f} ({100 * rate / row['peak_gflops']:.0f} %) | {row['memory']:,.0f} | {row['first']:.0f} |"
+        tables.row(
+            case.variant,
+            case.kind,
+            f"{case.height}x{case.width}",
+            case.batch,
+            case.dtype,
+            row["way"],
+            f"{middle} ({low} to {high})",
+            f"{min(rivals) / row['median']:.2f}" if rivals else "-",
+            f"{rate:,.0f} ({100 * rate / row['peak_gflops']:.0f} %)",
+            f"{row['memory']:,.0f}",
+            f"{row['first']:.0f}",
         )
-    return lines
-
-
-def heading(row: dict) -> str:
-    """Returns a heading with date, hardware and versions."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "torch"))
-    today = datetime.datetime.now(datetime.UTC).date()
-    return (
-        f"## {today}: {row['hardware']}, {os.cpu_count()} cores of {platform.machine()}\n\n{versions}, Python "
-        f"{platform.python_version()}. Percentages: of the fastest matrix product, {row['peak_gflops']:,.0f} GFLOP/s.\n"
-    )
 
 
 def main() -> None:
@@ -143,25 +138,25 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--ways", nargs="+", default=["jax", "torch", "torch_compiled"], choices=WAYS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--append", action="store_true", help="add the table to benchmarks/RESULTS.md")
     args = parser.parse_args()
     sizes = [tuple(map(int, size.split("x"))) for size in args.sizes]
-    lines = [
-        "| network | work | size | batch | dtype | implementation | ms, median (range) | speed relative to PyTorch | GFLOP/s "
-        "| peak MiB | s to first result |",
-        "|" + "---|" * 11,
-    ]
-    print("\n".join(lines), flush=True)
+    tables.header(
+        *("network", "work", "size", "batch", "dtype", "implementation", "ms, median (range)"),
+        *("speed relative to PyTorch", "GFLOP/s", "peak MiB", "s to first result"),
+    )
     last = None
     for case in cases(args.cases, args.variants, sizes, args.batches, args.dtype):
         rows = measure(case, args.ways, args.rounds)
-        new = table_rows(case, rows)
-        print("\n".join(new), flush=True)
-        lines += new
+        print_rows(case, rows)
         last = rows[0] if rows else last
-    if args.append and last:
-        with RESULTS.open("a") as file:
-            file.write("\n".join(["", heading(last), *lines, ""]))
+    if last:
+        versions = (
+            f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "torch") if find_spec(name)
+        )
+        print(
+            f"\n{last['hardware']}, {os.cpu_count()} cores of {platform.machine()}; Python {platform.python_version()}, "
+            f"{', '.join(versions)}. Percentages: of the fastest matrix product, {last['peak_gflops']:,.0f} GFLOP/s."
+        )
 
 
 if __name__ == "__main__":

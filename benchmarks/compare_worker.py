@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks import tables
 from benchmarks.compare import Case
 
 SCALES = (0.6, 0.8, 1.0)
 CLASSES = 2
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def inputs(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +78,7 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
     import torch.nn.functional as F
 
     from benchmarks import torch_twin
+    from refinenet_jax import models
 
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
@@ -85,7 +86,9 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
     dtype = getattr(torch, case.dtype)
     twin = torch_twin.Twin(case.variant, CLASSES).to(device, memory_format=torch.channels_last)
     twin.train(case.kind == "train")
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (models.IMAGENET_MEAN, models.IMAGENET_STD)
+    )
     image, mask = (torch.tensor(array) for array in inputs(case))
 
     def forward(image: torch.Tensor) -> torch.Tensor:
@@ -117,8 +120,7 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
             labels = F.interpolate(labels, size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
             F.cross_entropy(logits, labels, ignore_index=255).backward()
             optimizer.step()
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
 
     else:
         function = scales if case.kind == "scales" else forward
@@ -126,16 +128,18 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
         def run() -> None:
             with torch.inference_mode():
                 function(image)
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
+
+    def synchronize() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
 
     def product(n: int) -> Callable[[], None]:
         matrix = torch.ones(n, n, dtype=dtype, device=device)
 
         def multiply() -> None:
             torch.matmul(matrix, matrix)
-            if on_gpu:
-                torch.cuda.synchronize()
+            synchronize()
 
         return multiply
 
@@ -178,19 +182,12 @@ def main() -> None:
         if line.strip() == "end":
             break
         run()  # warms up: other processes used caches and memory in between
-        began = time.perf_counter()
-        run()
-        report(seconds=time.perf_counter() - began)
+        report(seconds=tables.seconds(run))
     memory = about["memory"]()
     size = 1536 if about["hardware"] == "cpu" else 8192
     multiply = about["product"](size)
     multiply()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        multiply()
-        seconds.append(time.perf_counter() - began)
-    peak = 2 * size**3 / min(seconds) / 1e9
+    peak = 2 * size**3 / min(tables.seconds(multiply) for _ in range(5)) / 1e9
     report(memory=memory, gflop=gflop(case), peak_gflops=peak, hardware=about["hardware"])
 
 

@@ -13,9 +13,9 @@ import re
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 ARRANGEMENTS = ((1, 1), (1, 2), (1, 8), (2, 1), (2, 4))  # processes, devices per process
 SHOWN = (1, 2, 5, 10, 15, 20)
 
@@ -24,7 +24,7 @@ def losses(kind: str, steps: int) -> list[float]:
     """Returns the loss of each step on the devices of this process and the processes started with it."""
     import jax
 
-    sys.path.append(str(ROOT / "tests"))
+    sys.path.append(str(tables.ROOT / "tests"))
     import tiny
 
     from refinenet_jax import models, parallel
@@ -58,14 +58,14 @@ def measure(processes: int, devices: int, steps: int) -> dict[str, list[float]]:
     """Returns the losses by kind, computed in new processes."""
     command = [sys.executable, "-m", "benchmarks.devices", f"--steps={steps}", "--worker"]
     if processes > 1:
-        command = ["bash", str(ROOT / "launch" / "processes.sh"), str(processes), *command]
+        command = ["bash", str(tables.ROOT / "launch" / "processes.sh"), str(processes), *command]
     flags = re.sub(r"--xla_force_host_platform_device_count=\S+", "", os.environ.get("XLA_FLAGS", ""))
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}".strip(),
     }
-    result = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
+    result = subprocess.run(command, env=environment, cwd=tables.ROOT, text=True, capture_output=True)
     lines = re.findall(r"^(?:\[0\] )?(\{.*\})$", result.stdout, re.MULTILINE)
     if result.returncode or not lines:
         raise SystemExit(f"{processes} x {devices} devices failed:\n{result.stderr[-3000:]}")
@@ -73,9 +73,9 @@ def measure(processes: int, devices: int, steps: int) -> dict[str, list[float]]:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    from refinenet_jax import parallel
+    from refinenet_jax import parallel, processes
 
-    parallel.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    processes.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     print("\n" + json.dumps({kind: losses(kind, arguments.steps) for kind in parallel.KINDS}), flush=True)
 
 
@@ -91,15 +91,14 @@ def main() -> None:
         work(arguments)
         return
     shown = sorted({min(step, arguments.steps) for step in SHOWN})
-    print(f"| processes | devices per process | kind | {' | '.join(f'step {s}' for s in shown)} | maximum difference |")
-    print("|" + "---|" * (len(shown) + 4), flush=True)
+    tables.header("processes", "devices per process", "kind", *(f"step {s}" for s in shown), "maximum difference")
     first = None
     for processes, devices in ARRANGEMENTS:
         for kind, values in measure(processes, devices, arguments.steps).items():
             first = first or values
             difference = max(abs(a - b) / abs(b) for a, b in zip(values, first, strict=True))
-            cells = " | ".join(f"{values[step - 1]:.6f}" for step in shown)
-            print(f"| {processes} | {devices} | {kind} | {cells} | {difference:.1e} |", flush=True)
+            cells = [f"{values[step - 1]:.6f}" for step in shown]
+            tables.row(processes, devices, kind, *cells, f"{difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ Uses random weights (for rf_lw_mbv2 those of the checkpoint, if given) and synth
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks import tables
 
 ROWS = (
     ("rf_lw_mbv2", "stablehlo", False),
@@ -68,15 +69,7 @@ def measure(variant: str, form: str, int8: bool, size: tuple[int, int], checkpoi
         comparison = check.compare(
             module.load(path)[1], network, pictures.made_up(size, 4 if variant == "rf101" else 16)[-8:]
         )
-    return {
-        "network": variant,
-        "format": f"{form}{', int8' if int8 else ''}",
-        "MB": stored / 1e6,
-        "agreement": comparison.agreement,
-        "difference": comparison.difference,
-        "iou": comparison.iou,
-        "milliseconds": comparison.milliseconds,
-    }
+    return {"name": f"{form}{', int8' if int8 else ''}", "MB": stored / 1e6, **vars(comparison)}
 
 
 def main() -> None:
@@ -89,22 +82,22 @@ def main() -> None:
         size = tuple(map(int, args.size.split("x")))
         print(json.dumps(measure(*ROWS[args.row], size, args.checkpoint)))
         return
-    print(
-        "| network | format | MB | same class | maximum difference of a score | IoU with the network | ms, JAX | ms |"
+    tables.header(
+        *("network", "format", "MB", "same class", "maximum difference of a score"),
+        *("IoU with the network", "ms, JAX", "ms"),
     )
-    print("|---|---|---|---|---|---|---|---|", flush=True)
-    for row in range(len(ROWS)):
-        command = [sys.executable, "-m", "benchmarks.export", *sys.argv[1:], f"--row={row}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr[-2000:])
-        result = json.loads(done.stdout.splitlines()[-1])
+    for index, (variant, _, _) in enumerate(ROWS):
+        result = tables.measured("export", *sys.argv[1:], f"--row={index}")
         before, after = result["milliseconds"]
-        iou = "none" if result["iou"] is None else f"{result['iou']:.4f}"
-        print(
-            f"| {result['network']} | {result['format']} | {result['MB']:.1f} | {result['agreement']:.3%} | "
-            f"{result['difference']:.1e} | {iou} | {before:.0f} | {after:.0f} |",
-            flush=True,
+        tables.row(
+            variant,
+            result["name"],
+            f"{result['MB']:.1f}",
+            f"{result['agreement']:.3%}",
+            f"{result['difference']:.1e}",
+            "none" if result["iou"] is None else f"{result['iou']:.4f}",
+            f"{before:.0f}",
+            f"{after:.0f}",
         )
 
 

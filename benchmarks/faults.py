@@ -24,20 +24,21 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 STEPS = 40
 KINDS = ("damage", "disk", "term", "kill")
 
 
 def work(arguments: argparse.Namespace) -> None:
     """Starts the training once; when it is complete, writes its whole state to WORKDIR/state.npz."""
-    sys.path.append(str(ROOT / "tests"))
+    sys.path.append(str(tables.ROOT / "tests"))
     import jax
     import tiny
     from absl import logging
 
     from configs import common
-    from refinenet_jax import checkpoint, models, parallel
+    from refinenet_jax import checkpoint, models, parallel, processes
     from refinenet_jax.data import mix, sources
     from refinenet_jax.errors import UsageError
     from refinenet_jax.training import loop, setup
@@ -66,7 +67,7 @@ def work(arguments: argparse.Namespace) -> None:
             "ema_decay": 0.9,
         }
     )
-    parallel.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    processes.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
     print("process", os.getpid(), file=sys.stderr, flush=True)
     try:
         loop.train(config, arguments.worker)
@@ -86,10 +87,10 @@ def start(workdir: Path, processes: int = 1) -> subprocess.Popen:
     """Starts the training in its own process group."""
     command = [sys.executable, "-m", "benchmarks.faults", f"--worker={workdir}"]
     if processes > 1:
-        command = ["bash", str(ROOT / "launch" / "processes.sh"), str(processes), *command]
+        command = ["bash", str(tables.ROOT / "launch" / "processes.sh"), str(processes), *command]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, start_new_session=True, **pipes)
+    return subprocess.Popen(command, env=environment, cwd=tables.ROOT, text=True, start_new_session=True, **pipes)
 
 
 def finish(workdir: Path, processes: int = 1) -> str:
@@ -244,7 +245,7 @@ def main() -> None:
         folder = Path(name)
         unbroken = folder / "unbroken"
         finish(unbroken)
-        print("| fault | result | runs that differ from the uninterrupted one |\n|---|---|---|", flush=True)
+        tables.header("fault", "result", "runs that differ from the uninterrupted one")
         if "damage" in arguments.kinds:
             for row in damages(folder, unbroken, arguments.damages, rng):
                 print(row, flush=True)
@@ -253,7 +254,10 @@ def main() -> None:
             if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
                 print("| full disk | skipped: no permission to mount a file system | |", flush=True)
             else:
-                print(subprocess.run(inside, cwd=ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(), flush=True)
+                print(
+                    subprocess.run(inside, cwd=tables.ROOT, text=True, stdout=subprocess.PIPE).stdout.strip(),
+                    flush=True,
+                )
         if "term" in arguments.kinds:
             for processes in (1, 2):
                 print(terms(folder, unbroken, processes, arguments.terms, rng), flush=True)

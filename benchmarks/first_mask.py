@@ -11,11 +11,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
+from benchmarks import tables
 from refinenet_jax.inference.export import pictures
 
 STARTS = 5
@@ -31,31 +32,20 @@ def main() -> None:
             Image.fromarray(image).save(folder / "twelve" / f"{index}.jpg")
         one = folder / "twelve" / "0.jpg"
         flags = sys.argv[1:]
-        rows = {
-            "`import refinenet_jax`": _starts([sys.executable, "-c", "import refinenet_jax"]),
-            "`from refinenet_jax import Segmenter`": _starts(
-                [sys.executable, "-c", "from refinenet_jax import Segmenter"]
-            ),
+        imports = ("import refinenet_jax", "from refinenet_jax import Segmenter")
+        rows = {f"`{code}`": _starts([sys.executable, "-c", code]) for code in imports} | {
             "`predict` one picture, empty caches": _predict(one, folder, flags, cold=True),
             "`predict` one picture, warm caches": _predict(one, folder, flags),
             "`predict` 12 pictures of 6 sizes, warm caches": _predict(folder / "twelve", folder, flags),
         }
-    print("| command | seconds, median | range of five starts |\n|---|---|---|")
+    tables.header("command", "seconds, median", "range of five starts")
     for name, seconds in rows.items():
-        print(f"| {name} | {statistics.median(seconds):.1f} | {min(seconds):.1f} to {max(seconds):.1f} |")
+        tables.row(name, f"{statistics.median(seconds):.1f}", f"{min(seconds):.1f} to {max(seconds):.1f}")
 
 
 def _predict(source: Path, folder: Path, flags: list[str], cold: bool = False) -> list[float]:
-    command = [
-        sys.executable,
-        "-m",
-        "refinenet_jax",
-        "predict",
-        str(source),
-        f"--output={folder / 'out'}",
-        "--overwrite",
-        *flags,
-    ]
+    command = [sys.executable, "-m", "refinenet_jax", "predict", str(source), f"--output={folder / 'out'}"]
+    command += ["--overwrite", *flags]
     if cold:
         return [_seconds(command, tempfile.mkdtemp(dir=folder)) for _ in range(STARTS)]
     cache = tempfile.mkdtemp(dir=folder)
@@ -70,9 +60,7 @@ def _starts(command: list[str]) -> list[float]:
 
 def _seconds(command: list[str], cache: str) -> float:
     environment = {**os.environ, "XDG_CACHE_HOME": cache} if cache else None
-    begin = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return time.monotonic() - begin
+    return tables.seconds(partial(subprocess.run, command, check=True, capture_output=True, env=environment))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import tables
 from refinenet_jax import models, weights
 from refinenet_jax.models.resize import half_pixel
 from refinenet_jax.training.losses import cross_entropy
@@ -63,21 +64,19 @@ def differences(network: str, precision: str, gradients: bool = True) -> list[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument(
-        "--precisions", nargs="+", default=["highest", "default"], choices=["default", "high", "highest"]
-    )
+    parser.add_argument("--precisions", nargs="+", default=["highest", "default"], choices=models.PRECISIONS)
     parser.add_argument("--gradients", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     print(f"On {jax.devices()[0].device_kind}:\n")
-    print("| network | precision | logits | loss | gradients | s |\n|---|---|---|---|---|---|", flush=True)
+    tables.header("network", "precision", "logits", "loss", "gradients", "s")
     is_close = True
     for precision in args.precisions:
         for network in args.networks:
             began = time.perf_counter()
             off = differences(network, precision, args.gradients)
             seconds = time.perf_counter() - began
-            cells = " | ".join([*(f"{value:.1e}" for value in off), *["-"] * (3 - len(off))])
-            print(f"| {network} | {precision} | {cells} | {seconds:.0f} |", flush=True)
+            cells = [*(f"{value:.1e}" for value in off), *["-"] * (3 - len(off))]
+            tables.row(network, precision, *cells, f"{seconds:.0f}")
             is_close &= precision != "highest" or off[0] < ALLOWED
     sys.exit(0 if is_close else f"logits at `highest` differ by more than {ALLOWED} standard deviations")
 

@@ -11,17 +11,17 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 EXAMPLES = 64  # examples of the split used to measure stages
 WARM = 8  # crops before the measured ones
 
@@ -52,12 +52,7 @@ def stages(args: argparse.Namespace) -> dict[str, float]:
 
     def timed(work: Callable[[int], object], count: int, typical: Callable = median) -> float:
         work(0)
-        seconds = []
-        for i in range(count):
-            began = time.perf_counter()
-            work(i)
-            seconds.append(time.perf_counter() - began)
-        return 1000 * typical(seconds)
+        return 1000 * typical([tables.seconds(partial(work, i)) for i in range(count)])
 
     read = timed(lambda i: source.encoded(indices[i]), EXAMPLES)
     record = timed(lambda i: source.undecoded(indices[i]), EXAMPLES)
@@ -101,14 +96,9 @@ def throughput(args: argparse.Namespace) -> float:
 
 
 def _on_cores(args: argparse.Namespace, cores: int, workers: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.input", *sys.argv[1:], f"--num-workers={workers}", "--worker"]
     bound = sorted(os.sched_getaffinity(0))[:cores]
-    result = subprocess.run(
-        command, cwd=ROOT, text=True, capture_output=True, preexec_fn=lambda: os.sched_setaffinity(0, bound)
-    )
-    if result.returncode:
-        raise SystemExit(result.stderr[-3000:])
-    return json.loads(result.stdout.splitlines()[-1])
+    flags = [*sys.argv[1:], f"--num-workers={workers}", "--worker"]
+    return tables.measured("input", *flags, preexec_fn=lambda: os.sched_setaffinity(0, bound))
 
 
 def main() -> None:
@@ -128,22 +118,18 @@ def main() -> None:
         print(json.dumps(throughput(args)))
         return
     times = stages(args)
-    print("| stage | ms per example, one thread |\n|---|---|")
+    tables.header("stage", "ms per example, one thread")
     for name, milliseconds in {**times, "total": sum(times.values())}.items():
-        print(f"| {name} | {milliseconds:.1f} |", flush=True)
-    print(
-        f"\n| cores | with | crops/s | crops/s per core | cores for {args.step_rate:g} crops/s |\n|---|---|---|---|---|"
-    )
+        tables.row(name, f"{milliseconds:.1f}")
+    print()
+    tables.header("cores", "with", "crops/s", "crops/s per core", f"cores for {args.step_rate:g} crops/s")
     available = len(os.sched_getaffinity(0))
-    for cores, workers in (
-        (n, by) for n in args.cores or sorted({1, min(2, available), available}) for by in ([0] if n == 1 else [0, n])
-    ):
-        rate = _on_cores(args, cores, workers)
-        how = f"{workers} worker processes" if workers else "threads"
-        print(
-            f"| {cores} | {how} | {rate:.1f} | {rate / cores:.1f} | {np.ceil(args.step_rate / (rate / cores)):.0f} |",
-            flush=True,
-        )
+    for cores in args.cores or sorted({1, min(2, available), available}):
+        for workers in (0, cores) if cores > 1 else (0,):
+            rate = _on_cores(args, cores, workers)
+            how = f"{workers} worker processes" if workers else "threads"
+            needed = np.ceil(args.step_rate / (rate / cores))
+            tables.row(cores, how, f"{rate:.1f}", f"{rate / cores:.1f}", f"{needed:.0f}")
 
 
 if __name__ == "__main__":

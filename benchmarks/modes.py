@@ -1,10 +1,10 @@
-"""Trains a network with each precision and batch norm mode, and plots the loss curves.
+"""Trains a network with each precision and batch norm mode, and compares the losses.
 
     python -m benchmarks.modes --data=egohands/hands_available --variants rf_lw_mbv2 rf101 --output=DIR
 
 Trains on two virtual devices, so that local and synchronized batch norm differ: 8 crops of 96 pixels per step, from frames at
 a quarter of their size, with AdamW. With frozen statistics a network cannot start from random weights; these runs start from
-the final weights of the float32 run with local batch norm. Prints a Markdown table and writes losses_VARIANT.png.
+the final weights of the float32 run with local batch norm. Prints a Markdown table.
 """
 
 import argparse
@@ -14,13 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
+
 DEVICES = 2
 PRECISIONS = ("float32", "bfloat16")
 BATCH_NORMS = ("local", "frozen", "synchronized")  # local first: the frozen runs start from it
@@ -64,19 +61,19 @@ def arguments(variant: str, precision: str, batch_norm: str, data: str, start: P
     return [f"--config=configs/egohands.py:{variant}", *(f"--config.{name}={value}" for name, value in fields.items())]
 
 
-def losses(workdir: Path) -> tuple[list[int], list[float], list[float]]:
-    """Returns steps, losses and images/s from a run's log."""
-    entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
-    entries = [entry for entry in entries if entry["kind"] == "train"]
+def log(workdir: Path) -> tuple[list[float], list[float], int]:
+    """Returns losses, images/s and the number of skipped steps from a run's log."""
+    lines = (workdir / "log.jsonl").read_text().splitlines()
+    entries = [entry for entry in map(json.loads, lines) if entry["kind"] == "train"]
     speeds = [entry["images_per_second"] for entry in entries if "images_per_second" in entry]
-    return [entry["step"] for entry in entries], [entry["loss"] for entry in entries], speeds
+    return [entry["loss"] for entry in entries], speeds, sum('"step skipped"' in line for line in lines)
 
 
 def train(workdir: Path, options: list[str]) -> None:
     """Trains in a separate process; a complete run is not repeated."""
     environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
     command = [sys.executable, "-m", "refinenet_jax.main", *options, f"--workdir={workdir}"]
-    result = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    result = subprocess.run(command, cwd=tables.ROOT, env=environment, text=True, capture_output=True)
     if result.returncode:
         raise SystemExit(f"{workdir} failed:\n{result.stdout[-1000:]}{result.stderr[-3000:]}")
 
@@ -85,33 +82,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="a built EgoHands dataset")
     parser.add_argument("--variants", nargs="+", default=["rf_lw_mbv2", "rf101"])
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the runs and the pictures"
-    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the runs")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    print("| network | dtype | batch norm | first loss | last loss | images/s | skipped steps |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    tables.header("network", "dtype", "batch norm", "first loss", "last loss", "images/s", "skipped steps")
     for variant in args.variants:
-        figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
         for batch_norm in BATCH_NORMS:
             for precision in PRECISIONS:
                 workdir = args.output.absolute() / f"{variant}_{batch_norm}_{precision}"
                 start = args.output.absolute() / f"{variant}_local_float32" if batch_norm == "frozen" else None
                 train(workdir, arguments(variant, precision, batch_norm, args.data, start))
-                steps, values, speeds = losses(workdir)
-                skipped = sum('"step skipped"' in line for line in (workdir / "log.jsonl").read_text().splitlines())
+                losses, speeds, skipped = log(workdir)
                 speed = f"{np.median(speeds):.2f}" if speeds else "-"
-                print(
-                    f"| {variant} | {precision} | {batch_norm} | {values[0]:.3f} | {values[-1]:.3f} | {speed} | {skipped} |",
-                    flush=True,
-                )
-                style = "-" if precision == "float32" else "--"
-                color = f"C{BATCH_NORMS.index(batch_norm)}"
-                axis.plot(steps, values, style, color=color, label=f"{batch_norm}, {precision}")
-        axis.set(xlabel="step", ylabel=f"loss, mean of {EVERY} steps", title=variant, yscale="log")
-        axis.legend(frameon=False)
-        figure.savefig(args.output / f"losses_{variant}.png", dpi=150)
+                ends = (f"{value:.3f}" for value in (losses[0], losses[-1]))
+                tables.row(variant, precision, batch_norm, *ends, speed, skipped)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from benchmarks import tables
 from refinenet_jax.models import cpu
 from refinenet_jax.models.layers import plain_conv, plain_max_pool
 
@@ -85,15 +86,12 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    print(
-        "| operation | input | forward, plain | CPU form | with gradients, plain | CPU form |\n|---|---|---|---|---|---|"
-    )
+    tables.header("operation", "input", "forward, plain", "CPU form", "with gradients, plain", "CPU form")
     for name, plain, for_cpu, shapes in (row for row in ROWS if args.only in row[0]):
         arrays = [jnp.asarray(rng.standard_normal(shape), args.dtype) for shape in shapes]
         forward = measure([plain, for_cpu], arrays, args.rounds)
         both = measure([_with_gradients(plain), _with_gradients(for_cpu)], arrays, args.rounds)
-        cells = " | ".join(f"{value:.1f}" for value in (*forward, *both))
-        print(f"| {name} | {'x'.join(map(str, shapes[0]))} | {cells} |", flush=True)
+        tables.row(name, "x".join(map(str, shapes[0])), *(f"{value:.1f}" for value in (*forward, *both)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python -m benchmarks.padding
 
 import numpy as np
 
+from benchmarks import tables
 from refinenet_jax.inference.fitting import canvas_size, fitted_size
 
 COUNT = 1000
@@ -29,13 +30,13 @@ def sizes() -> dict[str, list[tuple[int, int]]]:
 
 
 def main() -> None:
-    print("| sizes | longest side | programs | padding |\n|---|---|---|---|")
+    tables.header("sizes", "longest side", "programs", "padding")
     for name, given in sizes().items():
         for longest_side in (0, *LONGEST_SIDES):
             fitted = [fitted_size(size, longest_side) for size in given]
             canvases = [canvas_size(size) for size in fitted]
             share = 1 - sum(h * w for h, w in fitted) / sum(h * w for h, w in canvases)
-            print(f"| {name} | {longest_side or 'own size'} | {len(set(canvases))} | {100 * share:.1f} % |")
+            tables.row(name, longest_side or "own size", len(set(canvases)), f"{100 * share:.1f} %")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import tables
 from refinenet_jax import models, parallel
 from refinenet_jax.training import optim, step
 
@@ -63,11 +64,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=480)
     parser.add_argument("--time", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
-    print(
-        "| network | crops per device | options | state, MiB | step, MiB | s per step | s per crop |\n"
-        + "|---" * 7
-        + "|"
-    )
+    tables.header("network", "crops per device", "options", "state, MiB", "step, MiB", "s per step", "s per crop")
     for variant in args.variants:
         for batch, options, accumulate in ROWS:
             if "remat" in options and variant == "rf_lw_mbv2":
@@ -75,8 +72,8 @@ def main() -> None:
             how = ", ".join(str(value) if key != "remat" else "remat" for key, value in options.items()) or "float32"
             how += f", accumulate {accumulate}" if accumulate > 1 else ""
             held, planned, seconds = measure(variant, args.crop, batch, options, accumulate, args.time)
-            times = f"{seconds:.2f} | {seconds / batch:.2f}" if args.time else "- | -"
-            print(f"| {variant} | {batch} | {how} | {held:,.0f} | {planned:,.0f} | {times} |", flush=True)
+            times = [f"{value:.2f}" if args.time else "-" for value in (seconds, seconds / batch)]
+            tables.row(variant, batch, how, f"{held:,.0f}", f"{planned:,.0f}", *times)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import tables
 
 
 def seconds_to_first_step(config: str, cache: str, flags: list[str]) -> float:
@@ -21,7 +20,9 @@ def seconds_to_first_step(config: str, cache: str, flags: list[str]) -> float:
         command = [sys.executable, "-m", "refinenet_jax.main", f"--config={config}", f"--workdir={workdir}/run"]
         command += [f"--compilation_cache={cache}", "--config.log_every=1", *flags]
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=tables.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         output = []
         for line in process.stdout:
             output.append(line)
@@ -39,11 +40,11 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="number of starts with a warm cache")
     parser.add_argument("flags", nargs="*", help="flags for the training")
     args = parser.parse_args()
-    print("| cache of compiled programs | s to first step |\n|---|---|")
+    tables.header("cache of compiled programs", "s to first step")
     with tempfile.TemporaryDirectory() as cache:
         for i in range(args.times + 1):
             seconds = seconds_to_first_step(args.config, cache, args.flags)
-            print(f"| {'warm' if i else 'empty'} | {seconds:.1f} |", flush=True)
+            tables.row("warm" if i else "empty", f"{seconds:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, for comparison, tested with the same golden values (`tests/models/twin_test.py`).
+"""The same networks in PyTorch, for comparison, tested with the same golden values (`tests/models/golden_test.py`).
 
 Modules have the names of the parameter tree, so that `load` fills a network from the variables of a model. Needs PyTorch,
 which nothing else in this repository does: pip install -e .[bench]

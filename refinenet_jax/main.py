@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, config_files, integrity, parallel, run_config
+from refinenet_jax import compilation_cache, config_files, integrity, processes, run_config
 from refinenet_jax.command_line import expand_home
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
@@ -72,9 +72,9 @@ def main(argv: list[str]) -> None:
     try:
         _check_flags()
         if _CONFIG.value.deterministic:
-            parallel.use_deterministic_operations()
+            processes.use_deterministic_operations()
         compilation_cache.use(_CACHE.value)
-        parallel.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         if _DRY_RUN.value or _JOB.value == "train":
             with require_extra("train", "Training"):
                 _train()

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.sh on a CPU: every piece runs with its real options, and the smallest work."""
+"""benchmarks/gpu.sh on a CPU: every piece runs, with the smallest work."""
 
 import importlib.util
 import os
@@ -73,21 +73,22 @@ def data(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("piece", ["golden", "train", "operations", "inference", "input", "pretrain"])
-def test_piece_runs(piece, data, tmp_path):
+@pytest.mark.timeout(1500)
+def test_every_piece_runs(data, tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "DATA": str(data), "TINY": "1"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compilation is nearly all that these pieces do here
-    command = ["bash", "benchmarks/gpu.sh", str(tmp_path), piece]
-    result = subprocess.run(
-        command, cwd=ROOT, text=True, capture_output=True, env={**environment, "PYTHON": sys.executable}, timeout=900
-    )
+    pieces = ["golden", "train", "operations", "inference", "input", "pretrain"]
+    command = ["bash", "benchmarks/gpu.sh", str(tmp_path), *pieces]
+    environment["PYTHON"] = sys.executable
+    result = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment, timeout=1500)
     errors = {path.name: path.read_text()[-2000:] for path in tmp_path.glob("*.err")}
     assert result.returncode == 0, f"{result.stdout}{result.stderr}{errors}"
-    if piece == "pretrain":
-        assert "hand IoU" in result.stdout
-        assert list((tmp_path / "pretrain" / "profile").rglob("*.pb"))
-    else:
-        assert result.stdout.count("\n| ") > 1
-    if piece in ("train", "inference") and not importlib.util.find_spec("torch"):
-        assert "torch failed" in errors[f"{piece}.err"]
+    outputs = {path.stem: path.read_text() for path in tmp_path.glob("*.md")}
+    assert outputs.keys() == {*pieces, "operations_bfloat16", "pretrain_evaluation"} - {"operations"}
+    for name in outputs.keys() - {"pretrain", "pretrain_evaluation"}:
+        assert sum(line.startswith("| ") for line in outputs[name].splitlines()) > 1, name
+    assert "hand IoU" in outputs["pretrain_evaluation"]
+    assert list((tmp_path / "pretrain" / "profile").rglob("*.pb"))
+    if not importlib.util.find_spec("torch"):
+        assert "torch failed" in errors["train.err"]
         pytest.skip("PyTorch is not installed: its rows were not tried")

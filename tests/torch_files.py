@@ -1,6 +1,5 @@
 """Writes PyTorch's files byte by byte, without PyTorch: honest ones, and ones that PyTorch would never write."""
 
-import dataclasses
 import pickle
 import struct
 import time
@@ -18,56 +17,35 @@ MAGIC = 0x1950A86A20F9469CFC6C
 _KINDS = {"f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage", "i8": "LongStorage", "u1": "ByteStorage"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Raw:
-    """Instructions as they are."""
-
-    code: bytes
+class Raw(bytes):
+    """Instructions of a pickle that put a value on the stack."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Global:
+def named(dotted: str) -> Raw:
     """A name, such as 'torch.FloatStorage'."""
+    return Raw("c{}\n{}\n".format(*dotted.rsplit(".", 1)).encode())
 
-    name: str
 
-
-@dataclasses.dataclass(frozen=True)
-class Call:
+def call(dotted: str, *arguments: Any) -> Raw:
     """A call of a name."""
-
-    name: str
-    arguments: tuple
+    return Raw(named(dotted) + code(arguments) + b"R")
 
 
-@dataclasses.dataclass(frozen=True)
-class Build:
+def build(record: Any, state: Any) -> Raw:
     """A record, given a state."""
-
-    record: Any
-    state: Any
+    return Raw(code(record) + code(state) + b"b")
 
 
-@dataclasses.dataclass(frozen=True)
-class Persistent:
-    """A persistent identifier."""
-
-    identifier: Any
+def persistent(identifier: Any) -> Raw:
+    """An object outside the pickle."""
+    return Raw(code(identifier) + b"Q")
 
 
 def code(value: Any) -> bytes:
     """Instructions that put a value on the stack."""
     match value:
         case Raw():
-            return value.code
-        case Global():
-            return "c{}\n{}\n".format(*value.name.rsplit(".", 1)).encode()
-        case Call():
-            return code(Global(value.name)) + code(value.arguments) + b"R"
-        case Build():
-            return code(value.record) + code(value.state) + b"b"
-        case Persistent():
-            return code(value.identifier) + b"Q"
+            return value
         case tuple():
             return b"(" + b"".join(map(code, value)) + b"t"
         case list():
@@ -82,26 +60,26 @@ def pickled(value: Any) -> bytes:
     return b"\x80\x02" + code(value) + b"."
 
 
-def storage(key: str, count: Any, kind: str = "FloatStorage", view: Any = None, legacy: bool = False) -> Persistent:
-    """A storage; only legacy files speak of views."""
-    return Persistent(("storage", Global(f"torch.{kind}"), key, "cpu", count, *((view,) if legacy else ())))
+def storage(key: str, count: Any, kind: str = "FloatStorage", view: tuple = ()) -> Raw:
+    """A storage; legacy files also have the place of a view in another storage, which is always `view=(None,)`."""
+    return persistent(("storage", named(f"torch.{kind}"), key, "cpu", count, *view))
 
 
-def tensor(stored: Any, shape: tuple, strides: tuple, offset: Any = 0) -> Call:
+def tensor(stored: Any, shape: tuple, strides: tuple, offset: Any = 0) -> Raw:
     """A tensor in a storage."""
-    hooks = Call("collections.OrderedDict", ())
-    return Call("torch._utils._rebuild_tensor_v2", (stored, offset, shape, strides, False, hooks))
+    hooks = call("collections.OrderedDict")
+    return call("torch._utils._rebuild_tensor_v2", stored, offset, shape, strides, False, hooks)
 
 
-def tensors(arrays: Mapping[str, np.ndarray], legacy: bool = False) -> dict[str, Call]:
+def tensors(arrays: Mapping[str, np.ndarray], legacy: bool = False) -> dict[str, Raw]:
     """Every array as a tensor in a storage of its own; their keys are '0', '1', ..."""
     return {
-        name: tensor(
-            storage(str(i), array.size, _KINDS[array.dtype.str[1:]], legacy=legacy),
+        key: tensor(
+            storage(str(i), array.size, _KINDS[array.dtype.str[1:]], (None,) * legacy),
             array.shape,
             tuple(step // array.itemsize for step in array.strides),
         )
-        for i, (name, array) in enumerate(arrays.items())
+        for i, (key, array) in enumerate(arrays.items())
     }
 
 
@@ -128,10 +106,10 @@ def write_legacy(path: Path, content: Any, storages: Mapping[str, tuple[int, byt
     return path
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray], legacy: bool, beside: Mapping[str, Any] | None = None) -> Path:
-    """A file of either kind: a bare state dict, or one under 'state_dict' with other things beside it."""
+def write(path: Path, arrays: Mapping[str, np.ndarray], legacy: bool, others: Mapping[str, Any] | None = None) -> Path:
+    """A file of either kind: a bare state dict, or one under 'state_dict' with other values next to it."""
     content: dict[str, Any] = tensors(arrays, legacy)
-    content = {"state_dict": content, **beside} if beside is not None else content
+    content = {"state_dict": content, **others} if others is not None else content
     # In memory as the strides say: a transposed array is stored as it lies.
     stored = [(array.size, array.tobytes("A")) for array in arrays.values()]
     if legacy:

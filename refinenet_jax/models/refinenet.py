@@ -168,18 +168,15 @@ class RefineNet(nn.Module):
     precision: str = "default"
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, train: bool = False, features_only: bool = False
-    ) -> jax.Array | dict[str, jax.Array]:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns the logits of normalized images.
 
         Args:
           x: float32 [b, h, w, 3], normalized, of any size.
           train: whether to apply dropout, and batch norm as set by `batch_norm`.
-          features_only: whether to stop after the trunk.
 
         Returns:
-          float32 [b, ceil(h/4), ceil(w/4), num_classes], or the trunk's features by stage.
+          float32 [b, ceil(h/4), ceil(w/4), num_classes].
         """
         conv = partial(layers.Conv, dtype=self.dtype)
         # The cascade is not normalized: with larger initial weights than the authors' 0.01 its sums start far too high.
@@ -207,5 +204,4 @@ class RefineNet(nn.Module):
         is_default = self.precision == "default"
         # All products traced here, and their gradients, have this precision.
         with nullcontext() if is_default else jax.default_matmul_precision(self.precision):
-            features = trunk(x.astype(self.dtype))
-            return features if features_only else classifier(cascade(features, train)).astype(jnp.float32)
+            return classifier(cascade(trunk(x.astype(self.dtype)), train)).astype(jnp.float32)

@@ -9,7 +9,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, models, parallel
+from refinenet_jax import checkpoint, models, parallel, processes
 from refinenet_jax.data import sources
 from refinenet_jax.data.augment import Augmentation
 from refinenet_jax.data.examples import DatasetInfo, Source
@@ -67,10 +67,10 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike) -> Setup:
       UsageError: the config, the data or the folder is invalid.
     """
     parallel.check_batch_size(config.batch_size, "config.batch_size")
-    if config.deterministic and parallel.DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+    if config.deterministic and processes.DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
         raise UsageError(
             "config.deterministic has no effect once JAX runs: python -m refinenet_jax.main sets it in time; elsewhere set "
-            f"XLA_FLAGS={parallel.DETERMINISTIC} before the program starts."
+            f"XLA_FLAGS={processes.DETERMINISTIC} before the program starts."
         )
     _check_numbers(config)
     require(config.parallel, parallel.KINDS, "config.parallel")

@@ -1,4 +1,4 @@
-"""Other people's checkpoints -> our variables, and ours to one file."""
+"""Reads other people's checkpoints into our variables, and writes ours to one file."""
 
 from refinenet_jax.weights.flat import save_weights
 from refinenet_jax.weights.loading import load, load_weights, network_in

@@ -50,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts the file, or describes it without --output; returns the exit status."""
-    from refinenet_jax import (
-        checkpoint,  # loads Orbax, which prediction, for which this module has `describe`, does not need
-    )
+    from refinenet_jax import checkpoint  # loads Orbax, which prediction does not need; it uses `describe`
 
     source, output = Path(args.source), args.output and Path(args.output)
     if args.half and not (output and output.suffix in ENDINGS):
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
     network = network_in(source)
     file = network.file
-    for line in _tell(source, file.format, network, file.facts):
+    for line in _summary(source, file.format, network, file.facts):
         print(line)
     if output is None:
         return 0
@@ -101,7 +99,7 @@ def describe(
     classes: tuple[str, ...] = (),
     license: str | None = None,
 ) -> dict[str, Any]:
-    """What model.json says of a converted network: as of one trained here, with the file's own facts.
+    """Returns the content of model.json for a converted network: as for one trained here, with the file's own facts.
 
     Raises:
       UsageError: more or fewer classes than the network has channels (a last one called void may be there or not).
@@ -132,20 +130,17 @@ def describe(
 
 
 def _save(output: Path, variables: dict, description: Mapping[str, Any], half: bool) -> None:
-    save_weights(output, _halved(variables) if half else variables, description)
+    """Writes one file, in float16 if `half`; raises UsageError where a value is beyond its range."""
+    if half:
+        with np.errstate(over="ignore"):
+            variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+            raise UsageError(f"Some values are beyond float16 ({np.finfo(np.float16).max:,.0f}). Omit --half.")
+    save_weights(output, variables, description)
 
 
-def _halved(variables: dict) -> dict:
-    """In float16; raises UsageError where a value has no place in it."""
-    with np.errstate(over="ignore"):
-        halves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(halves)):
-        raise UsageError(f"Some values are beyond float16 ({np.finfo(np.float16).max:,.0f}); leave out --half.")
-    return halves
-
-
-def _tell(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -> list[str]:
-    """What a file is, a line for each thing worth knowing."""
+def _summary(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that describe a file."""
     count = sum(int(np.prod(network.arrays[name].shape)) for name in network.arrays)
     lines = [f"{source}: {form}, {len(network.arrays)} arrays, {count / 1e6:.1f} M numbers"]
     if network.variant:

@@ -1,7 +1,7 @@
-"""Files of weights -> arrays by name, whatever wrote them; nothing in a file is ever run.
+"""Reads files of weights of any supported format as arrays by name; nothing in a file is ever run.
 
-A file may come from anywhere, so its readers keep to one rule: every size that a file claims is held against the real size
-of the file before memory is taken, and what is not understood is refused.
+A file may come from anywhere, so its readers keep to one rule: every size that a file declares is compared with the real size
+of the file before memory is allocated, and what is not understood is refused.
 """
 
 import collections
@@ -29,11 +29,11 @@ _OTHER_FORMATS = (
         "Run `git lfs pull` where it comes from",
     ),
     (b"<", "is a web page or XML", "Download the file itself; the link may lead to a page that asks something first"),
-    (b"\x1f\x8b", "is packed with gzip", "Unpack it with gunzip or tar -xzf, and give the file inside"),
-    (b"BZh", "is packed with bzip2", "Unpack it with bunzip2 or tar -xjf, and give the file inside"),
-    (b"\xfd7zXZ", "is packed with xz", "Unpack it with unxz or tar -xJf, and give the file inside"),
-    (b"Rar!", "is a RAR archive", "Unpack it, and give the file inside"),
-    (b"7z\xbc\xaf", "is a 7-Zip archive", "Unpack it, and give the file inside"),
+    (
+        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!", b"7z\xbc\xaf"),
+        "is an archive",
+        "Unpack it, and give the file inside",
+    ),
     (
         b"\x93NUMPY",
         "is one array of NumPy without a name",
@@ -62,7 +62,7 @@ _KNOWN = "PyTorch's .pth, .safetensors, .npz, TFLite's .tflite and MatConvNet's 
 
 
 def read(path: str | os.PathLike) -> WeightsFile:
-    """Reads what a file of weights holds; its format is recognized by its content, never by its name.
+    """Reads a file of weights; its format is recognized by its content, never by its name.
 
     Raises:
       WeightsError: there is no such file, it is of no known kind, damaged, or holds more than arrays and plain values.
@@ -99,12 +99,12 @@ def read(path: str | os.PathLike) -> WeightsFile:
 
 
 def _head(path: str | os.PathLike) -> bytes:
-    """The first 1 KiB."""
+    """Returns the first 1 KiB of a file; raises WeightsError if it cannot be read."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise WeightsError(f"{path} is a folder. Give the file of weights in it.")
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe may wait for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe may wait forever
             raise WeightsError(f"{path} is no ordinary file. Copy it into one.")
         with open(path, "rb") as file:
             head = file.read(1024)
@@ -118,19 +118,15 @@ def _head(path: str | os.PathLike) -> bytes:
 
 
 def _read_zip(path: str) -> WeightsFile:
-    """Reads a file of PyTorch or NumPy after looking at its list of members, in which sizes, names and packing may lie."""
+    """Reads a file of PyTorch or NumPy, after a check of the sizes, names and compression in its list of members."""
     file_size = os.path.getsize(path)
     try:
         with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             members, names = archive.infolist(), archive.namelist()
             for member in members:
-                if member.flag_bits & 0x1:
+                if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise WeightsError(
-                        f"{path}: {member.filename!r:.100} is encrypted. Unpack it with its password, and save it again."
-                    )
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise WeightsError(
-                        f"{path}: {member.filename!r:.100} is packed in a rare way. Save it with numpy.savez."
+                        f"{path}: {member.filename!r:.100} is encrypted or packed in a rare way. Save it with numpy.savez."
                     )
             total = sum(member.file_size for member in members)
             if total > _FREE_BYTES + _MAX_RATIO * file_size:
@@ -160,7 +156,7 @@ def _read_zip(path: str) -> WeightsFile:
 
 
 class _SmallReads(io.FileIO):
-    """A file that gives no more than a few MiB at once, for zipfile reads the list of members whole, however long."""
+    """A file that returns a few MiB per read at most, because zipfile reads the list of members at once, however long."""
 
     def read(self, size: int = -1) -> bytes:
         if size > _MAX_LIST_BYTES:

@@ -1,6 +1,6 @@
-"""The two formats that are a flat list of named arrays, safetensors and NumPy's npz: any file read, our own weights written.
+"""Reads and writes the two formats that are a flat list of named arrays: safetensors and NumPy's npz.
 
-Our own have a description like model.json's with them.
+Files that this library writes also contain a description like model.json.
 """
 
 import json
@@ -149,7 +149,7 @@ def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], descript
 
 
 def description_of(file: WeightsFile) -> dict[str, Any] | None:
-    """The description in a file that `save_weights` wrote; None in any other.
+    """Returns the description in a file that `save_weights` wrote, None for any other.
 
     Raises:
       WeightsError: there is one, but it cannot be read.

@@ -1,4 +1,4 @@
-"""Files of weights -> networks, filled."""
+"""Loads files of weights into networks."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ def load(
 def build(
     network: Network, path: str | os.PathLike, *, variant: str | None = None, num_classes: int | None = None
 ) -> tuple[models.RefineNet, dict]:
-    """As `load`, of a file that was read already; `path` is for messages."""
+    """Like `load`, for a file that was read already; `path` is for messages."""
     if network.variant is None:
         if variant is None or num_classes is None:
             fitting = [name for name, (trunk, _) in models.VARIANTS.items() if trunk == network.trunk]
@@ -80,7 +80,8 @@ def load_weights(
       UsageError: as `load`; what is named in `skip` is no fault.
     """
     if isinstance(source, Mapping):
-        return _fill_from(source, model, "These arrays", tuple(skip))
+        network = Network(None, model.trunk_name, None, (), {}, source)
+        return _filled(model, network, "These arrays", tuple(skip))
     return fill(model, network_in(source), source, tuple(skip))
 
 
@@ -98,19 +99,18 @@ def network_in(path: str | os.PathLike) -> Network:
 
 
 def fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
-    """As `load_weights`, of a file that was read already; `where` is for messages."""
+    """Like `load_weights`, for a file that was read already; `where` is for messages."""
     if network.variant is None:
         skip = (*skip, *_NEW_ON_A_TRUNK, *network.unused)
-    return _fill_from(network.arrays, model, where, skip, network.ours)
+    return _filled(model, network, where, skip)
 
 
-def _fill_from(
-    arrays: Mapping[str, np.ndarray], model: models.RefineNet, where: Any, skip: tuple[str, ...], ours: bool = False
-) -> dict:
-    """The variables of `model` from arrays of PyTorch's names and layout, or of ours."""
+def _filled(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...]) -> dict:
+    """Returns the variables of `model` from arrays of PyTorch's names and layout, or of ours."""
+    arrays, ours = network.arrays, network.ours
     left = {name for name in arrays if not name.endswith(_IGNORED)}
     faults: list[str] = []
-    fresh: list[tuple] = []
+    new: set[tuple] = set()  # paths of variables that are initialized
 
     def take(path: tuple, wanted: jax.ShapeDtypeStruct) -> np.ndarray | None:
         keys = tuple(p.key for p in path)
@@ -129,28 +129,32 @@ def _fill_from(
                 return np.array(array, np.float32, order="C")
             if not skipped:
                 faults.append(f"shape: {name} is {arrays[name].shape}, {place} is {wanted.shape} (HWIO)")
-        fresh.append(path)
+        new.add(path)
         return None
 
-    shapes = models.variable_shapes(model)
-    variables = jax.tree_util.tree_map_with_path(take, shapes)
+    variables = jax.tree_util.tree_map_with_path(take, models.variable_shapes(model))
     faults += [f"left over: {name} {arrays[name].shape}" for name in sorted(left) if not _covers(skip, name)]
     if faults:
         raise UsageError(
             f"{where}: the weights do not fit {model.trunk_name}{' light-weight' if model.light else ''} "
             f"with {model.num_classes} classes ({len(faults)} faults):\n  " + "\n  ".join(faults)
         )
-    if fresh:
-        new = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    if new:
+
+        @jax.jit
+        def initialize() -> list[jax.Array]:
+            leaves = jax.tree_util.tree_leaves_with_path(model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
+            return [leaf for path, leaf in leaves if path in new]
+
+        initial = iter(initialize())
         variables = jax.tree.map(
-            lambda taken, made: np.asarray(made) if taken is None else taken,
+            lambda leaf: np.asarray(next(initial)) if leaf is None else leaf,
             variables,
-            new,
             is_leaf=lambda leaf: leaf is None,
         )
     return variables
 
 
 def _covers(skip: tuple[str, ...], name: str) -> bool:
-    """Whether an entry of `skip` is this name, or one that it lies below."""
+    """Returns whether an entry of `skip` is this name or a module that contains it."""
     return any(name == entry or name.startswith((f"{entry}.", f"{entry}/")) for entry in skip)

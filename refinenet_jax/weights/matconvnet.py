@@ -43,10 +43,10 @@ def read_matconvnet(path: str | os.PathLike) -> WeightsFile:
         networks = [struct for struct in structs if struct.keys() >= _NETWORK]
         if not networks:
             raise _no_network(variables)
-        found, sizes, facts = {}, {}, {"strides": {}}
+        found, facts = {}, {"strides": {}}
         for network in networks:
             for layer in _rows(network["layers"], "layers"):
-                _add_layer(layer, facts["strides"], sizes)
+                _add_stride(layer, facts["strides"])
             for row in _rows(network["params"], "params"):
                 _add_array(found, row["name"], row.get("value"))
         for struct in structs:
@@ -57,7 +57,7 @@ def read_matconvnet(path: str | os.PathLike) -> WeightsFile:
                 facts["net_input_img_scales"] = _scale(struct["net_input_img_scales"])
         if not found:
             raise WeightsError(f"its network has no parameters. {_SAVE_AGAIN}")
-        arrays = {name: _in_shape(name, value, sizes.get(name)) for name, value in found.items()}
+        arrays = {name: _in_shape(name, value) for name, value in found.items()}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     return WeightsFile(f"MatConvNet ({form})", arrays, facts)
@@ -74,7 +74,7 @@ def _no_network(variables: dict[str, Any]) -> WeightsError:
 
 
 def _structs(value: Any) -> Iterator[dict[str, Any]]:
-    """Every struct in a tree of values, once, though several ways may lead to it."""
+    """Yields every struct in a tree of values once, even if it is referred to several times."""
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
@@ -86,7 +86,7 @@ def _structs(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _rows(value: Any, what: str) -> list[dict[str, Any]]:
-    """The structs of an array of them: MATLAB does not distinguish one struct from an array of one."""
+    """Returns an array of structs as a list: MATLAB does not distinguish one struct from an array of one."""
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
@@ -95,21 +95,20 @@ def _rows(value: Any, what: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _add_layer(layer: dict[str, Any], strides: dict[str, float], sizes: dict[str, list[float]]) -> None:
-    """Adds the stride of a layer by its name, and the shape of a convolution by the name of its filter."""
-    block, params = layer.get("block"), layer.get("params")
-    if not isinstance(block, dict):
-        return
-    numbers = {key: block[key].ravel() for key in ("stride", "size") if isinstance(block.get(key), np.ndarray)}
-    stride, size = numbers.get("stride", np.empty(0)), numbers.get("size", np.empty(0))
-    if stride.size and strides.setdefault(layer["name"], float(stride.max())) != stride.max():
+def _add_stride(layer: dict[str, Any], strides: dict[str, float]) -> None:
+    """Adds the largest stride of a layer, if it has any, under its name."""
+    block = layer.get("block")
+    stride = block.get("stride") if isinstance(block, dict) else None
+    if (
+        isinstance(stride, np.ndarray)
+        and stride.size
+        and strides.setdefault(layer["name"], float(stride.max())) != stride.max()
+    ):
         raise WeightsError(f"it has two different layers named {layer['name']!r}. {_SAVE_AGAIN}")
-    if 0 < size.size <= 4 and isinstance(params, list) and params and isinstance(params[0], str):
-        sizes[params[0]] = [*size.tolist(), *[1.0] * (4 - size.size)]
 
 
 def _scale(value: Any) -> float:
-    """The one factor by which a network enlarges its input; `options` has no place for several."""
+    """Returns the factor by which a network enlarges its input; a model has only one."""
     if not isinstance(value, np.ndarray) or value.size != 1 or not 0 < value.item() < math.inf:
         raise WeightsError(
             f"its net_input_img_scales is {value}, not one positive number. Give a network of one scale."
@@ -130,22 +129,18 @@ def _add_array(found: dict[str, np.ndarray], name: str, value: Any) -> None:
         )
 
 
-def _in_shape(name: str, value: np.ndarray, size: list[float] | None) -> np.ndarray:
-    """An array as float32 [kh, kw, in, out], [channels, 2] or [channels]; MATLAB drops axes of length 1 at the end.
-
-    Args:
-      size: what its layer declares, [kh, kw, in, out]; None if it belongs to no convolution.
-    """
+def _in_shape(name: str, value: np.ndarray) -> np.ndarray:
+    """Returns an array as float32 [kh, kw, in, out], [channels, 2] or [channels]; MATLAB drops axes of length 1 at the end."""
     stored = shape = value.shape
-    if size or name == "filters" or name.endswith("_filter"):
+    if name == "filters" or name.endswith("_filter"):
         shape = (*stored, *[1] * (4 - len(stored)))
-        fits = len(shape) == 4 and size in (None, list(shape))
+        fits = len(shape) == 4
     elif name.endswith("_moments"):
         fits = len(stored) == 2 and stored[1] == 2
     else:
         shape = (value.size,)
         fits = value.size == max(stored)
     if not fits:
-        expected = size or "a vector, or [kh, kw, in, out] of a filter, or [channels, 2] of moments"
+        expected = "[kh, kw, in, out] of a filter, [channels, 2] of moments or one axis"
         raise WeightsError(f"{name!r} has the shape {stored} instead of {expected}. {_SAVE_AGAIN}")
     return value.reshape(shape, order="F").astype(np.float32, copy=False)

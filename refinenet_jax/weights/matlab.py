@@ -79,7 +79,7 @@ class _Limits:
 
 
 def _unpacked(file: BinaryIO, limits: _Limits) -> io.BytesIO:
-    """A v5 to v7 file with its compressed variables inflated."""
+    """Returns a v5 to v7 file with its compressed variables inflated."""
     file.seek(124)
     content = io.BytesIO()
     # SciPy decides by the first bytes of the header whether a file is of v4.
@@ -126,7 +126,7 @@ class _Elements:
             raise ValueError(f"an array is longer or shorter than it declares at byte {self._at:,}")
 
     def _head(self) -> int:
-        """Walks an array up to the arrays in it, if any, and returns how many they are."""
+        """Walks an array up to the arrays in it, if any, and returns their number."""
         flags, _ = struct.unpack(f"{self._order}II", self._element(_FLAGS))
         kind = flags & 0xFF
         shape = () if kind == _OPAQUE else self._integers()
@@ -154,7 +154,7 @@ class _Elements:
         return arrays
 
     def _element(self, kinds: set[int]) -> memoryview:
-        """The data of the next element, which must be of one of these types."""
+        """Returns the data of the next element, which must be of one of these types."""
         kind, length = struct.unpack_from(f"{self._order}II", self._content, self._at)
         start = self._at + 8
         if kind >> 16:  # up to four bytes of data within the tag
@@ -170,7 +170,7 @@ class _Elements:
 
 
 def _plain(value: Any) -> Any:
-    """A value of SciPy's as a plain one."""
+    """Returns a value of SciPy as a plain one."""
     if type(value) is not np.ndarray:  # a subclass is an object or a function
         return None
     if value.dtype.names:

@@ -10,7 +10,6 @@ million calls. None of them is ever printed, compared or hashed as a whole.
 
 import dataclasses
 import io
-import math
 import pickle
 import pickletools
 import re
@@ -54,7 +53,6 @@ _STORAGE_DTYPES = {
 }
 # torch.float32 and its like, which are written as bare names.
 _TORCH_DTYPE = re.compile("float(16|32|64)|bfloat16|half|float|double|u?int8|int(16|32|64)|short|int|long|bool")
-_NUMPY_DTYPE = re.compile("[<>|=]?(b1|[iu][1248]|f[248])")
 
 
 class _DamagedError(Exception):
@@ -66,7 +64,7 @@ class _RefusedError(Exception):
 
 
 class _Record:
-    """Stands for an object of the file. Without this method the unpickler would set attributes itself."""
+    """Replaces an object of the file. Without this method the unpickler would set attributes itself."""
 
     def __setstate__(self, state: Any) -> None:
         raise _DamagedError(f"attributes for a {type(self).__name__}")
@@ -74,12 +72,11 @@ class _Record:
 
 @dataclasses.dataclass(frozen=True)
 class Storage(_Record):
-    """A run of numbers kept outside the pickle: `count` elements, from the `begin`-th on, of the run called `key`."""
+    """A run of `count` numbers kept outside the pickle, under the name `key`."""
 
     key: str
     dtype: np.dtype
     count: int
-    begin: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,57 +89,11 @@ class Tensor(_Record):
     strides: tuple[int, ...]
 
 
-@dataclasses.dataclass(eq=False)
-class _NumpyDtype(_Record):
-    """A NumPy type; its byte order follows it in the file."""
-
-    code: str
-    order: str = "<"
+class Unread(_Record):
+    """Replaces an object that no network needs, such as a NumPy array or an argparse.Namespace; its content is dropped."""
 
     def __setstate__(self, state: Any) -> None:
-        order = _require(_require(state, tuple)[1], str)
-        if order not in ("<", ">", "|", "="):
-            raise _DamagedError("a NumPy type of unknown byte order")
-        self.order = order
-
-    def check(self, data: Any, count: int) -> None:
-        if type(data) not in (str, bytes) or len(data) != count * np.dtype(self.code).itemsize:
-            raise _DamagedError("a NumPy array of another size than its bytes")
-
-    def read(self, data: str | bytes) -> np.ndarray:
-        data = data.encode("latin1") if type(data) is str else data  # to Python 2 they were the same
-        return np.frombuffer(data, np.dtype(self.code).newbyteorder(self.order))
-
-
-class NumpyArray(_Record):
-    """An array kept within the pickle.
-
-    Attributes:
-      shape: None as long as the file has given it no state.
-      nbytes: size in bytes.
-    """
-
-    shape: tuple[int, ...] | None = None
-    nbytes = 0
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, self._dtype, self._fortran, self._data = _require(state, tuple)
-        self.shape = _sizes(shape)
-        _require(self._dtype, _NumpyDtype).check(self._data, math.prod(self.shape))
-        self.nbytes = len(self._data)
-
-    def read(self) -> np.ndarray:
-        """The array, read-only; ValueError where its text is not made of bytes."""
-        return self._dtype.read(self._data).reshape(self.shape, order="F" if self._fortran is True else "C")
-
-
-class Namespace(_Record):
-    """The attributes of an argparse.Namespace."""
-
-    attributes: dict | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.attributes = _require(state, dict)
+        pass
 
 
 class _OrderedDict(dict):
@@ -151,7 +102,7 @@ class _OrderedDict(dict):
 
 
 class _Name(_Record):
-    """What the unpickler gets for a name. Not a function, whose defaults a file could set."""
+    """Replaces the object of a name. It is not a function, because a file could set a function's defaults."""
 
     def __init__(self, module: str, name: str, call: Callable[..., Any] | None = None):
         self.module, self.name, self._call = module, name, call
@@ -166,13 +117,12 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
     """Reads one pickle, to its end and no further.
 
     Args:
-      stream: stands at its start, and gives no more than MAX_BYTES.
+      stream: positioned at its start; it has no more than MAX_BYTES.
       path: the file, for messages.
 
     Returns:
-      What it describes, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage`,
-      `Namespace` and `NumpyArray`; any of them may occur many times, even within itself. And the storages that it names, by
-      key.
+      Its value, of dict, list, tuple, str, bytes, int, float, bool, None and the records `Tensor`, `Storage` and
+      `Unread`; any of them may occur many times, even within itself. And the storages that it names, by key.
 
     Raises:
       WeightsError: it is damaged, too long, or asks for anything beyond these.
@@ -206,7 +156,7 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
 
 
 def _check_instructions(stream: BinaryIO) -> None:
-    """Follows the stack as far as needed to know the keys of dicts, and refuses what the unpickler must not meet."""
+    """Refuses what the unpickler must not read; follows the stack as far as needed to know the keys of dicts."""
     stack: list[bool] = []  # whether what is there may be a key
     below: list[list[bool]] = []  # the stacks under each mark
     memo: dict[int, bool] = {}
@@ -267,23 +217,20 @@ class _Unpickler(pickle.Unpickler):
     def _storage(self, kind: str, dtype: _Name, key: str, _location: Any, count: int, view: Any = None) -> Storage:
         if kind != "storage":
             raise _RefusedError("for the source code of a network")
+        if view is not None:
+            raise _RefusedError("for a storage within another")
         if _require(dtype, _Name).name not in _STORAGE_DTYPES:
             raise _RefusedError(f"for a storage of {dtype.module}.{dtype.name}")
         if not _may_be_key(_require(key, str)):
             raise _DamagedError("a storage with a long key")
-        whole = Storage(key, _STORAGE_DTYPES[dtype.name], _size(count))
-        if self.storages.setdefault(key, whole) != whole:
+        storage = Storage(key, _STORAGE_DTYPES[dtype.name], _size(count))
+        if self.storages.setdefault(key, storage) != storage:
             raise _DamagedError("two sizes or types for one storage")
-        if view is None:
-            return whole
-        _, begin, size = _require(view, tuple)
-        if _size(begin) + _size(size) > count:
-            raise _DamagedError("a view beyond its storage")
-        return dataclasses.replace(whole, count=size, begin=begin)
+        return storage
 
 
 def _require(value: Any, kind: type) -> Any:
-    """The value itself, if it is of exactly this type."""
+    """Returns the value if it is of exactly this type."""
     if type(value) is not kind:
         raise _DamagedError(f"a {type(value).__name__} where a {kind.__name__} belongs")
     return value
@@ -296,13 +243,14 @@ def _size(value: Any) -> int:
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """The values as sizes along axes."""
+    """Returns the values as sizes along axes."""
     if type(values) not in (tuple, list) or len(values) > _MAX_AXES:
         raise _DamagedError("a shape that no array has")
     return tuple(_size(value) for value in values)
 
 
-# ---- What the names that a file may call do. None takes more arguments than PyTorch writes: passing them on copies them.
+# ---- Replacements of the functions that a file may call. They take no more arguments than PyTorch writes, because a file
+# could pass a long tuple a million times.
 
 
 def _tensor(
@@ -324,22 +272,8 @@ def _ordered_dict(pairs: Any = None) -> dict:
     return result
 
 
-def _encode(text: Any, encoding: Any) -> str:
-    """Python 3 writes bytes for Python 2 as text to be encoded; they stay text, as in files that Python 2 wrote."""
-    if _require(encoding, str) != "latin1":
-        raise _DamagedError("bytes in an unknown encoding")
-    return _require(text, str)
-
-
-def _numpy_dtype(code: Any, _align: Any = False, _copy: Any = False) -> _NumpyDtype:
-    if not _NUMPY_DTYPE.fullmatch(_require(code, str)):
-        raise _DamagedError("a NumPy type that is no number")
-    return _NumpyDtype(code.lstrip("<>|="))
-
-
-def _numpy_scalar(dtype: Any, data: Any) -> Any:
-    _require(dtype, _NumpyDtype).check(data, 1)
-    return dtype.read(data)[0].item()
+def _unread(_first: Any = None, _second: Any = None, _third: Any = None) -> Unread:
+    return Unread()
 
 
 _CALLS: dict[tuple[str, str], Callable[..., Any] | None] = {
@@ -348,15 +282,14 @@ _CALLS: dict[tuple[str, str], Callable[..., Any] | None] = {
     ("torch._utils", "_rebuild_parameter"): lambda tensor, _grad=None, _hooks=None: _require(tensor, Tensor),
     ("torch", "Size"): lambda sizes=(): _sizes(sizes),
     ("collections", "OrderedDict"): _ordered_dict,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _numpy_dtype,
+    ("_codecs", "encode"): _unread,  # bytes, as Python 3 writes them for Python 2
+    ("numpy", "dtype"): _unread,
 }
 for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _CALLS[_core, "scalar"] = _numpy_scalar
-    _CALLS[_core, "_reconstruct"] = lambda _kind, _shape, _code: NumpyArray()
-# Names that only stand for themselves, as arguments.
+    _CALLS |= {(_core, "scalar"): _unread, (_core, "_reconstruct"): _unread}
+# Names that are only used as arguments.
 _MARKS = [("numpy", "ndarray"), ("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage")]
 _MARKS += [("torch", name) for name in _STORAGE_DTYPES]
 
 _NAMES = {key: _Name(*key, _CALLS.get(key)) for key in [*_CALLS, *_MARKS]}
-_NAMES["argparse", "Namespace"] = Namespace  # NEWOBJ takes nothing but a class
+_NAMES["argparse", "Namespace"] = Unread  # NEWOBJ takes nothing but a class

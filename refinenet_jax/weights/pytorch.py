@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax.weights import pickles
-from refinenet_jax.weights.pickles import Namespace, NumpyArray, Storage, Tensor
+from refinenet_jax.weights.pickles import Storage, Tensor
 from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
 # Keys under which training scripts store the state dict with other things; the first one with tensors is used.
@@ -26,8 +26,7 @@ _LEGACY_PROTOCOL = 1001
 
 # Tensors may share a storage, and some do (tied weights), but all together they are about as large as the file.
 _MAX_SHARING, _FREE_BYTES = 4, 1 << 20
-# Limits of what is reported as facts.
-_MAX_FACTS, _MAX_DEPTH, _MAX_TEXT, _MAX_NAMES = 10_000, 8, 10_000, 100
+_MAX_TEXT = 10_000  # characters of a fact
 
 _AGAIN = "Download or copy it again"
 
@@ -35,9 +34,8 @@ _AGAIN = "Download or copy it again"
 def read_zip(path: str, members: Iterable[zipfile.ZipInfo]) -> WeightsFile:
     """Reads a .pth file as written since PyTorch 1.6, a zip file: a state dict, bare or under one of the usual keys.
 
-    DataParallel's `module.` is removed from the names. Plain values next to the weights become facts. So do, under names of
-    our own, what was chosen ('wrapped in'), what else would have done ('also holds'), and what was neither tensor nor plain
-    ('left out').
+    DataParallel's `module.` is removed from the names. Texts and numbers next to the weights become facts. So do, under names
+    of our own, the key of the weights ('wrapped in') and the other keys that have tensors ('also holds').
 
     Args:
       path: the file.
@@ -114,7 +112,7 @@ def read_legacy(path: str) -> WeightsFile:
 def _weights_file(
     form: str, path: str, content: Any, storages: Mapping[str, Storage], places: Mapping[str, tuple[int, int]]
 ) -> WeightsFile:
-    """What was pickled, with its storages, each at an offset and of a size in bytes in the file."""
+    """Checks the content of a file against its storages, each given by its offset and size in bytes, and returns it."""
     for key, storage in storages.items():
         if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
             there = f"{places[key][1]:,} bytes" if key in places else "nothing"
@@ -123,20 +121,15 @@ def _weights_file(
             )
     tensors, facts = _state_dict(path, content)
     _check_sizes(path, tensors)
-    readers = {}
-    for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor):
-            readers[name] = functools.partial(_read_tensor, path, places[tensor.storage.key][0], tensor)
-        else:
-            try:
-                readers[name] = functools.partial(_copy, tensor.read())
-            except ValueError as error:
-                raise WeightsError(f"{path}: {name!r:.100} is damaged ({error!s:.100}). {_AGAIN}.") from error
+    readers = {
+        name: functools.partial(_read_tensor, path, places[tensor.storage.key][0], tensor)
+        for name, tensor in tensors.items()
+    }
     return WeightsFile(form, LazyArrays(readers), facts)
 
 
-def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray], dict[str, Any]]:
-    """The tensors by name, and the facts."""
+def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the tensors by name, and the facts."""
     if not isinstance(content, dict):
         raise WeightsError(
             f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.SAVE_WEIGHTS}."
@@ -155,79 +148,35 @@ def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor | NumpyArray]
         raise WeightsError(
             f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {fix}."
         )
-    others = {key: value for key, value in weights.items() if key not in tensors}
-    if found:
-        others = {key: value for key, value in content.items() if key not in found} | others
-    facts, left_out = _plain_values(others)
+    facts = {key: value for key, value in {**content, **weights}.items() if type(key) is str and _is_plain(value)}
     facts |= {"wrapped in": found[0]} if found else {}
-    facts |= {"also holds": found[1:]} if found[1:] else {}
-    facts |= {"left out": left_out} if left_out else {}
+    facts |= {"also holds": ", ".join(found[1:])} if found[1:] else {}
     if all(name.startswith(_PREFIX) for name in tensors):
         tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
     return tensors, facts
 
 
-def _tensors_in(value: Any) -> dict[str, Tensor | NumpyArray]:
-    """The items of a dict that are tensors; if there is none, those that are NumPy arrays."""
-    named = {key: item for key, item in value.items() if type(key) is str} if isinstance(value, dict) else {}
-    tensors = {key: item for key, item in named.items() if isinstance(item, Tensor)}
-    return tensors or {
-        key: item for key, item in named.items() if isinstance(item, NumpyArray) and item.shape is not None
-    }
+def _tensors_in(value: Any) -> dict[str, Tensor]:
+    """Returns the items of a dict that are tensors."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {key: item for key, item in items if type(key) is str and isinstance(item, Tensor)}
 
 
-def _plain_values(holder: dict) -> tuple[dict[str, Any], list[str]]:
-    """Those items of a dict that are texts, numbers and small containers of them, and the keys of the others."""
-    left = _MAX_FACTS
-
-    def plain(value: Any, depth: int = 0) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > _MAX_DEPTH:  # containers may hold each other, and themselves
-            raise ValueError
-        match value:
-            case None | bool() | float():
-                return value
-            case int() if abs(value) < 1 << 63:
-                return value
-            case str() if len(value) <= _MAX_TEXT:
-                return value
-            case list() | tuple():
-                return [plain(item, depth + 1) for item in value]
-            case dict():
-                return {str(plain(key)): plain(item, depth + 1) for key, item in value.items()}
-            case Namespace():
-                return plain(value.attributes, depth)
-            case NumpyArray() if value.shape is not None and math.prod(value.shape) <= left:
-                left -= math.prod(value.shape)
-                return value.read().tolist()
-        raise ValueError
-
-    facts, left_out = {}, []
-    for key, value in holder.items():
-        try:
-            facts[str(key)[:_MAX_NAMES]] = plain(value)
-        except ValueError:
-            if len(left_out) < _MAX_NAMES:
-                left_out.append(str(key)[:_MAX_NAMES])
-    return facts, left_out
+def _is_plain(value: Any) -> bool:
+    return type(value) in (bool, int, float) or (type(value) is str and len(value) <= _MAX_TEXT)
 
 
-def _check_sizes(path: str, tensors: Mapping[str, Tensor | NumpyArray]) -> None:
-    """Holds every tensor against its storage, and all together against the file."""
+def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError if a tensor exceeds its storage, or all together far exceed the file."""
     total = 0
     for name, tensor in tensors.items():
-        if isinstance(tensor, NumpyArray):
-            total += tensor.nbytes
-            continue
         storage = tensor.storage
         if len(tensor.shape) != len(tensor.strides):
             raise WeightsError(
                 f"{path}: {name!r:.100} has {len(tensor.shape)} axes, but strides for {len(tensor.strides)}. {_AGAIN}."
             )
-        count = math.prod(
-            max(size, 1) for size in tensor.shape
-        )  # an empty tensor may claim any size along its other axes
+        # An empty tensor may claim any size along its other axes.
+        count = math.prod(max(size, 1) for size in tensor.shape)
         steps = zip(tensor.shape, tensor.strides, strict=True)
         end = tensor.offset + (0 if 0 in tensor.shape else 1 + sum((size - 1) * step for size, step in steps))
         # A tensor that repeats its elements (stride 0) is larger than its storage: small ones may be.
@@ -249,18 +198,14 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor | NumpyArray]) -> None:
 def _read_tensor(path: str, begin: int, tensor: Tensor) -> np.ndarray:
     """Reads a tensor whose storage starts `begin` bytes into the file, and which lies within it; bfloat16 as float32."""
     storage, dtype = tensor.storage, tensor.storage.dtype
-    begin, size = begin + storage.begin * dtype.itemsize, storage.count * dtype.itemsize
+    native = np.dtype(np.float32) if dtype.name == "bfloat16" else dtype.newbyteorder("=")
     if 0 in tensor.shape:
-        return _copy(np.zeros(tensor.shape, dtype))
+        return np.zeros(tensor.shape, native)
     try:
         # A map, not a read: a view of a few elements far apart costs their pages only.
-        data = np.memmap(path, np.uint8, "r", begin, (size,))
+        data = np.memmap(path, np.uint8, "r", begin, (storage.count * dtype.itemsize,))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} has changed since it was opened ({error}). Read it again.") from error
     strides = [step * dtype.itemsize for step in tensor.strides]
-    return _copy(np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides))
-
-
-def _copy(array: np.ndarray) -> np.ndarray:
-    native = np.dtype(np.float32) if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("=")
-    return np.array(array, native, order="C")
+    view = np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides)
+    return np.array(view, native, order="C")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refinenet_jax import models
-from refinenet_jax.weights import matlab_names, names
+from refinenet_jax.weights import names
 from refinenet_jax.weights.flat import DESCRIPTION, description_of
 from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
 
@@ -26,7 +26,7 @@ _VOC = (
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a file of weights is of.
+    """Network that a file of weights belongs to.
 
     Attributes:
       variant: of VARIANTS; None for a trunk alone, which several variants share.
@@ -53,7 +53,7 @@ class Network:
 
 
 def recognize(file: WeightsFile) -> Network:
-    """Tells the network.
+    """Returns the network that a file holds.
 
     Raises:
       WeightsError: it is none of those known, or of two naming schemes.
@@ -68,13 +68,13 @@ def recognize(file: WeightsFile) -> Network:
             LazyArrays({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
             ours=True,
         )
-    arrays, options, matlab = file.arrays, {}, matlab_names.is_matlab(file.arrays)
+    arrays, options, matlab = file.arrays, {}, names.is_matlab(file.arrays)
     if matlab:
         if mixed := [name for name in arrays if name.endswith((".weight", ".running_mean"))]:
             raise WeightsError(f"It has MatConvNet's names and PyTorch's ({mixed[0]}): one file of two networks.")
-        options = matlab_names.options(arrays, file.facts)
-        arrays = matlab_names.to_pytorch(arrays)
-    arrays = names.to_published(arrays)
+        options = _matlab_options(arrays, file.facts)
+        arrays = names.from_matlab(arrays)
+    arrays = names.from_other_mobilenets(arrays)
     trunk = _trunk(arrays)
     classifier = {"segm.weight", "clf_conv.weight"} & arrays.keys()
     adapt = next((name for name in ("p_ims1d2_outl1_dimred.weight", "conv8.weight") if name in arrays), None)
@@ -99,8 +99,30 @@ def recognize(file: WeightsFile) -> Network:
     return Network(variant, trunk, channels, _class_names(channels, matlab), options, arrays)
 
 
+def _matlab_options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of `create_model` that follow from MATLAB's names and the facts of `read_matconvnet`."""
+    is_improved = any("_pb" in name for name in arrays)
+    if is_improved and any(re.search(r"_pool\d_outvar_dimred", name) for name in arrays):
+        raise WeightsError(
+            "Some of its pooling is conv_pool (.._pb1_filter), some pool_conv (.._outvar_dimred_filter)."
+        )
+    strides = facts.get("strides", {})
+    first, second = strides.get("res3a_branch2a", 2), strides.get("res3a_branch2b", 1)
+    if (first, second) not in ((2, 1), (1, 2)):
+        raise WeightsError(
+            f"The convolutions of its block res3a have the strides {first:g} and {second:g}; expected 2 and 1."
+        )
+    return {
+        "pool_order": "conv_pool" if is_improved else "pool_conv",
+        "stride_on": "1x1" if first == 2 else "3x3",
+        "resize": "bicubic",
+        "normalization": "minus_128",
+        "input_scale": float(facts.get("net_input_img_scales", 1.0)),
+    }
+
+
 def _trunk(arrays: Mapping[str, np.ndarray]) -> str:
-    """The trunk's name."""
+    """Returns the trunk's name."""
     if "layer1.0.weight" in arrays and "layer2.0.output.0.0.weight" in arrays:
         return "mobilenet_v2"
     blocks = {int(n) for name in arrays for n in re.findall(r"^layer3\.(\d+)\.conv3\.weight$", name)}
@@ -114,6 +136,6 @@ def _trunk(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _class_names(channels: int, matlab: bool) -> tuple[str, ...]:
-    """Names of the classes by their number; in MATLAB's hand and VOC networks void follows."""
+    """Returns the names of the classes by their number; in MATLAB's hand and VOC networks void follows."""
     known = {2: _HANDS, 7: _PARTS, 21: _VOC} | ({3: _HANDS, 22: _VOC} if matlab else {})
     return known.get(channels, ("background", *(f"class {i}" for i in range(1, channels))))

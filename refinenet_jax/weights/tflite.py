@@ -89,7 +89,7 @@ def _trunk(graph: "_Graph") -> dict[str, Callable[[], np.ndarray]]:
 
 
 def _of_normalized(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The convolution of pictures with ImageNet's normalization from that of pixels in [-1, 1]: x = 2 (std n + mean) - 1."""
+    """Converts a convolution of pixels in [-1, 1] to one of pixels with ImageNet's normalization: x = 2 (std n + mean) - 1."""
     mean, std = (np.array(values)[:, None, None] for values in (models.IMAGENET_MEAN, models.IMAGENET_STD))
     return kernel * (2 * std), bias + (kernel * (2 * mean - 1)).sum((1, 2, 3))
 
@@ -123,7 +123,7 @@ class _Graph:
                 self._users[operation.Inputs(j)].append(operation)
 
     def follow(self, wanted: str) -> schema.Operator:
-        """Goes through the operation of that description, and through the padding that may stand before it.
+        """Follows the picture through the operation with that description, and through padding before it.
 
         Raises:
           WeightsError: there is none, or more than one.
@@ -144,7 +144,7 @@ class _Graph:
         return fitting[0]
 
     def constant(self, tensor: int) -> np.ndarray:
-        """A stored array, as it lies in the file."""
+        """Returns an array as it is stored in the file."""
         found = self._tensor(tensor)
         shape, dtype = self._shape(found), _DTYPES[found.Type()]
         data = self.model.Buffers(_below(found.Buffer(), self.model.BuffersLength())).DataAsNumpy()
@@ -153,11 +153,11 @@ class _Graph:
         return np.frombuffer(data, dtype).reshape(shape)
 
     def _described(self, tensor: int) -> list[tuple[str, schema.Operator]]:
-        """The operations that take a tensor; a second time there are none, so that a cycle comes to an end."""
+        """Returns the operations that use a tensor; none for the second time, so that a cycle ends."""
         return [(self._describe(user), user) for user in self._users.pop(tensor, ())]
 
     def _describe(self, operation: schema.Operator) -> str:
-        """What matters of an operation: 'CONV_2D [32, 3, 3, 3], stride 2, RELU6'."""
+        """Returns the kind and options of an operation: 'CONV_2D [32, 3, 3, 3], stride 2, RELU6'."""
         name = self._name(operation)
         if name == "PAD":
             sizes = self.constant(operation.Inputs(1))
@@ -182,7 +182,7 @@ class _Graph:
         return ", ".join(parts + [fault for fault, there in faults.items() if there])
 
     def _name(self, operation: schema.Operator) -> str:
-        """As in the schema: CONV_2D."""
+        """Returns the name of an operation in the schema, such as CONV_2D."""
         code = self.model.OperatorCodes(_below(operation.OpcodeIndex(), self.model.OperatorCodesLength()))
         return _key(schema.BuiltinOperator, max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
 
@@ -201,5 +201,5 @@ def _below(number: int, bound: int) -> int:
 
 
 def _key(enum: type, number: int) -> str:
-    """The schema's name of a number."""
+    """Returns the schema's name of a number."""
     return next((name for name, value in vars(enum).items() if value == number), f"{enum.__name__} {number}")

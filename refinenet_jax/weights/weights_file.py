@@ -1,4 +1,4 @@
-"""What every reader of weights returns and raises."""
+"""The result and the error of every reader of weights."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +15,12 @@ class WeightsError(UsageError):
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """What a file of weights holds.
+    """Content of a file of weights.
 
     Attributes:
       format: 'PyTorch (zip)', 'PyTorch (legacy)', 'safetensors', 'npz', 'TFLite', 'MatConvNet (v7.3)' or 'MatConvNet (v7)'.
       arrays: name -> array, as stored (PyTorch's convolutions OIHW, MATLAB's HWIO), except that bfloat16 comes as float32.
-      facts: what else the file says in plain text and numbers: epoch, arch, license, net_input_img_scales, layers.
+      facts: other texts and numbers in the file: epoch, arch, license, net_input_img_scales, strides.
     """
 
     format: str
@@ -31,8 +31,8 @@ class WeightsFile:
 class LazyArrays(Mapping):
     """Arrays by name, each read from the file when it is taken, and again each time.
 
-    What is taken belongs to the taker: it may be changed, and does not depend on the file any more. Taking one array after
-    the other needs the memory of one. The file must stay as it is as long as arrays are taken.
+    Each access returns a new array, which may be changed. Reading one array after the other needs the memory of one. The file
+    must not change as long as arrays are read.
     """
 
     def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):

@@ -19,7 +19,7 @@ import tiny
 from ml_collections import ConfigDict
 
 from configs import common
-from refinenet_jax import models, parallel
+from refinenet_jax import models, processes
 from refinenet_jax.data.examples import VOID, DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, cvpr18, evaluate, metrics, predictions, protocols
@@ -249,7 +249,7 @@ def test_dataset_with_other_classes_is_refused(trained, tmp_path, monkeypatch):
 
 if __name__ == "__main__":
     given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
-    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
+    processes.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
     cvpr18.SHORT_EDGE = (20, 40)
     tmp = Path(sys.argv[1])
     scores = _score(tiny.Pictures(FEW), tmp / "two", OPTIONS.protocols)

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import tiny_runs
 
-from refinenet_jax import checkpoint, parallel
+from refinenet_jax import checkpoint, processes
 from refinenet_jax.data import sources
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import loop
@@ -76,5 +76,5 @@ def test_two_processes_stop_together_with_the_file_named(tmp_path):
 
 if __name__ == "__main__":
     given = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
-    parallel.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
+    processes.initialize(given["coordinator"], int(given["num_processes"]), int(given["process_id"]))
     _worker(Path(sys.argv[1]))

@@ -1,6 +1,5 @@
-"""A file of weights is known by its content; safetensors and npz give their arrays, and are held to what they claim."""
+"""Files are recognized by their content; safetensors and npz files give their arrays, and are refused where they lie."""
 
-import io
 import json
 import os
 import struct
@@ -39,7 +38,7 @@ def assert_refused(path: Path, match: str) -> None:
     assert len(str(error.value)) < 1000
 
 
-def test_the_content_tells_the_format_and_the_name_does_not(tmp_path):
+def test_format_is_recognized_by_content_and_not_by_name(tmp_path):
     safetensors.numpy.save_file(ARRAYS, tmp_path / "a.npz")
     torch_files.write(tmp_path / "b.safetensors", {"a": ARRAYS["half"]}, legacy=False)
     torch_files.write(tmp_path / "c.mat", {"a": ARRAYS["half"]}, legacy=True)
@@ -65,21 +64,22 @@ def test_names_are_listed_without_reading_an_array():
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "web page"),
-        (b"\x1f\x8b\x08\x00", "gunzip"),
+        (b"\x1f\x8b\x08\x00", "is an archive"),
         (b"\x93NUMPY\x01\x00", r"numpy\.savez"),
+        (b"sys_info".ljust(257, b"\0") + b"ustar", "tar archive.*PyTorch 0.1"),
         (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a pickle of Python"),
         (b"hello", "no file of weights"),
         (b"PK\x03\x04 and nothing", "cut short or damaged"),
         (b"PK\x05\x06" + bytes(18), "it holds nothing"),
     ],
 )
-def test_other_files_are_told_what_they_are(tmp_path, content, match):
+def test_other_kinds_of_files_are_named(tmp_path, content, match):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     assert_refused(path, match)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_paths_without_a_regular_file_are_refused(tmp_path):
     assert_refused(tmp_path / "nothing", "does not exist")
     assert_refused(tmp_path, "is a folder")
     os.mkfifo(tmp_path / "pipe")
@@ -108,33 +108,27 @@ def _entry(shape: list, begin: int, end: int, dtype: str = "F32") -> dict:
 
 
 @pytest.mark.parametrize(
-    ("header", "data", "match"),
+    ("header", "data"),
     [
-        ({"a": _entry([2], 0, 8), "b": _entry([2], 4, 12)}, 12, "damaged"),  # overlap
-        ({"a": _entry([2], 0, 8), "b": _entry([2], 0, 8)}, 8, "damaged"),  # the same bytes twice
-        ({"a": _entry([1], 0, 4), "b": _entry([1], 8, 12)}, 12, "damaged"),  # gap
-        ({"a": _entry([2], 0, 8)}, 12, "damaged"),  # more than is listed
-        ({"a": _entry([2], 0, 8)}, 4, "damaged"),  # cut
-        ({"a": _entry([3], 0, 8)}, 8, "damaged"),
-        ({"a": _entry([1 << 62, 1 << 62], 0, 8)}, 8, "damaged"),
-        ({"a": _entry([-1], 0, 8)}, 8, "damaged"),
-        ({"a": _entry([1], 8, 4)}, 8, "damaged"),
-        ({"a": _entry([0, 1 << 62, 1 << 62], 0, 0)}, 0, "damaged"),
-        ({"a": _entry([1] * 100, 0, 4)}, 4, "damaged"),
-        ({"a": _entry([8], 0, 8, "F8_E4M3")}, 8, "NumPy lacks.*save it as float32"),
-        ({"a": _entry([8], 0, 8, "OBJECT")}, 8, "damaged"),
-        ({"a": 1}, 0, "damaged"),
-        (b"{" * 10_000, 0, "damaged"),
-        (b'{"a": \xff}', 0, "damaged"),
+        ({"a": _entry([2], 0, 8), "b": _entry([2], 4, 12)}, 12),  # overlap
+        ({"a": _entry([2], 0, 8)}, 12),  # more than is listed
+        ({"a": _entry([2], 0, 8)}, 4),  # cut
+        ({"a": _entry([1 << 62, 1 << 62], 0, 8)}, 8),
+        ({"a": _entry([0, 1 << 62, 1 << 62], 0, 0)}, 0),
+        ({"a": _entry([1] * 100, 0, 4)}, 4),
+        ({"a": _entry([8], 0, 8, "F8_E4M3")}, 8),  # NumPy lacks it
+        (b"{" * 10_000, 0),
     ],
 )
-def test_safetensors_that_lie_are_refused(tmp_path, header, data, match):
-    assert_refused(_safetensors(tmp_path / "w", header, bytes(data)), match)
+def test_safetensors_headers_that_do_not_fit_the_data_are_refused(tmp_path, header, data):
+    assert_refused(_safetensors(tmp_path / "w", header, bytes(data)), "damaged")
 
 
-def test_a_safetensors_header_larger_than_the_file_or_than_sense_is_refused(tmp_path):
-    for size, match in ((1000, "damaged"), (1 << 30, "claims a list of arrays"), ((1 << 64) - 1, "claims a list of")):
-        assert_refused(_safetensors(tmp_path / "w", {}, size=size), match)
+@pytest.mark.parametrize(
+    ("size", "match"), [(1000, "damaged"), (1 << 30, "list of arrays"), ((1 << 64) - 1, "list of arrays")]
+)
+def test_a_safetensors_header_of_a_wrong_size_is_refused(tmp_path, size, match):
+    assert_refused(_safetensors(tmp_path / "w", {}, size=size), match)
 
 
 # ---- npz
@@ -151,7 +145,7 @@ def test_npz_gives_arrays_of_either_order_and_texts(tmp_path, save):
 
 
 class Touch:
-    """Would leave a file behind if it were unpickled."""
+    """Creates a file if it is unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -161,25 +155,18 @@ class Touch:
 
 
 def test_npz_with_anything_but_numbers_is_refused(tmp_path):
-    for array in (
-        np.array([Touch(tmp_path / "canary")], object),
-        np.array(["a", "b"]),
-        np.array([b"a"]),
-        np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]),
-        np.array([1j]),
-        np.array(["2020-01-01"], "datetime64[D]"),
-        np.ones(2, ml_dtypes.bfloat16),
-        np.array("x" * 100_000),
-    ):
+    arrays = [np.array([Touch(tmp_path / "canary")], object), np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")])]
+    arrays += [np.array(["a", "b"]), np.array([b"a"]), np.array("x" * 100_000), np.array([1j])]
+    arrays += [np.array(["2020-01-01"], "datetime64[D]"), np.ones(2, ml_dtypes.bfloat16)]
+    for array in arrays:
         with open(tmp_path / "w", "wb") as file:
             np.savez(file, good=np.ones(2), bad=array)
         assert_refused(tmp_path / "w", "'bad' .*numbers")
     assert not (tmp_path / "canary").exists()
 
 
-def _npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    length = struct.pack("<H", len(header)) if version == b"\x01\x00" else struct.pack("<I", len(header))
-    return b"\x93NUMPY" + version + length + header.encode() + data
+def _npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
 
 
 def _npz(path: Path, members: list[tuple[str, bytes]], packing: int = zipfile.ZIP_STORED) -> Path:
@@ -189,48 +176,41 @@ def _npz(path: Path, members: list[tuple[str, bytes]], packing: int = zipfile.ZI
     return path
 
 
-def _header(shape: object, descr: object = "<f4", fortran: object = False) -> str:
-    return f"{{'descr': {descr!r}, 'fortran_order': {fortran!r}, 'shape': {shape!r}, }}\n"
+def _header(shape: object, descr: object = "<f4") -> str:
+    return f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}\n"
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize(
-    ("member", "match"),
+    "member",
     [
-        (_npy(_header((1 << 40,)), bytes(8)), "no whole array"),
-        (_npy(_header((3,)), bytes(8)), "no whole array"),
-        (_npy(_header((1,)), bytes(8)), "no whole array"),
-        (_npy(_header((-2,)), bytes(8)), "no whole array"),
-        (_npy(_header((0, 1 << 62))), "no whole array"),
-        (_npy(_header((1,) * 100), bytes(4)), "no whole array"),
-        (_npy(_header((2.0,)), bytes(8)), "no whole array"),
-        (_npy(_header((1,), "|O"), b"cos\nsystem\n"), "numbers.*never loaded"),
-        (_npy(_header((1,), [("a", "<f4")]), bytes(4)), "not numbers"),
-        (_npy(_header((1,), ("<f4", (1 << 20, 1 << 20))), bytes(4)), "not numbers|no whole array"),
-        (_npy(_header((1,), "rubbish"), bytes(4)), "no whole array"),
-        (_npy("__import__('os')\n"), "no whole array"),
-        (_npy("(" * 3000 + ")" * 3000 + "\n"), "no whole array"),
-        (_npy("[" * 1500 + "]" * 1500 + "\n"), "no whole array"),
-        (_npy("-" * 3000 + "1\n"), "no whole array"),
-        (_npy(_header((1,)) + " " * 60_000, bytes(4)), "no whole array"),
-        (_npy(_header((1,)), bytes(4), b"\x09\x00"), "no whole array"),
-        (b"\x93NUMPY\x01\x00\xff\xff", "no whole array"),
-        (b"\x93NUMPY", "no whole array"),
-        (b"", "no whole array"),
+        _npy(_header((1 << 40,)), bytes(8)),
+        _npy(_header((3,)), bytes(8)),
+        _npy(_header((1,)), bytes(8)),
+        _npy(_header((0, 1 << 62))),
+        _npy(_header((1,) * 100), bytes(4)),
+        _npy(_header((1,), "|O"), b"cos\nsystem\n"),
+        _npy(_header((1,), [("a", "<f4")]), bytes(4)),
+        _npy(_header((1,), ("<f4", (1 << 20, 1 << 20))), bytes(4)),
+        _npy(_header((1,), "rubbish"), bytes(4)),
+        _npy("__import__('os')\n"),
+        _npy("(" * 3000 + ")" * 3000 + "\n"),
+        _npy("[" * 1500 + "]" * 1500 + "\n"),
+        _npy("-" * 3000 + "1\n"),
+        _npy(_header((1,)) + " " * 60_000, bytes(4)),
+        b"\x93NUMPY\x01\x00\xff\xff",
+        b"",
     ],
 )
-def test_npz_members_that_lie_are_refused(tmp_path, member, match, packing):
-    assert_refused(_npz(tmp_path / "w", [("a.npy", member)], packing), match)
+def test_npz_members_that_do_not_fit_their_data_are_refused(tmp_path, member, packing):
+    assert_refused(_npz(tmp_path / "w", [("a.npy", member)], packing), "(?s)'a' .*Python objects are never loaded")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_npz_archives_that_lie_are_refused(tmp_path):
-    file = io.BytesIO()
-    np.save(file, np.zeros(8 << 20))
-    zeros = file.getvalue()
+def test_npz_archives_that_are_ambiguous_or_unpack_to_too_much_are_refused(tmp_path):
     for members, match in (
-        ([("a.npy", zeros)], "would unpack to"),
-        ([(f"{i}.npy", zeros[: 1 << 20]) for i in range(100)], "would unpack to"),
+        ([("a.npy", bytes(20 << 20))], "would unpack to"),
+        ([(f"{i}.npy", bytes(1 << 20)) for i in range(20)], "would unpack to"),
         ([("a.npy", b""), ("a.npy", b"")], "twice"),
         ([("a.npy", b""), ("readme.txt", b"")], "neither of PyTorch"),
     ):
@@ -247,7 +227,7 @@ def test_a_packed_member_that_unpacks_to_more_than_it_claims_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz", "compressed"])
-def test_every_cut_is_noticed(tmp_path, kind):
+def test_truncated_files_are_refused(tmp_path, kind):
     path = tmp_path / "w"
     if kind == "safetensors":
         safetensors.numpy.save_file(ARRAYS, path)
@@ -255,7 +235,7 @@ def test_every_cut_is_noticed(tmp_path, kind):
         with open(path, "wb") as file:
             (np.savez if kind == "npz" else np.savez_compressed)(file, **ARRAYS)
     whole = path.read_bytes()
-    for length in range(0, len(whole), 11):
+    for length in range(0, len(whole), 31):
         path.write_bytes(whole[:length])
         with pytest.raises(files.WeightsError):
             files.read(path)

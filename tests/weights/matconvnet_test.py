@@ -1,4 +1,4 @@
-"""Reading MatConvNet's files: the same arrays from every form of them, and nothing from crafted ones."""
+"""MatConvNet's files of every version give the same arrays; damaged and crafted ones are refused."""
 
 import random
 
@@ -40,7 +40,7 @@ def write(request, tmp_path):
     return write
 
 
-def test_every_form_gives_all_arrays_and_what_is_said_about_layers(write):
+def test_every_version_gives_all_arrays_and_strides(write):
     file = read_matconvnet(write(net_config()))
     written = {name: value for layer in (*TRUNK, *CASCADE) for name, value in layer[2].items()}
     written |= {"filters": array("classifier", (3, 3, 6, 3)), "biases": array("classifier_bias", (1, 3))}
@@ -60,7 +60,7 @@ def test_every_form_gives_all_arrays_and_what_is_said_about_layers(write):
     }
 
 
-def test_axes_that_matlab_drops_come_back(write):
+def test_axes_that_matlab_drops_are_restored(write):
     thin = conv("conv1", (3, 3, 1, 1), dropped=(3, 3)), *TRUNK[1:]
     arrays = read_matconvnet(write(net_config(thin, classes=1))).arrays
     assert arrays["conv1_filter"].shape == (3, 3, 1, 1)
@@ -68,14 +68,12 @@ def test_axes_that_matlab_drops_come_back(write):
     assert arrays["biases"].shape == (1,)
 
 
-def test_a_trunk_alone_is_read(write):
-    file = read_matconvnet(write(dag_net(*TRUNK)))
-    assert file.arrays.keys() == {name for layer in TRUNK for name in layer[2]}
+@pytest.mark.parametrize("variables", [dag_net(*TRUNK), {"net": dag_net(TRUNK[0])}], ids=["trunk", "one layer"])
+def test_a_graph_alone_is_read(write, variables):
+    file = read_matconvnet(write(variables))
+    layers = TRUNK if "params" in variables else TRUNK[:1]
+    assert file.arrays.keys() == {name for layer in layers for name in layer[2]}
     assert "net_input_img_scales" not in file.facts
-
-
-def test_a_network_of_one_layer_is_read(write):
-    assert list(read_matconvnet(write({"net": dag_net(TRUNK[0])})).arrays) == ["conv1_filter"]
 
 
 def test_doubles_become_float32(write):
@@ -105,16 +103,16 @@ def test_one_name_for_two_arrays_is_refused_unless_they_are_equal(write):
         (np.zeros((0, 0)), "'conv1_filter' has no array"),
         ("text", "'conv1_filter' has no array"),
         (np.ones((7, 7, 3, 4), np.uint8), "'conv1_filter' has no array"),
-        (np.ones((7, 7, 4, 3)), r"'conv1_filter' has the shape \(7, 7, 4, 3\) instead of \[7.0, 7.0, 3.0, 4.0\]"),
+        (np.ones((7, 7, 1, 4, 3)), r"'conv1_filter' has the shape \(7, 7, 1, 4, 3\)"),
     ],
 )
-def test_a_parameter_that_is_none_is_named(write, value, reason):
+def test_parameters_without_an_array_are_named(write, value, reason):
     net = dag_net(*TRUNK)
     net["params"][0]["value"] = value
     assert_refused(write({"net": net}), reason)
 
 
-def test_other_files_of_matlab_are_named_by_their_variables(write):
+def test_files_without_a_network_are_refused_with_their_variables(write):
     assert_refused(write({"boxes": np.ones((3, 4)), "video": {"name": "x"}}), "no network .*variables boxes, video")
 
 
@@ -123,7 +121,7 @@ def test_objects_alone_are_refused(tmp_path):
     assert_refused(tmp_path / "x.mat", "variables net, some of which are objects")
 
 
-def test_many_ways_to_one_value_take_no_time(tmp_path):
+def test_many_references_to_one_value_take_no_time(tmp_path):
     def damage(file):
         below = file["#refs#/v0"]
         for i in range(50):  # 100**50 ways
@@ -133,10 +131,10 @@ def test_many_ways_to_one_value_take_no_time(tmp_path):
     assert len(read_matconvnet(tmp_path / "x.mat").arrays) == 11
 
 
-def test_every_truncation_is_refused(write):
+def test_truncated_files_are_refused(write):
     path = write(net_config())
     content = path.read_bytes()
-    for length in range(0, len(content), 1 + len(content) // 60):
+    for length in range(0, len(content), 1 + len(content) // 20):
         path.write_bytes(content[:length])
         assert_refused(path, "cannot be read|no network")
 

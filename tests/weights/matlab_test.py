@@ -1,4 +1,4 @@
-"""MATLAB files of every version give the same values; crafted ones, which crash SciPy or make it fill memory, are refused."""
+"""MATLAB files of every version give the same values; crafted ones that crash SciPy or fill memory are refused."""
 
 import io
 import struct
@@ -88,7 +88,7 @@ def test_numbers_stored_in_smaller_types_and_either_byte_order(tmp_path, order):
     assert found["y"].tolist() == [[-5]]
 
 
-def test_what_no_network_needs_is_passed_over(tmp_path):
+def test_values_that_no_network_needs_are_skipped(tmp_path):
     """The check before SciPy agrees with it where such an array ends."""
     scipy.io.savemat(saved := io.BytesIO(), {"sparse": scipy.sparse.eye_array(3)})
     number = _matrix(6, (1, 1), _element(9, struct.pack("<d", 3)))
@@ -165,30 +165,14 @@ def test_other_formats_are_refused(tmp_path, content):
     _refused(tmp_path / "x", "its header is not")
 
 
-def _external_link(file):
-    file["secret"] = h5py.ExternalLink("/etc/passwd", "/")
-
-
-def _soft_link(file):
-    file["#refs#/v0/link"] = h5py.SoftLink("/net_config")
-
-
 def _numbers(file, *args, name="x", **kw):
     file.create_dataset(name, *args, **kw).attrs["MATLAB_class"] = np.bytes_("single")
-
-
-def _external_storage(file):
-    _numbers(file, (10,), "f4", external=[("/etc/passwd", 0, 40)])
 
 
 def _virtual_dataset(file):
     layout = h5py.VirtualLayout((10,), "f4")
     layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (10,))
     file.create_virtual_dataset("x", layout).attrs["MATLAB_class"] = np.bytes_("single")
-
-
-def _null_reference(file):
-    file.create_dataset("cell", data=np.full((2, 1), h5py.Reference(), h5py.ref_dtype))
 
 
 def _dangling_reference(file):
@@ -224,14 +208,17 @@ def _many_structs_of_one_column(file):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_external_link, "/secret is a link to another place or file"),
-        (_soft_link, "/#refs#/v0/link is a link"),
-        (_external_storage, "/x is kept in another file"),
+        (lambda file: file.__setitem__("secret", h5py.ExternalLink("/etc/passwd", "/")), "/secret is a link"),
+        (lambda file: file.__setitem__("#refs#/v0/link", h5py.SoftLink("/net_config")), "/#refs#/v0/link is a link"),
+        (lambda file: _numbers(file, (10,), "f4", external=[("/etc/passwd", 0, 40)]), "/x is kept in another file"),
         (_virtual_dataset, "/x is kept in another file"),
         (lambda file: _numbers(file, data=np.zeros(100, "f4"), compression="lzf", chunks=True), r"filters \[32000\]"),
         (lambda file: _numbers(file, data=np.zeros(100, "f4"), fletcher32=True, chunks=True), r"filters \[3\]"),
-        (_null_reference, "/cell refers to an object that is not in the file"),
-        (_dangling_reference, "/cell refers to an object that is not in the file"),
+        (
+            lambda file: file.create_dataset("cell", data=np.full((2, 1), h5py.Reference(), h5py.ref_dtype)),
+            "/cell refers",
+        ),
+        (_dangling_reference, "/cell refers"),
         (lambda file: _numbers(file, (1 << 20, 1 << 20), "f4", chunks=(1024, 1024)), "far more numbers"),
         (lambda file: _numbers(file, (9, 1), "f4", chunks=(1 << 28, 1), maxshape=(None, 1)), "far more numbers"),
         (lambda file: file.create_dataset("cell", (1000, 1000), h5py.ref_dtype, chunks=(500, 500)), "0 chunks"),
@@ -247,7 +234,7 @@ def test_v73_refuses_what_matlab_does_not_write(tmp_path, damage, reason):
     _refused(tmp_path / "x.mat", reason)
 
 
-def test_values_that_contain_themselves_end(tmp_path):
+def test_values_that_contain_themselves_are_read(tmp_path):
     def damage(file):
         file["group"] = file["#refs#/v0"]
         file["#refs#/v0/again"] = file["group"]
@@ -289,7 +276,7 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path, chunk, reason):
     _refused(tmp_path / "x.mat", reason)
 
 
-def test_chunks_may_skip_filters_and_stick_out(tmp_path):
+def test_chunks_may_skip_filters_and_exceed_the_array(tmp_path):
     data = np.arange(15, dtype=np.float32).reshape(5, 3)
 
     def damage(file):
