@@ -5,4 +5,4 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 ruff check .
 ruff format --check .
-python -m pytest --numprocesses=2 --dist=loadfile "$@"
+python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@" # files with one long test not last

@@ -52,7 +52,7 @@ def command_parser(name: str) -> Parser:
     return parser
 
 
-@pytest.mark.parametrize("name", ["predict", "check", "convert", "export", "verify"])
+@pytest.mark.parametrize("name", ["predict", "serve", "check", "convert", "export", "verify"])
 def test_examples_of_the_help_are_right_and_it_fits_80_columns(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     parser = command_parser(name)

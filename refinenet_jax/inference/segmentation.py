@@ -82,6 +82,10 @@ class Segmentation:
         """Returns the image with the classes tinted and outlined, uint8 [h, w, 3] RGB."""
         return visualize.overlay(self.image, self.mask)
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Segmentation({self.source or f'{width}x{height}'}, classes {', '.join(self.class_names)})"
+
     def _repr_png_(self) -> bytes:
         """Returns the overlay as PNG for notebooks."""
         picture = self.overlay()

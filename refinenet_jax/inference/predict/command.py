@@ -178,10 +178,9 @@ def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, roo
     kinds = [kind for kind in ("images", "videos", "frames") if total[kind]]
     done = [f"{total[kind]:,} {kind[:-1] if total[kind] == 1 else kind}" for kind in kinds]
     speed = f" in {seconds:.1f} s" if done else ""
-    if done and segmenter.programs.shapes:
-        speed += (
-            f", of which {segmenter.programs.seconds:.1f} s to prepare {len(segmenter.programs.shapes)} canvas sizes"
-        )
+    if done and (prepared := len(segmenter.programs.shapes)):
+        sizes = "1 canvas size" if prepared == 1 else f"{prepared} canvas sizes"
+        speed += f", of which {segmenter.programs.seconds:.1f} s to prepare {sizes}"
     earlier = f", {left} done earlier" if left else ""
     failed = f"; {total['failed']} could not be read completely" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")

@@ -21,14 +21,24 @@ _LONGEST_SIDE = 640  # pixels, for a network that was stored with none: uploads 
 _SHUTDOWN_SECONDS = 2  # after Ctrl-C, for open connections
 
 
+_EXAMPLES = """examples:
+  refinenet-jax serve
+  refinenet-jax serve --checkpoint=runs/hands --port=7860
+  refinenet-jax serve --host=0.0.0.0 --allowed-hosts hands.example.org
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command-line arguments of `refinenet-jax serve`."""
-    network_options.add_arguments(parser)
-    parser.add_argument(
+    parser.usage = "refinenet-jax serve [options]"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EXAMPLES
+    network_options.add_arguments(parser.add_argument_group("network"))
+    address = parser.add_argument_group("address")
+    address.add_argument(
         "--host", default="127.0.0.1", help="address of the server (default: %(default)s, this machine only)"
     )
-    parser.add_argument("--port", type=int, default=8000, help="port; 0 for a free one (default: %(default)s)")
-    parser.add_argument(
+    address.add_argument("--port", type=int, default=8000, help="port; 0 for a free one (default: %(default)s)")
+    address.add_argument(
         "--allowed-hosts",
         nargs="+",
         default=[],
