@@ -76,20 +76,20 @@ def initial_variables(
     Raises:
       UsageError: there are no weights, or they belong to another network.
     """
-    fresh = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 64, 64, 3)))
+    key, image = jax.random.key(seed), jnp.zeros((1, 64, 64, 3))
     if not init_from:
-        return fresh
+        return jax.jit(model.init)(key, image)
     if network:
         new = {"cascade", "classifier"} if network.variant is None else set()
         if network.num_classes != model.num_classes:
             new.add("classifier")
-        trained = weights.loading.fill(model, network, init_from, tuple(new))
+        trained = weights.loading.fill(model, network, init_from, tuple(new), seed)
         source = f"{init_from}, a {network.variant or network.trunk}"
         if network.unused:
             source += f" (without {', '.join(network.unused)})"
     else:
         description, trained = checkpoint.load_model(init_from)
-        differing = _differing(fresh, trained)
+        differing = _differing(models.variable_shapes(model), trained)
         if wrong := sorted(name for name in differing if not name.startswith("params/classifier/")):
             raise checkpoint.CheckpointError(
                 f"{init_from} contains a {description['variant']}, whose weights do not fit: {', '.join(wrong[:3])}"
@@ -97,10 +97,10 @@ def initial_variables(
             )
         # Converted networks may have a channel for void after their classes, which is not a class.
         new = {"classifier"} if differing or len(description["class_names"]) != model.num_classes else set()
+        if new:
+            trained["params"]["classifier"] = jax.jit(lambda: model.init(key, image)["params"]["classifier"])()
         names = ", ".join(description["class_names"])
         source = f"{init_from}, step {description['step']}, a {description['variant']} for {names}"
-    for part in new:
-        trained["params"][part] = fresh["params"][part]
     taken = ", ".join(f"{name} ({_count(trained, name):,} numbers)" for name in sorted(trained["params"].keys() - new))
     say(f"Starting from {source}. Loaded: {taken}. New: {', '.join(sorted(new)) or 'nothing'}.")
     return trained

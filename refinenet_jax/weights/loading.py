@@ -98,14 +98,14 @@ def network_in(path: str | os.PathLike) -> Network:
         raise error if str(path) in str(error) else WeightsError(f"{path} cannot be used. {error}") from error
 
 
-def fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = ()) -> dict:
-    """Like `load_weights`, for a file that was read already; `where` is for messages."""
+def fill(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...] = (), seed: int = 0) -> dict:
+    """Like `load_weights`, for a file that was read already; `where` is for messages, `seed` for random variables."""
     if network.variant is None:
         skip = (*skip, *_NEW_ON_A_TRUNK, *network.unused)
-    return _filled(model, network, where, skip)
+    return _filled(model, network, where, skip, seed)
 
 
-def _filled(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...]) -> dict:
+def _filled(model: models.RefineNet, network: Network, where: Any, skip: tuple[str, ...], seed: int = 0) -> dict:
     """Returns the variables of `model` from arrays of PyTorch's names and layout, or of ours."""
     arrays, ours = network.arrays, network.ours
     left = {name for name in arrays if not name.endswith(_IGNORED)}
@@ -143,7 +143,7 @@ def _filled(model: models.RefineNet, network: Network, where: Any, skip: tuple[s
 
         @jax.jit
         def initialize() -> list[jax.Array]:
-            leaves = jax.tree_util.tree_leaves_with_path(model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
+            leaves = jax.tree_util.tree_leaves_with_path(model.init(jax.random.key(seed), jnp.zeros((1, 64, 64, 3))))
             return [leaf for path, leaf in leaves if path in new]
 
         initial = iter(initialize())

@@ -1,8 +1,11 @@
 """What a run may start from."""
 
+import jax
+import numpy as np
 import pytest
 import tflite_files
 
+from refinenet_jax import models
 from refinenet_jax.errors import UsageError
 from refinenet_jax.training import init
 
@@ -25,3 +28,16 @@ def test_frozen_moments_need_trained_weights(tmp_path):
     (tmp_path / "checkpoints" / "7").mkdir(parents=True)
     init.check_batch_norm("frozen", tmp_path)  # a run that is resumed
     assert init.read_file(tmp_path, tmp_path / "file.that.is.gone") is None
+
+
+def test_a_trunk_is_read_once_and_all_else_is_random_by_the_seed(tmp_path):
+    path = tmp_path / "trunk.tflite"
+    path.write_bytes(tflite_files.mobilenet(half=True))
+    network = init.read_file(tmp_path / "run", path)
+    path.unlink()
+    model = models.create_model("rf_lw_mbv2", 3)
+    random, ours = init.initial_variables(model, 3), init.initial_variables(model, 3, path, network)
+    for module in ("cascade", "classifier"):
+        jax.tree.map(np.testing.assert_array_equal, ours["params"][module], random["params"][module])
+    kernels = (variables["params"]["trunk"]["conv1"]["kernel"] for variables in (ours, random))
+    assert not np.array_equal(*kernels)
