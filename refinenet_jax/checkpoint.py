@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
@@ -206,11 +207,9 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
       CheckpointError: there is no checkpoint, or none of that step.
     """
     description = require_description(workdir)
-    with ocp.CheckpointManager(
-        _folder(workdir),
-        options=ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True),
-        item_handlers={"model": ocp.StandardCheckpointHandler()},
-    ) as manager:
+    options = ocp.CheckpointManagerOptions(best_fn=_score, create=False, read_only=True, save_interval_steps=0)
+    handlers = {"model": ocp.StandardCheckpointHandler()}
+    with _only_errors(), ocp.CheckpointManager(_folder(workdir), options=options, item_handlers=handlers) as manager:
         steps = list(manager.all_steps())
         if not steps:
             raise CheckpointError(f"{workdir} has no checkpoint yet. Train longer, or choose another folder.")
@@ -224,6 +223,17 @@ def load_model(workdir: str | os.PathLike, step: int | None = None) -> tuple[dic
         )
         restored = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(wanted)))
     return {**description, "step": step}, restored.model
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Hides warnings: Orbax has several for each checkpoint of which only the model is read."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def write_model(workdir: str | os.PathLike, description: Mapping[str, Any], variables: Any) -> None:
