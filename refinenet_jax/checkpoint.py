@@ -25,7 +25,7 @@ from absl import logging
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from refinenet_jax import integrity, models, parallel
+from refinenet_jax import integrity, models, parallel, text_files
 from refinenet_jax.errors import UsageError
 from refinenet_jax.progress import say
 
@@ -282,9 +282,7 @@ def write_description(workdir: str | os.PathLike, description: Mapping[str, Any]
     versions = {name: version(name) for name in ("refinenet-jax", "jax", "flax", "optax", "orbax-checkpoint")}
     path = epath.Path(workdir) / DESCRIPTION
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps({**description, "versions": versions}, indent=2) + "\n")
-    partial.replace(path)  # atomic
+    text_files.replace(path, json.dumps({**description, "versions": versions}, indent=2) + "\n")
 
 
 def require_description(workdir: str | os.PathLike) -> dict:

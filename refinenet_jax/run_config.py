@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
+from refinenet_jax import text_files
 from refinenet_jax.errors import UsageError
 
 NAME = "config.json"
@@ -47,10 +48,7 @@ def read(workdir: str | os.PathLike) -> dict | None:
 
 def write(workdir: str | os.PathLike, config: ConfigDict) -> None:
     """Writes config.json atomically."""
-    path = epath.Path(workdir) / NAME
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    partial.replace(path)
+    text_files.replace(epath.Path(workdir) / NAME, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def flatten(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 from etils import epath
 
-from refinenet_jax import parallel
+from refinenet_jax import parallel, text_files
 from refinenet_jax.checkpoint import BEST, DESCRIPTION
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
@@ -43,9 +43,7 @@ def write_report(workdir: str | os.PathLike) -> epath.Path:
     """
     path = epath.Path(workdir) / NAME
     if parallel.is_main_process():
-        partial = path.with_suffix(".html.partial")
-        partial.write_bytes(_page(path.parent).encode("utf-8", "replace"))  # JSON can contain unpaired surrogates
-        partial.replace(path)
+        text_files.replace(path, _page(path.parent))
     return path
 
 

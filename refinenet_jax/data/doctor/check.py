@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refinenet_jax import visualize
+from refinenet_jax import text_files, visualize
 from refinenet_jax.data.doctor import check_report, contact_sheet
 from refinenet_jax.data.doctor.findings import KINDS, find, is_for_training
 from refinenet_jax.data.doctor.records import Record, inspect
@@ -149,9 +149,7 @@ def _refuse_other_files(output: Path) -> None:
 def _write(output: Path, content: Mapping[str, Any], sheet: np.ndarray | None) -> str:
     """Writes check.json and the contact sheet; returns their paths as text."""
     output.mkdir(parents=True, exist_ok=True)
-    partial = output / f"{_REPORT}.partial"
-    partial.write_text(json.dumps({"made_by": _MAKER, **content}, indent=1) + "\n")
-    partial.replace(output / _REPORT)
+    text_files.replace(output / _REPORT, json.dumps({"made_by": _MAKER, **content}, indent=1) + "\n")
     (output / _SHEET).unlink(missing_ok=True)  # left by an earlier check
     if sheet is None:
         return str(output / _REPORT)

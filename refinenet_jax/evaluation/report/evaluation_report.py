@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from refinenet_jax import page, plots
+from refinenet_jax import page, plots, text_files
 from refinenet_jax.data.examples import Source
 from refinenet_jax.evaluation import bootstrap, boundary, metrics, protocols
 from refinenet_jax.evaluation.analysis import calibration, flicker, slices
@@ -96,7 +96,7 @@ def write(workdir: Path, name: str, evaluation: Evaluation) -> Path:
     )
     note = evaluation.figures["intervals"]["about"] if "intervals" in evaluation.figures else ""
     title = f"{evaluation.dataset} [{evaluation.split}]"
-    return report.write_whole(workdir / f"evaluation_{name}.html", page.page(title, note, sections))
+    return text_files.replace(workdir / f"evaluation_{name}.html", page.page(title, note, sections))
 
 
 def _summary(evaluation: Evaluation) -> str:

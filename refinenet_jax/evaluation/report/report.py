@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refinenet_jax import text_files
 from refinenet_jax.errors import UsageError
 from refinenet_jax.evaluation import boundary, metrics
 from refinenet_jax.evaluation.protocols import PROTOCOLS
@@ -65,7 +66,7 @@ def write_metrics(path: Path, key: str, summary: Mapping) -> None:
     Raises:
       UsageError: the file exists but is not a JSON object of objects.
     """
-    write_whole(path, json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
+    text_files.replace(path, json.dumps({**read_results(path), key: summary}, indent=2) + "\n")
 
 
 def write_per_image(path: Path, scores: Scores) -> None:
@@ -88,15 +89,7 @@ def write_per_image(path: Path, scores: Scores) -> None:
     writer.writerow(["id", "video", *columns])
     for i, (name, video) in enumerate(zip(scores.ids, scores.videos, strict=True)):
         writer.writerow([name, video, *(_cell(values[i]) for values in columns.values())])
-    write_whole(path, text.getvalue())
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Replaces a text file completely or not at all; returns its path."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(text.encode("utf-8", "replace"))
-    partial.replace(path)
-    return path
+    text_files.replace(path, text.getvalue())
 
 
 def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
