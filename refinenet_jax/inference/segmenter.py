@@ -114,7 +114,8 @@ class Segmenter:
           step: step of the checkpoint; None for the best one.
           scales: test scales; None for those stored with the network (1 if there are none).
           flip: whether to average with the flipped image; None for the stored setting.
-          tile, crf: see `Segmenter`.
+          tile: see `Segmenter`.
+          crf: see `Segmenter`.
           longest_side: see `Segmenter`; None for the stored setting (0 if there is none).
 
         Raises:
