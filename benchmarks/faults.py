@@ -172,7 +172,8 @@ def terms(folder: Path, unbroken: Path, processes: int, count: int, rng: random.
 
 def damages(folder: Path, unbroken: Path, count: int, rng: random.Random) -> list[str]:
     """Flips a bit in a file of the newest checkpoint, or truncates it: verify must report it, and training must skip it."""
-    from refinenet_jax import integrity, verify
+    from refinenet_jax import integrity
+    from refinenet_jax.command_line import verify
 
     rows = []
     for kind in ("flipped", "truncated"):

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import logging
 
 from refinenet_jax import compilation_cache
-from refinenet_jax.command_line import Parser, expand_home
+from refinenet_jax.command_line.parser import Parser, expand_home
 from refinenet_jax.errors import UsageError
 
 # Name -> module, imported only when its command is run, and what it does. Those without a module are jobs of main.py.
@@ -35,7 +35,7 @@ COMMANDS = {
         "inference.serve.command",
         "serve a web page and an API that find hands in pictures, clips and a webcam",
     ),
-    "verify": ("verify", "compare the checkpoints in a folder with their checksums"),
+    "verify": ("command_line.verify", "compare the checkpoints in a folder with their checksums"),
 }
 _EXAMPLES = """examples:
   refinenet-jax predict photos/ clip.mp4 --output=results

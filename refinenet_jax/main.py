@@ -13,13 +13,14 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from refinenet_jax import compilation_cache, config_files, integrity, processes, run_config
-from refinenet_jax.command_line import expand_home
+from refinenet_jax import compilation_cache, integrity, processes, run_config
+from refinenet_jax.command_line import config_files
+from refinenet_jax.command_line.job_help import job_help
+from refinenet_jax.command_line.parser import expand_home
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.evaluation.cross_dataset import cross_evaluate
 from refinenet_jax.evaluation.evaluate import evaluate_checkpoint, evaluate_predictions
 from refinenet_jax.evaluation.label_policies import POLICIES
-from refinenet_jax.job_help import job_help
 from refinenet_jax.training.report import write_report
 
 # The help is shown by job_help.py, in groups.

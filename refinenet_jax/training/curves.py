@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from refinenet_jax import plots
-from refinenet_jax.plots import COLORS
+from refinenet_jax.evaluation.report import plots
+from refinenet_jax.evaluation.report.plots import COLORS
 
 Curve = Mapping[float, float]  # value by step, NaN if missing
 

@@ -18,8 +18,19 @@ from refinenet_jax import parallel, text_files
 from refinenet_jax.checkpoint import BEST, DESCRIPTION
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import DataError
-from refinenet_jax.page import descriptions, figure, label, page, panels, paragraph, picture, swatches, table, text
-from refinenet_jax.plots import COLORS
+from refinenet_jax.evaluation.report.page import (
+    descriptions,
+    figure,
+    label,
+    page,
+    panels,
+    paragraph,
+    picture,
+    swatches,
+    table,
+    text,
+)
+from refinenet_jax.evaluation.report.plots import COLORS
 from refinenet_jax.training import log
 from refinenet_jax.training.curves import LEFT_OUT, RESUMED, curve, draw, is_drawable, number
 

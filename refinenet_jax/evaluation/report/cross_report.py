@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refinenet_jax import page, plots
 from refinenet_jax.evaluation.cvpr18 import dataset_of
-from refinenet_jax.evaluation.report import figures, published
+from refinenet_jax.evaluation.report import figures, page, plots, published
 
 NAME = "cross_dataset"
 # Protocol, figure and title.

@@ -10,12 +10,21 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from refinenet_jax import page, plots, text_files
+from refinenet_jax import text_files
 from refinenet_jax.data.examples import Source
 from refinenet_jax.evaluation import bootstrap, boundary, metrics, protocols
 from refinenet_jax.evaluation.analysis import calibration, flicker, slices
 from refinenet_jax.evaluation.protocols import PROTOCOLS
-from refinenet_jax.evaluation.report import figures, gallery, published, report, slice_section, video_section
+from refinenet_jax.evaluation.report import (
+    figures,
+    gallery,
+    page,
+    plots,
+    published,
+    report,
+    slice_section,
+    video_section,
+)
 from refinenet_jax.evaluation.report.figures import Estimate
 from refinenet_jax.evaluation.scores import Scores
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from refinenet_jax import plots
 from refinenet_jax.evaluation.analysis import calibration
-from refinenet_jax.plots import COLORS, INK, LINE, QUIET
+from refinenet_jax.evaluation.report import plots
+from refinenet_jax.evaluation.report.plots import COLORS, INK, LINE, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from refinenet_jax import page, plots
 from refinenet_jax.evaluation import bootstrap
 from refinenet_jax.evaluation.analysis import slices
 from refinenet_jax.evaluation.analysis.attributes import ATTRIBUTES
-from refinenet_jax.evaluation.report import figures, published
+from refinenet_jax.evaluation.report import figures, page, plots, published
 from refinenet_jax.evaluation.report.figures import Estimate
 from refinenet_jax.evaluation.scores import Scores
 

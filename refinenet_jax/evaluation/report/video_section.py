@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from refinenet_jax import page, plots
 from refinenet_jax.evaluation.analysis import slices
 from refinenet_jax.evaluation.analysis.flicker import MAX_GAP, Flicker
-from refinenet_jax.evaluation.report import figures
+from refinenet_jax.evaluation.report import figures, page, plots
 from refinenet_jax.evaluation.report.figures import Estimate
 from refinenet_jax.evaluation.scores import Scores
 

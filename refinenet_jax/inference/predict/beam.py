@@ -18,7 +18,7 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from refinenet_jax.command_line import use_device
+from refinenet_jax.command_line.parser import use_device
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.arguments import predict_options, segmenter_options

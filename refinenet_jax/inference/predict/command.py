@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from refinenet_jax.command_line import use_device
+from refinenet_jax.command_line.parser import use_device
 from refinenet_jax.data.examples import DataError, first_few
 from refinenet_jax.errors import UsageError, require_extra
 from refinenet_jax.inference import network_options

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import cv2
 from matplotlib.figure import Figure
 
-from refinenet_jax import plots
+from refinenet_jax.evaluation.report import plots
 
 
 def _figure():

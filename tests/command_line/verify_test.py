@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refinenet_jax import checkpoint, integrity, verify
+from refinenet_jax import checkpoint, integrity
+from refinenet_jax.command_line import verify
 from refinenet_jax.errors import UsageError
 
 DESCRIPTION = {"variant": "rf101", "class_names": ["background", "hand"]}

@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from absl import flags
@@ -14,10 +13,10 @@ from conftest import ROOT
 
 from configs import common
 from refinenet_jax import __main__, main, run_config
-from refinenet_jax.command_line import Parser, expand_home, use_device
+from refinenet_jax.command_line.job_help import job_help
+from refinenet_jax.command_line.parser import Parser, expand_home, use_device
 from refinenet_jax.data.doctor import findings
 from refinenet_jax.errors import UsageError
-from refinenet_jax.job_help import job_help
 
 JOBS = [name for name, (module, _) in __main__.COMMANDS.items() if not module]
 
@@ -116,11 +115,9 @@ def test_a_reader_that_stops_reading_is_no_traceback(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        code = (
-            "import sys; from refinenet_jax import __main__, verify; verify.run = lambda args: print('a line') or 0; "
-        )
+        code = "import sys; from refinenet_jax import __main__; from refinenet_jax.command_line import verify; verify.run = lambda args: print('a line') or 0; "
         command = [sys.executable, "-c", f"{code}sys.exit(__main__.main(['verify', 'x']))"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         found = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
     finally:
         os.close(writing)

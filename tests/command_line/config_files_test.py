@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from refinenet_jax import config_files
+from refinenet_jax.command_line import config_files
 from refinenet_jax.errors import UsageError
 
 

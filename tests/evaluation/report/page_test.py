@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from refinenet_jax import page
+from refinenet_jax.evaluation.report import page
 
 EVIL = "<b onclick='x'>&\"</b>"
 

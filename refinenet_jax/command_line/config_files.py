@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refinenet_jax.errors import UsageError, require
 
-_FOLDER = Path(__file__).parents[1] / "configs"
+_FOLDER = Path(__file__).parents[2] / "configs"
 _SHARED = ("common", "paper")  # imported by the others
 
 
