@@ -115,8 +115,9 @@ def test_a_reader_that_stops_reading_is_no_traceback(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        code = "import sys; from refinenet_jax import __main__; from refinenet_jax.command_line import verify; verify.run = lambda args: print('a line') or 0; "
-        command = [sys.executable, "-c", f"{code}sys.exit(__main__.main(['verify', 'x']))"]
+        imports = "import sys; from refinenet_jax import __main__; from refinenet_jax.command_line import verify"
+        code = "verify.run = lambda args: print('a line') or 0; sys.exit(__main__.main(['verify', 'x']))"
+        command = [sys.executable, "-c", f"{imports}; {code}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         found = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
     finally:
