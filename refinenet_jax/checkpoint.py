@@ -102,9 +102,7 @@ class Checkpoints:
                 integrity.remove_manifest(self._workdir, step)  # the files change; a new manifest is written below
                 path = _folder(self._workdir) / str(step) / "metrics" / "metrics"  # the JSON file of Orbax
                 path.parent.mkdir(exist_ok=True)
-                partial = path.with_name("metrics.partial")
-                partial.write_text(json.dumps(dict(metrics)))
-                partial.replace(path)
+                text_files.replace(path, json.dumps(dict(metrics)))
                 integrity.complete_manifests(self._workdir)
         parallel.wait_for_all("metrics are added")
         self._manager.reload()
