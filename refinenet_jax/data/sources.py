@@ -3,11 +3,10 @@
 Datasets are read without TensorFlow and without the code of their builders.
 """
 
-import difflib
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,19 +15,17 @@ import numpy as np
 
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import (
-    FAULTS,
     VOID,
     DataError,
     DatasetInfo,
     FileSource,
     Source,
+    first_few,
     naming_unreadable_files,
 )
 from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
 from refinenet_jax.data.masks import check_mask
 from refinenet_jax.errors import require_extra
-
-__all__ = ["FAULTS", "VOID", "DataError", "DatasetInfo", "Source", "check_masks", "open_source", "splits"]
 
 # `dataset`, `dataset/config`, `dataset:1.0.0` or `dataset/config:1.0.0`, as tfds.builder reads them.
 _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.]+))?")
@@ -252,9 +249,10 @@ def _find(name: str, data_dir: Path) -> Path:
     dataset, config, version = parsed["dataset"], parsed["config"], parsed["version"]
     configs = _configs(data_dir / dataset)
     if not configs:
+        built = sorted(path.name for path in data_dir.glob("*") if path.is_dir() and _configs(path))
         raise DataError(
-            f"The dataset {dataset!r} is not built in {data_dir}.{_nearest(dataset, _datasets(data_dir))} To build it:\n"
-            f"  {_build_command(name, data_dir)}"
+            f"The dataset {dataset!r} is not built in {data_dir} (built there: {first_few(built) or 'nothing'})."
+            f" To build it:\n  {_build_command(name, data_dir)}"
         )
     names = [f"{dataset}/{built}" if built else dataset for built in configs]
     if config is None:
@@ -263,8 +261,8 @@ def _find(name: str, data_dir: Path) -> Path:
         config = next((choice for choice in ("", "hands") if choice in configs), next(iter(configs)))
     elif config not in configs:
         raise DataError(
-            f"The config {config!r} of {dataset!r} is not built in {data_dir}."
-            f"{_nearest(f'{dataset}/{config}', names)} To build it:\n  {_build_command(name, data_dir)}"
+            f"The config {config!r} of {dataset!r} is not built in {data_dir} (built there: {', '.join(names)}). To build it:\n"
+            f"  {_build_command(name, data_dir)}"
         )
     versions = configs[config]
     if version is not None and version not in versions:
@@ -287,19 +285,6 @@ def _tfds() -> ModuleType:
     with require_extra("train", "A dataset built by `tfds build`"):
         import tensorflow_datasets
     return tensorflow_datasets
-
-
-def _datasets(data_dir: Path) -> list[str]:
-    """Returns the names of the built datasets in a directory."""
-    return sorted(path.name for path in data_dir.glob("*") if path.is_dir() and _configs(path))
-
-
-def _nearest(name: str, built: Sequence[str]) -> str:
-    """Suggests the most similar built name, or lists all."""
-    if not built:
-        return " Nothing is built there."
-    alike = difflib.get_close_matches(name, built, n=1)
-    return f" Did you mean {alike[0]}?" if alike else f" Built there: {', '.join(built)}."
 
 
 def _build_command(name: str, data_dir: Path) -> str:

@@ -31,8 +31,7 @@ def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None)
             "images": len(of_split),
             "unreadable": len(of_split) - len(readable),
             "videos": len({record.video for record in readable} - {None}),
-            "without_foreground": sum(bool(r.labeled and not r.foreground) for r in readable),
-            "all_void": sum(not r.labeled for r in readable),
+            "without_foreground": sum(not r.foreground for r in readable),
             "sizes": {f"{w}x{h}": n for (h, w), n in sorted(sizes.items(), key=lambda s: np.prod(s[0]))},
             "classes": {
                 name: {"pixels": float(share), "images": float(part)}
@@ -46,7 +45,7 @@ def table(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yields the summary as lines, with one column per split."""
     splits = summary.values()
     rows = [["", *summary]]
-    for key in ("images", "unreadable", "videos", "without_foreground", "all_void"):
+    for key in ("images", "unreadable", "videos", "without_foreground"):
         rows.append([key.replace("_", " "), *(f"{split[key]:,}" for split in splits)])
     rows.append(["sizes", *(_sizes(list(split["sizes"])) for split in splits)])
     for name in next(iter(splits))["classes"]:

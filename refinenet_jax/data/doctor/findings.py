@@ -62,8 +62,6 @@ KINDS = {
         " like this, accept it: --allow video-in-several-splits near-leak",
     ),
     "duplicate-ids": ("problem", "Results are stored by id, and overwrite each other. Give every example its own id."),
-    "all-void": ("warning", "There is nothing to learn from such images. Remove them."),
-    "unmeasured-class": ("warning", "This class cannot be scored. Add examples of it, or use another split."),
     "unpaired-classes": (
         "warning",
         "Training mirrors pictures: a left hand that keeps its label in the mirror is learned as a right hand. Write the pairs"
@@ -73,11 +71,6 @@ KINDS = {
         "warning",
         "Such a mask fits only if it was drawn on the picture as it is shown here. Check the contact sheet; if it is wrong,"
         " rotate the pixels and remove the EXIF tag.",
-    ),
-    "mostly-empty": (
-        "warning",
-        "Most images show only background, so the network is biased towards it. Make sure that no masks were lost; remove some"
-        " of these images.",
     ),
     "no-foreground": ("note", "Correct if there are no hands; wrong if a mask was lost. Check the contact sheet."),
 }
@@ -175,7 +168,7 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
 
 def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[Finding]:
     """Yields findings about splits, classes and examples whose masks are unlikely or useless."""
-    void, empty, absent, unmeasured = [], [], [], []
+    empty, absent = [], []
     for split, records in splits.items():
         if not records:
             continue
@@ -183,22 +176,14 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
         if pixels[-1] and not pixels[1:-1].any():
             yield from _singles("binary-masks", f"of {split} have masks of only 0 and 255", records)
             continue
-        full = [r for r in records if r.labeled and r.foreground > 0.95 * r.labeled]
+        full = [r for r in records if r.foreground > 0.95 * r.labeled]
         if 2 * len(full) > len(records):
             yield from _singles("inverted", f"of {len(records)} of {split} are almost entirely foreground", full)
-        void += [r for r in records if not r.labeled]
-        without = [r for r in records if r.labeled and not r.foreground]
-        if 2 * len(without) > len(records) and pixels[1:-1].any():
-            yield from _singles("mostly-empty", f"of {len(records)} of {split} have no foreground", without)
-        else:
-            empty += without
-        missing = [f"{split}: {info.class_names[i]}" for i in np.flatnonzero(pixels[:-1] == 0)]
-        (absent if is_for_training(split) else unmeasured).extend(missing)
+        empty += [r for r in records if not r.foreground]
+        if is_for_training(split):
+            absent += [f"{split}: {info.class_names[i]}" for i in np.flatnonzero(pixels[:-1] == 0)]
     if absent:
         yield Finding("absent-class", "Classes that do not occur in training", (), absent)
-    if unmeasured:
-        yield Finding("unmeasured-class", "Classes that do not occur in evaluation", (), unmeasured)
-    yield from _singles("all-void", "all void", void)
     yield from _singles("no-foreground", "without foreground", empty)
 
 

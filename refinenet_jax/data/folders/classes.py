@@ -7,7 +7,6 @@ from pathlib import Path
 
 from refinenet_jax.data.examples import VOID, DataError, first_few
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
-from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.sides import left_right_pairs
 from refinenet_jax.data.masks import colors_line, contents
 from refinenet_jax.data.reading import read_all
@@ -18,7 +17,6 @@ from refinenet_jax.progress import say_once
 LabelIds = Mapping[str, int | None]
 
 _IGNORE = "__ignore__"  # LabelMe's reserved label for void
-_CLASS_NAMES = "class_names.txt"  # written by labelme2voc, one name per id
 _MAX_COLORS = 12
 
 
@@ -30,8 +28,6 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
     """
     if settings.classes:
         return tuple(settings.classes)
-    if names := _class_names(folder / _CLASS_NAMES):
-        return names
     counts = sum(read_all(contents, masks, settings.binary), Counter())
     ids = sorted({value for value, _ in counts if value is not None} - {VOID})
     colors = Counter[tuple[int, int, int]]()
@@ -67,13 +63,6 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
     names = ("background", "hand", *(f"class {i}" for i in ids if i > 1))
     _say_classes(names, folder)
     return names
-
-
-def _class_names(path: Path) -> tuple[str, ...]:
-    """Returns the names by id from a file of labelme2voc; empty if they do not start with the background."""
-    lines = [line.strip() for line in read_text(path).splitlines()] if path.is_file() else []
-    names = tuple(line.strip("_") for line in lines if line and line != _IGNORE)
-    return names if names[:1] == ("background",) else ()
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from refinenet_jax.data import images, polygons
 from refinenet_jax.data.examples import DataError, DatasetInfo, FileSource, first_few, naming_unreadable_files
-from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.classes import (
     LabelIds,
     classes_of_labels,
@@ -19,6 +17,7 @@ from refinenet_jax.data.folders.classes import (
     plain,
     unpaired,
 )
+from refinenet_jax.data.folders.coco import Region
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
 from refinenet_jax.data.folders.layouts import (
     Item,
@@ -28,14 +27,12 @@ from refinenet_jax.data.folders.layouts import (
     list_folders,
     read_layout,
 )
-from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
 from refinenet_jax.errors import require_extra
 from refinenet_jax.progress import say_once
 
 _MASKS = ("masks", "voc")  # layouts in which every picture has a mask file
-_LABELMAP = "labelmap.txt"  # written by CVAT with segmentation masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +84,6 @@ def read_folder(path: str | os.PathLike) -> Folder:
     if layout not in _MASKS:
         labels = set().union(*(annotation.labels for annotation in annotations))
         names, label_ids = classes_of_labels(labels, settings, root)
-    elif not settings.colors and settings.binary is None and (colors := _labelmap(root / _LABELMAP)):
-        names, ids = classes_of_labels(colors, settings, root)
-        by_color = {color: ids[plain(name)] or 0 for name, color in colors.items()}
-        settings = dataclasses.replace(settings, colors={(0, 0, 0): 0} | by_color)
     else:
         names = classes_of_masks(annotations, settings, root)
 
@@ -102,21 +95,6 @@ def read_folder(path: str | os.PathLike) -> Folder:
         settings.name or root.name, tuple(names), flip_pairs(names, settings, root / FILE), unpaired(names, settings)
     )
     return Folder(root, info, layout, settings, label_ids, splits)
-
-
-def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Reads the class colors written by CVAT: lines of label:red,green,blue:parts:actions."""
-    colors = {}
-    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
-        if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
-            raise DataError(
-                f"{path}, line {number}, is {line[:80]!r} instead of label:red,green,blue::. Export it again."
-            )
-        colors[match[1].strip()] = color
-    return colors
 
 
 class FolderSource(FileSource):
@@ -225,26 +203,22 @@ class FolderSource(FileSource):
                 " which may have been resized. Use the picture that was annotated.",
                 "size mismatch",
             )
-        kept = [(region, class_id) for region, class_id in shapes if class_id is not None]
+        kept = (
+            (region.draw(*size) if isinstance(region, Region) else region, class_id)
+            for region, class_id in shapes
+            if class_id is not None
+        )
         try:
-            return polygons.draw(*size, ((_drawable(region, size), class_id) for region, class_id in kept))
+            return polygons.draw(*size, kept)
         except ValueError as error:
             raise DataError(f"{annotation.file}: {error}. Draw it again.", "annotation") from error
 
 
-def _drawable(region: Any, size: tuple[int, int]) -> np.ndarray | polygons.Bitmap:
-    """Returns a region that `polygons.draw` knows."""
-    return region.draw(*size) if isinstance(region, coco.Region) else region
-
-
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
     """Refuses settings that have no effect, because they indicate a misunderstanding."""
-    has_masks = layout in _MASKS
-    has_labels = not has_masks or (root / _LABELMAP).is_file()
-    kinds = {"ignore": has_labels, "void": has_labels, "binary": has_masks, "colors": has_masks}
-    for key, has_effect in kinds.items():
-        if getattr(settings, key) and not has_effect:
-            kind = "labels of annotations" if has_masks else "masks"
+    idle, kind = (("ignore", "void"), "labels of annotations") if layout in _MASKS else (("binary", "colors"), "masks")
+    for key in idle:
+        if getattr(settings, key):
             raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Remove it.")
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
-from refinenet_jax.data.folders import exports
-from refinenet_jax.data.folders.annotation import Annotation
+from refinenet_jax.data.folders.annotation import Annotation, Entries
+from refinenet_jax.data.folders.coco import ROBOFLOW, coco_files, is_coco, read_coco_files
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
 from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
-from refinenet_jax.data.folders.pictures import PictureFinder
+from refinenet_jax.data.folders.pictures import find_picture
+from refinenet_jax.data.folders.yolo import read_yolo, yolo_files
 from refinenet_jax.data.images import ENDINGS
 from refinenet_jax.data.reading import read_all
 from refinenet_jax.progress import say_once
@@ -45,13 +46,10 @@ def layouts_in(root: Path) -> list[str]:
     """Returns the layouts that a folder matches, by file names and the first bytes of at most one file."""
     matches = {
         "masks": child(root, "images") and child(root, "masks"),
-        "voc": child(root, "JPEGImages") and _voc_masks(root),
+        "voc": child(root, "JPEGImages") and child(root, "SegmentationClass"),
         "labelme": _labelme_folders(root),
-        "coco": exports.coco_files(root),
-        "yolo": exports.yolo_files(root),
-        "cvat": exports.cvat_files(root),
-        "supervisely": exports.supervisely_files(root),
-        "via": exports.via_files(root),
+        "coco": coco_files(root),
+        "yolo": yolo_files(root),
     }
     return [layout for layout in LAYOUTS if matches[layout]]
 
@@ -71,9 +69,9 @@ def choose_layout(root: Path, asked_for: str) -> str:
         raise DataError(
             f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no supported layout'}."
             " Supported are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/"
-            " or next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
-            f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
-            " (supervisely); via*.json (via). docs/own_data.md shows them."
+            f" or next to the pictures (labelme); annotations/instances_*.json, annotations.json or train/{ROBOFLOW} (coco);"
+            " data.yaml (yolo). Export annotations of other programs, such as CVAT, Supervisely and VIA, as COCO."
+            " docs/own_data.md shows the layouts."
         )
     raise DataError(
         f"{root} has {len(layouts)} layouts, {' and '.join(layouts)}. Choose one in {root / FILE}:\n"
@@ -93,7 +91,10 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
       DataError: "missing": pictures without mask or annotation, or the reverse (all are counted). "annotation": an annotation
         file is faulty.
     """
-    items = _READERS[layout](root, unannotated) if layout in _READERS else _find_pictures(layout, root, unannotated)
+    if layout in _ENTRIES:
+        items = _find_pictures(_ENTRIES[layout](root), root, unannotated)
+    else:
+        items = _READERS[layout](root, unannotated)
     return sorted(items, key=lambda item: item.id)
 
 
@@ -113,16 +114,12 @@ def _read_masks(root: Path, unannotated: str) -> list[Item]:
     return _pairs(child(root, "images"), child(root, "masks"), _is_mask, "mask", unannotated)
 
 
-def _voc_masks(root: Path) -> Path | None:
-    """Returns the folder of masks; labelme2voc writes arrays to SegmentationClass and pictures to SegmentationClassPNG."""
-    return child(root, "SegmentationClassPNG") or child(root, "SegmentationClass")
-
-
 def _read_voc(root: Path, unannotated: str) -> list[Item]:
     """Returns the items of a VOC folder. Pictures without mask are no error if there are lists."""
     words = (*SPLIT_NAMES, "trainval")
     has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
-    return _pairs(child(root, "JPEGImages"), _voc_masks(root), _is_mask, "mask", unannotated, strict=not has_lists)
+    masks = child(root, "SegmentationClass")
+    return _pairs(child(root, "JPEGImages"), masks, _is_mask, "mask", unannotated, strict=not has_lists)
 
 
 def _read_labelme(root: Path, unannotated: str) -> list[Item]:
@@ -135,15 +132,15 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
 
 
 _READERS = {"masks": _read_masks, "voc": _read_voc, "labelme": _read_labelme}
+_ENTRIES = {"coco": read_coco_files, "yolo": read_yolo}  # layouts whose files name their pictures
 
 
-def _find_pictures(layout: str, root: Path, unannotated: str) -> list[Item]:
-    """Returns the items of annotation files that name their pictures."""
-    finder = PictureFinder(root)
+def _find_pictures(entries: Entries, root: Path, unannotated: str) -> list[Item]:
+    """Returns the items of entries, and those of pictures next to theirs."""
     items, faults = [], []
-    for split, folders, annotation in exports.READERS[layout](root):
+    for split, folders, annotation in entries:
         try:
-            image, name = finder.find(annotation.file, folders, annotation.file_name)
+            image, name = find_picture(root, annotation.file, folders, annotation.file_name)
             items.append(Item(_id(image, root), image, annotation, split, _stem(name)))
         except DataError as error:
             faults.append(error)
@@ -248,13 +245,13 @@ def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
     if annotations and (images != root or any(top_files(root, ENDINGS))):
         names = (name for name in all_files(annotations) if Path(name).suffix.lower() in _ANNOTATIONS)
         first = next(names, None)
-        if first and not exports.is_coco(annotations / first):
+        if first and not is_coco(annotations / first):
             return images, annotations
     # Of the root itself only the top level is searched: it can be any folder.
     names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
     stems = {Path(name).stem for name in top_files(root, ENDINGS)} if images == root else None
     for name in names:
         path = images / name
-        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not exports.is_coco(path):
+        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not is_coco(path):
             return images, images
     return None

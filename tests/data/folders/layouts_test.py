@@ -40,7 +40,10 @@ LABELME = json.dumps({"version": "5.0", "flags": {}, "shapes": []})
         ({"a.jpg": "", "a.json": LABELME}, ["labelme"]),
         ({"a.jpg": "", "annotations/a.xml": "<annotation/>"}, ["labelme"]),
         ({"a.jpg": "", "package.json": "{}"}, []),
-        ({"images/a.jpg": "", "annotations/hands.json": COCO}, ["coco"]),
+        ({"images/a.jpg": "", "annotations/hands.json": COCO}, []),
+        ({"images/a.jpg": "", "annotations.xml": "<annotations/>"}, []),  # CVAT
+        ({"ds/img/a.jpg": "", "ds/ann/a.jpg.json": "{}", "meta.json": "{}"}, []),  # Supervisely
+        ({"a.jpg": "", "via_project.json": "{}"}, []),
         ({"images/a.jpg": "", "annotations/instances_train2017.json": COCO}, ["coco"]),
         ({"images/a.jpg": "", "annotations.json": COCO}, ["coco"]),
         ({"a.jpg": "", "annotations.json": COCO}, ["coco"]),
@@ -63,7 +66,7 @@ def test_layouts_are_recognized(tmp_path, files, layouts):
         ):
             choose_layout(tmp_path, "")
     else:
-        with pytest.raises(DataError, match="no supported layout"):
+        with pytest.raises(DataError, match="no supported layout.* as COCO"):
             choose_layout(tmp_path, "")
     if "voc" not in layouts:
         with pytest.raises(DataError, match="has not the layout 'voc'"):
