@@ -67,11 +67,6 @@ KINDS = {
         "Training mirrors pictures: a left hand that keeps its label in the mirror is learned as a right hand. Write the pairs"
         " into dataset.yaml, or `flip_pairs: []` if classes have no sides; or train with --config.augment.flip=False",
     ),
-    "rotation": (
-        "warning",
-        "Such a mask fits only if it was drawn on the picture as it is shown here. Check the contact sheet; if it is wrong,"
-        " rotate the pixels and remove the EXIF tag.",
-    ),
     "no-foreground": ("note", "Correct if there are no hands; wrong if a mask was lost. Check the contact sheet."),
 }
 
@@ -117,7 +112,6 @@ def find(
     findings = [
         *_unreadable([record for split in records.values() for record in split], faults),
         *_masks(readable, info),
-        *_files([record for split in readable.values() for record in split]),
         *_copies(readable),
     ]
     if info and info.unpaired:
@@ -160,9 +154,9 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
     for fault in sorted({*by_fault, *messages}):
         hit = by_fault[fault]
         title = f"{count(len(hit), 'example')} unreadable: {fault}" if hit else "Splits of the dataset cannot be opened"
-        details = [*messages[fault], *(record.message for record in hit[:1])]
+        details = [*messages[fault], *(record.message for record in hit)]
         if rotated := sum(record.orientation != 1 for record in hit):
-            details.append(f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
+            details.insert(0, f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
         yield Finding(fault.replace(" ", "-"), title, [[record] for record in hit], details)
 
 
@@ -187,17 +181,13 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
     yield from _singles("no-foreground", "without foreground", empty)
 
 
-def _files(records: Sequence[Record]) -> Iterator[Finding]:
-    yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
-    same = [group for group in _grouped(records, "id") if len(group) > 1]
-    yield from _groups("duplicate-ids", "id", "used more than once", same)
-
-
 def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
-    """Yields findings about exact and near copies of pictures, and videos with frames in several splits."""
+    """Yields findings about repeated ids, exact and near copies of pictures, and videos with frames in several splits."""
     records = [record for split in splits.values() for record in split]
     if not records:
         return
+    same = [group for group in _grouped(records, "id") if len(group) > 1]
+    yield from _groups("duplicate-ids", "id", "used more than once", same)
     copies = [group for group in _grouped(records, "image_digest") if len(group) > 1]
     conflicting = [group for group in copies if len({r.mask_digest for r in group}) > 1]
     yield from _groups("conflicting-masks", "picture", "with different masks", conflicting)

@@ -66,7 +66,7 @@ def test_layouts_are_recognized(tmp_path, files, layouts):
         ):
             choose_layout(tmp_path, "")
     else:
-        with pytest.raises(DataError, match="no supported layout.* as COCO"):
+        with pytest.raises(DataError, match=r"no supported layout.* as COCO"):
             choose_layout(tmp_path, "")
     if "voc" not in layouts:
         with pytest.raises(DataError, match="has not the layout 'voc'"):
