@@ -68,9 +68,9 @@ def put_images(folder, ids=PICTURES):
 
 
 def masks(root):
-    """images/ and masks/; some masks have no ending."""
-    for index, item_id in enumerate(PICTURES):
-        put(root / "masks" / f"{item_id}{'.png' if index % 2 else ''}", png(mask(item_id)))
+    """images/ and masks/."""
+    for item_id in PICTURES:
+        put(root / "masks" / f"{item_id}.png", png(mask(item_id)))
     return put_images(root / "images")
 
 

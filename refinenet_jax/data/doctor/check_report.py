@@ -53,7 +53,7 @@ def describe(finding: Finding, shown: int | None = _SHOWN) -> Iterator[str]:
 
     Args:
       finding: the finding.
-      shown: largest number of examples and of details; None for all.
+      shown: largest number of examples and of details; None for all, with their messages.
     """
     allowed = ", allowed" if finding.allowed else ""
     yield from _wrap(f"{finding.severity.upper():<7} {finding.title} [{finding.name}{allowed}]", 0)
@@ -61,7 +61,8 @@ def describe(finding: Finding, shown: int | None = _SHOWN) -> Iterator[str]:
         yield from _wrap(textwrap.shorten(line, 300, placeholder=" ..."))
     if finding.name != "video-in-several-splits":  # its details name the videos
         for group in finding.groups[:shown]:
-            yield from _wrap(" = ".join(f"{record.split}: {record.id}" for record in group[:shown]))
+            line = " = ".join(f"{record.split}: {record.id}" for record in group[:shown])
+            yield from _wrap(line if shown else f"{line} {group[0].message}")
     hidden = max(len(finding.groups), len(finding.details)) - shown if shown else 0
     if hidden > 0:
         yield from _wrap(f"and {hidden:,} more")

@@ -154,7 +154,7 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
     for fault in sorted({*by_fault, *messages}):
         hit = by_fault[fault]
         title = f"{count(len(hit), 'example')} unreadable: {fault}" if hit else "Splits of the dataset cannot be opened"
-        details = [*messages[fault], *(record.message for record in hit)]
+        details = [*messages[fault], *(record.message for record in hit[:1])]
         if rotated := sum(record.orientation != 1 for record in hit):
             details.insert(0, f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
         yield Finding(fault.replace(" ", "-"), title, [[record] for record in hit], details)

@@ -1,8 +1,8 @@
 """Reads each folder layout into a list of items. docs/own_data.md shows the layouts."""
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
@@ -183,23 +183,16 @@ def _pairs(
     unannotated: str,
     strict: bool = True,
 ) -> list[Item]:
-    """Joins pictures with masks or annotations of the same path; suffixes may differ, and a mask may have none."""
+    """Joins pictures with masks or annotations of the same path; suffixes may differ."""
     paths = [PurePosixPath(path) for path in all_files(images)]
     together = partners == images
     if partners.is_relative_to(images) and not together:  # layout labelme without images/
         paths = [path for path in paths if not (images / path).is_relative_to(partners)]
-    paths_of_images = [path for path in paths if path.suffix.lower() in ENDINGS]
-    pictures = {_stem(path): path for path in paths_of_images}
-    if len(pictures) < len(paths_of_images):
-        _refuse_duplicates(images, [_stem(path) for path in paths_of_images])
-    others = [path for path in (paths if together else map(PurePosixPath, all_files(partners))) if is_partner(path)]
-    candidates = defaultdict(list)
-    for path in sorted(others, key=lambda path: (path.suffix.lower() != ".png", path)):
-        for key in {composed(path.as_posix()), _stem(path)}:
-            candidates[key].append(path)
-    without = [name for name in pictures if name not in candidates]
-    claimed = {path for name in pictures for path in candidates.get(name, ())}
-    partners_without = [path for path in others if path not in claimed]
+    pictures = _by_stem(images, (path for path in paths if path.suffix.lower() in ENDINGS))
+    others = paths if together else map(PurePosixPath, all_files(partners))
+    annotated = _by_stem(partners, filter(is_partner, others))
+    without = [name for name in pictures if name not in annotated]
+    partners_without = [path for name, path in annotated.items() if name not in pictures]
     faults = []
     if strict and without and not unannotated:
         faults.append(
@@ -219,10 +212,17 @@ def _pairs(
     if unannotated == "skip" and without:
         say_once(f"{images}: {len(without)} pictures have no {what} and are skipped: {first_few(without)}.")
     return [
-        Item(name, images / path, partners / candidates[name][0] if name in candidates else None, name=name)
+        Item(name, images / path, partners / annotated[name] if name in annotated else None, name=name)
         for name, path in pictures.items()
-        if name in candidates or unannotated == "background"
+        if name in annotated or unannotated == "background"
     ]
+
+
+def _by_stem(folder: Path, paths: Iterable[PurePosixPath]) -> dict[str, PurePosixPath]:
+    """Returns files by their path without suffix; two of one name are refused."""
+    paths = list(paths)
+    _refuse_duplicates(folder, [_stem(path) for path in paths])
+    return {_stem(path): path for path in paths}
 
 
 def _is_mask(path: PurePosixPath) -> bool:
@@ -233,7 +233,7 @@ def _refuse_duplicates(folder: Path, ids: Sequence[str]) -> None:
     duplicates = sorted(name for name, number in Counter(ids).items() if number > 1)
     if duplicates:
         raise DataError(
-            f"{folder} has {len(duplicates)} pictures twice, with two suffixes or in two lists: {first_few(duplicates)}."
+            f"{folder} has {len(duplicates)} names twice, with two suffixes or in two lists: {first_few(duplicates)}."
             " Keep one of each."
         )
 
