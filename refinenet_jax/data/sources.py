@@ -23,7 +23,7 @@ from refinenet_jax.data.examples import (
     first_few,
     naming_unreadable_files,
 )
-from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
+from refinenet_jax.data.folders.folder import FolderSource, read_folder
 from refinenet_jax.data.masks import check_mask
 from refinenet_jax.errors import require_extra
 
@@ -42,7 +42,7 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None
 
     Raises:
       DataError: the dataset, config, version or split does not exist, or has another file format; the folder cannot be
-        used (see refinenet_jax.data.folders.folder); the name is ambiguous.
+        used (see refinenet_jax.data.folders.folder).
     """
     if _is_folder(name, data_dir):
         return FolderSource(name, split)
@@ -109,11 +109,7 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Path:
 
 @naming_unreadable_files()
 def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
-    """Returns whether a name refers to a folder of pictures; False if neither exists.
-
-    Raises:
-      DataError: the name is empty, or both a folder and a built dataset have it.
-    """
+    """Returns whether a name refers to a folder of pictures; a built dataset goes before a folder without leading ./."""
     if not name:
         raise DataError(
             "No dataset is named. Set config.data.name to a folder or a built dataset:"
@@ -121,19 +117,13 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
         )
     if name.startswith((".", "~")) or os.path.isabs(name):
         return True
-    path = Path(name)
-    if not path.is_dir():
+    if not Path(name).is_dir():
         return False
     try:
-        built = _find(name, _data_dir(data_dir))
+        _find(name, _data_dir(data_dir))
     except DataError:
-        return True  # reading the folder reports what is missing
-    if not is_dataset(path):
-        return False
-    raise DataError(
-        f"{name!r} is both the folder {path.absolute()} and the dataset built in {built}. Write ./{name} for the folder,"
-        f" or {name}:{built.name} for the dataset."
-    )
+        return True
+    return False
 
 
 _BUILD_AGAIN = "The file it was built from is damaged or not an image: replace it and build the dataset again."

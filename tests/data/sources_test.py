@@ -220,18 +220,11 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
             sources.open_source(name, "train", data_dir)
 
 
-def test_a_name_of_both_a_folder_and_a_dataset_is_refused(data_dir, tmp_path, monkeypatch):
+def test_a_built_dataset_goes_before_a_folder_of_the_same_name(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny_hands").mkdir()  # an unpacked archive, perhaps: no dataset in it
-    assert len(sources.open_source("tiny_hands", "train", data_dir)) == 10
     folders.masks(tmp_path / "tiny_hands")
-    with pytest.raises(
-        sources.DataError,
-        match=r"is both the folder .*/tiny_hands and the dataset .*\. Write \./tiny_hands .* or tiny_hands:1\.10\.0 for the",
-    ):
-        sources.open_source("tiny_hands", "train", data_dir)
+    assert len(sources.open_source("tiny_hands", "train", data_dir)) == 10
     assert len(sources.open_source("./tiny_hands", "train", data_dir)) == 2
-    assert len(sources.open_source("tiny_hands:1.10.0", "train", data_dir)) == 10
 
 
 def test_no_name_says_which_field_to_set(data_dir):

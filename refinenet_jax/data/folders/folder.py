@@ -23,7 +23,6 @@ from refinenet_jax.data.folders.layouts import (
     Item,
     choose_layout,
     image_root,
-    layouts_in,
     list_folders,
     read_layout,
 )
@@ -54,12 +53,6 @@ class Folder:
     settings: Settings
     label_ids: LabelIds
     splits: dict[str, list[Item]]
-
-
-@naming_unreadable_files()
-def is_dataset(path: Path) -> bool:
-    """Returns whether the path is a folder with a dataset.yaml or one of the layouts."""
-    return path.is_dir() and ((path / FILE).is_file() or bool(layouts_in(path)))
 
 
 @naming_unreadable_files()
@@ -125,7 +118,7 @@ class FolderSource(FileSource):
     def undecoded(self, index: int) -> dict[str, Any]:
         """Returns an example whose `image` is an `images.Picture`; `video` is the group that splits do not divide, if any.
 
-        The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
+        The picture is rotated upright by its EXIF orientation, and so is a mask that fits only the stored picture.
 
         Raises:
           IndexError: index is not below the number of examples.
@@ -133,20 +126,14 @@ class FolderSource(FileSource):
         """
         item = self._items[self._checked(index)]
         encoded = images.read(item.image)
-        stored = images.Picture(encoded, f"The image {item.image}")
         orientation = images.orientation(encoded)
-        upright = stored
-        if orientation != 1:
-            upright = images.Picture(encoded, f"The image {item.image}", orientation=orientation)
-        mask = self._mask(item, upright.size, stored.size)
-        fits_stored_only = mask.shape == stored.size != upright.size
-        image = stored if fits_stored_only else upright
-        check_mask(
-            mask,
-            image.size,
-            self.info,
-            f"{item.image} ({item.annotation})" if self._has_masks else str(item.image),
-        )
+        image = images.Picture(encoded, f"The image {item.image}", orientation=orientation)
+        stored = image.size[::-1] if orientation > 4 else image.size
+        mask = self._mask(item, image.size, stored)
+        if mask.shape == stored != image.size:
+            mask = images.turn_upright(mask, orientation)
+        where = f"{item.image} ({item.annotation})" if self._has_masks else str(item.image)
+        check_mask(mask, image.size, self.info, where)
         return {"image": image, "mask": mask, "id": item.id, **({"video": item.video} if item.video else {})}
 
     def encoded(self, index: int) -> tuple[bytes, str]:
