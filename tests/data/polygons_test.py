@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from refinenet_jax.data import polygons
 
@@ -27,15 +26,6 @@ def test_later_is_painted_over_earlier():
 def test_what_leaves_the_picture_is_cut_off():
     assert (polygons.draw(4, 4, [(_square(-1e6, -50, 1e6, 50), 1)]) == 1).all()
     assert not polygons.draw(4, 4, [(_square(-3, -3, -0.5, -0.5), 1)]).any()
-
-
-def test_it_is_pils_polygon():
-    rng = np.random.default_rng(0)
-    shapes = [(rng.uniform(0, 100, (n, 2)), n) for n in range(3, 20)]
-    expected = Image.new("L", (100, 80))
-    for points, value in shapes:
-        ImageDraw.Draw(expected).polygon(points.ravel().tolist(), fill=value)
-    np.testing.assert_array_equal(polygons.draw(80, 100, shapes), expected)
 
 
 @pytest.mark.parametrize(

@@ -129,19 +129,6 @@ def test_flip_pairs_of_inferred_classes(tmp_path):
         folders.open_all(root, "flip_pairs: [[hand, clas 2]]")
 
 
-@pytest.mark.parametrize("unannotated", ["background", "skip"])
-def test_settings_decide_on_pictures_without_annotation(tmp_path, unannotated):
-    root = folders.labelme_json(tmp_path)
-    (root / "images" / "street" / "001.json").unlink()
-    with pytest.raises(DataError, match="unannotated: background"):
-        folders.open_all(root)
-    folders.put(root / "dataset.yaml", f"unannotated: {unannotated}")
-    examples = {example["id"]: example for example in folders.open_all(root)}
-    assert ("street/001" in examples) == (unannotated == "background")
-    if unannotated == "background":
-        assert not examples["street/001"]["mask"].any()
-
-
 @pytest.mark.parametrize("make", LAYOUTS)
 @pytest.mark.parametrize("kind", ["dangling", "circle"])
 def test_links_that_lead_nowhere_are_named(tmp_path, make, kind):
@@ -157,11 +144,3 @@ def test_links_that_lead_nowhere_are_named(tmp_path, make, kind):
         [example["id"] for example in folders.open_all(root)]
     assert error.value.fault == "missing"
     assert str(path) in str(error.value)
-
-
-def test_a_dangling_dataset_yaml_is_named(tmp_path):
-    root = folders.masks(tmp_path)
-    (root / "dataset.yaml").symlink_to(root / "gone.yaml")
-    with pytest.raises(DataError, match=r"dataset\.yaml cannot be read") as error:
-        folders.open_all(root)
-    assert error.value.fault == "missing"
