@@ -57,8 +57,8 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
     return {split: about.num_examples for split, about in info.splits.items()}
 
 
-def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negatives: bool = True) -> None:
-    """Reads `limit` examples, spread evenly over the split, and raises an error if there is nothing to learn from them.
+def check_masks(source: Source, tolerant: bool = False, negatives: bool = True) -> None:
+    """Reads 16 examples, spread evenly over the split, and raises an error if there is nothing to learn from them.
 
     Masks saved as 0 and 255 decode without an error, but 255 is void: the network would learn that everything is background.
     If these examples have no foreground, the others are read too, up to the first that has. If `tolerant`, unreadable
@@ -68,7 +68,7 @@ def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negativ
     Raises:
       DataError: 255 occurs but no class other than 0; or only 0 occurs in all examples; or an example cannot be read.
     """
-    indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
+    indices = np.unique(np.linspace(0, len(source) - 1, 16).round().astype(int)).tolist()
     present = {value for index in indices for value in _values(source, index, tolerant)}
     if negatives and isinstance(source, FolderSource) and source.is_negative:
         return

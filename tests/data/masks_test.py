@@ -195,11 +195,6 @@ def test_masks_of_0_and_255_are_refused_with_the_line_to_write(tmp_path):
         check_masks(_one(tmp_path, HANDS * 255, NAMED))
 
 
-def test_masks_without_foreground_are_refused(tmp_path):
-    with pytest.raises(DataError, match="all 1 examples contain only background"):
-        check_masks(_one(tmp_path, IDS * 0, None))
-
-
 def test_negatives_need_no_foreground_except_for_pasting(tmp_path):
     source = _one(tmp_path, HANDS * 255, f"{NAMED}\nnegatives: true\n")
     check_masks(source)

@@ -41,11 +41,7 @@ def _column(records: Sequence[Record], info: DatasetInfo) -> list[str]:
     shares = pixels.sum(axis=0) / max(pixels.sum(), 1)
     present = (pixels > 0).sum(axis=0) / max(len(readable), 1)
     cells = (f"{share:.1%} ({part:.0%})" for share, part in zip(shares, present, strict=True))
-    return [*(f"{number:,}" for number in counts), _sizes(sizes), *cells]
-
-
-def _sizes(sizes: Sequence[str]) -> str:
-    return sizes[0] if len(sizes) == 1 else f"{len(sizes):,} from {sizes[0]} to {sizes[-1]}" if sizes else "-"
+    return [*(f"{number:,}" for number in counts), " to ".join(dict.fromkeys(sizes[:1] + sizes[-1:])) or "-", *cells]
 
 
 def describe(finding: Finding, shown: int | None = _SHOWN) -> Iterator[str]:

@@ -47,7 +47,7 @@ def _read_xml(path: Path, content: bytes) -> Annotation:
         for outline in outlines:
             points = polygon(where, [[_text(point, "x"), _text(point, "y")] for point in outline.iterfind("pt")])
             shapes.append(Shape(label, points))
-    size = _size(path, *(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
+    size = _size(*(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
     return Annotation(path, size, tuple(shapes))
 
 
@@ -72,17 +72,15 @@ def _read_json(path: Path, content: bytes) -> Annotation:
             (x0, y0), (x1, y1) = points
             points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
         shapes.append(Shape(label, points))
-    size = _size(path, root.get("imageHeight"), root.get("imageWidth"))
+    size = _size(root.get("imageHeight"), root.get("imageWidth"))
     return Annotation(path, size, tuple(shapes))
 
 
-def _size(path: Path, height: Any, width: Any) -> tuple[int, int] | None:
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
     try:
-        size = int(height or 0), int(width or 0)
-    except (ValueError, TypeError, OverflowError) as fault:
-        raise error(
-            f"{path} gives its picture the size {height!r} x {width!r}, not whole numbers. Export it again."
-        ) from fault
+        size = int(height), int(width)
+    except (ValueError, TypeError, OverflowError):
+        return None
     return size if min(size) > 0 else None
 
 
