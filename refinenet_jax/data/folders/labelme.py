@@ -19,8 +19,8 @@ def read_labelme(path: Path) -> Annotation:
 
     Raises:
       DataError: the file does not exist, is too large, is neither XML nor JSON or is not LabelMe's, or one of its objects has
-        a polygon of fewer than 3 points, a point that is not a number, or a shape of another kind. The message
-        names the file and the object, counted from 0 including deleted ones.
+        a polygon of fewer than 3 points, a point that is not a number, or a shape of another kind. The message names the
+        file and the object, counted from 0 including deleted ones.
     """
     content = read_bytes(path, _MAX_BYTES, "annotation")
     start = content.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]  # in any encoding
@@ -64,8 +64,8 @@ def _read_json(path: Path, content: bytes) -> Annotation:
         kind = item.get("shape_type") or "polygon"
         if kind not in ("polygon", "rectangle"):
             raise error(
-                f"{where} has the shape_type {kind!r}; supported are polygon and rectangle. Outline it with a polygon, or use"
-                " labelme2voc, whose output is the layout 'voc'."
+                f"{where} has the shape_type {kind!r}; supported are polygon and rectangle. Outline it with a polygon, or"
+                " export the folder with labelme2voc.py to the layout 'voc'."
             )
         points = polygon(where, item.get("points"), 2 if kind == "rectangle" else 3)
         if len(points) == 2:  # opposite corners; newer versions write all four
