@@ -10,6 +10,7 @@ from PIL import Image
 
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.reading import read_bytes
+from refinenet_jax.progress import say_once
 
 # The size at which PIL warns of decompression bombs, about 9,400 x 9,400 pixels.
 MAX_PIXELS = 89_478_485
@@ -224,7 +225,10 @@ def _open(encoded: bytes, what: str, fix: str) -> Image.Image:
         raise _too_large(what, f"{image.width} x {image.height}")
     if found == "JPEG" and not _jpeg_is_whole(encoded):
         # Decoders fill the missing part of a JPEG with gray, some without an error.
-        raise DataError(f"{start}: it is cut short or lacks its end marker). {fix}", "undecodable")
+        if not _only_end_is_missing(encoded):
+            raise DataError(f"{start}: it is cut short). {fix}", "undecodable")
+        say_once(f"{what} lacks the end marker of a JPEG. All of its pixels are present and were read.")
+        image = Image.open(io.BytesIO(encoded + _JPEG_END), formats=[found])
     # PIL decodes a damaged PNG to wrong pixels without an error.
     if found == "PNG" and not _png_is_sound(encoded):
         raise DataError(f"{start}: a checksum in it is wrong). {fix}", "undecodable")
@@ -255,6 +259,21 @@ def _jpeg_is_whole(encoded: bytes) -> bool:
         # Any number of 0xff bytes may precede a marker.
         position += 1 if marker == b"\xff" else 2 + int.from_bytes(encoded[position + 2 : position + 4])
     return encoded.rfind(_JPEG_END, position) >= 0  # from the end, where it is
+
+
+def _only_end_is_missing(encoded: bytes) -> bool:
+    """Returns whether the pixels of a JPEG without an end marker do not depend on the bytes that would follow."""
+    body = encoded.removesuffix(b"\xff")
+    if body.endswith(bytes(3)):  # zeros left by interrupted downloads
+        body = body.rstrip(b"\0")
+    try:
+        zeros, ones = (
+            np.array(Image.open(io.BytesIO(body + filler + _JPEG_END), formats=["JPEG"]))
+            for filler in (b"\0" * 64, b"\xff\0" * 64)
+        )
+    except Exception:  # the type depends on where the file ends
+        return False
+    return np.array_equal(zeros, ones)
 
 
 def _png_is_sound(encoded: bytes) -> bool:

@@ -110,6 +110,18 @@ def test_bits_that_are_stored_in_16_are_scaled_by_their_depth(bits, file_format)
     np.testing.assert_array_equal(decoded[..., 1], deep >> (bits - 8))
 
 
+@pytest.mark.parametrize("options", [{}, {"quality": 95}, {"mode": "L"}])
+def test_a_jpeg_that_lacks_nothing_but_its_end_marker_is_decoded(options, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
+    encoded = _encode(noise, "JPEG", **options)
+    for number, cut in enumerate((encoded[:-2], encoded[:-1], encoded[:-2] + bytes(99))):
+        what = f"The image {options} {number}.jpg"
+        np.testing.assert_array_equal(images.decode_rgb(cut, what), images.decode_rgb(encoded, "it"))
+        images.decode_rgb(cut, what)
+        assert capsys.readouterr().err.count(what) == 1
+        images.decode_mask(cut, "it")
+
+
 @pytest.mark.parametrize("numbers", [ROWS.astype(np.float32), ROWS.astype(np.int32), PICTURE.astype(np.float32)])
 def test_pictures_of_32_bit_numbers_are_refused(numbers):
     encoded = _encode(numbers, "TIFF") if numbers.ndim == 2 else cv2.imencode(".tiff", numbers)[1].tobytes()
