@@ -174,7 +174,7 @@ def _ids_of_colors(pixels: np.ndarray, settings: Settings, what: str) -> np.ndar
     if not known.all():
         unknown = _colors_in(pixels[~known])
         raise DataError(
-            f"{what} has {np.count_nonzero(~known)} pixels of colors that `colors` in {FILE} does not name:"
+            f"{what} has {np.count_nonzero(~known)} pixels of colors that neither `colors` in {FILE} nor labelmap.txt names:"
             f" {first_few(list(map(list, unknown)))}. Name them; or, if the masks were resized smoothly, use nearest-neighbor"
             " interpolation.",
             "mask value",

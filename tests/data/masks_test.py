@@ -172,7 +172,7 @@ COLORED = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 200)], np.uint8)[IDS]
         (IDS[1:], NAMED, "size mismatch", r"\[23, 32\].*\[24, 32\]"),
         (IDS + np.uint8(2), NAMED, "mask value", "has the values 3, 4, which are neither"),
         (COLORED, NAMED, "mask format", r"in colors.*\n  colors: .*hand: \[0, 0, 0\]|in colors"),
-        (COLORED, "colors: {background: [0, 0, 0], hand: [200, 0, 0]}", "mask value", r"not name: \[0, 0, 200\]"),
+        (COLORED, "colors: {background: [0, 0, 0], hand: [200, 0, 0]}", "mask value", r"names: \[0, 0, 200\]"),
         (COLORED, "binary: true", "mask format", "in colors.* `binary: true`"),
         (_encode(HANDS * 255, "JPEG"), NAMED, "mask format", "is a JPEG file.* PNG.*binary: true"),
         (_encode(COLORED, "WEBP", lossless=True), NAMED, "mask format", "is a WEBP file"),
@@ -213,3 +213,37 @@ def test_pictures_and_masks_are_upright(tmp_path):
     square = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)  # fits both: upright
     example = _one(tmp_path / "square", IDS[:, :24], image=folders.rotated(square, "PNG"))[0]
     np.testing.assert_array_equal(example["image"], square)
+
+
+def test_colors_of_cvat_are_read_from_its_labelmap(tmp_path):
+    colors = np.array([(0, 0, 0), (250, 50, 83), (1, 2, 3)], np.uint8)
+    for item_id in folders.PICTURES:
+        folders.put(tmp_path / "SegmentationClass" / f"{item_id}.png", folders.png(colors[folders.mask(item_id)]))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "ImageSets" / "Segmentation" / "default.txt", "\n".join(folders.PICTURES))
+    labelmap = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nRight_Hand:1,2,3::\nLeft hand:250,50,83::\n"
+    folders.put(tmp_path / "labelmap.txt", labelmap)
+    source = folders.open_all(tmp_path)
+    assert source.info.class_names == folders.CLASSES
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], folders.mask(example["id"]))
+    with pytest.raises(DataError, match="does not mention: left hand"):
+        folders.open_all(tmp_path, "classes: [background, right hand]")
+    source = folders.open_all(tmp_path, "classes: [background, right hand]\nignore: [left hand]")
+    assert set(np.unique(source[0]["mask"])) <= {0, 1}
+    folders.put(tmp_path / "labelmap.txt", "hand=1")
+    with pytest.raises(DataError, match=r"labelmap\.txt, line 1"):
+        folders.open_all(tmp_path, "name: hands")
+
+
+def test_of_what_labelme2voc_writes_names_and_pictures_are_read(tmp_path):
+    for item_id in folders.PICTURES:
+        ids = np.where(folders.mask(item_id) == 2, 255, folders.mask(item_id))
+        folders.put(tmp_path / "SegmentationClass" / f"{item_id}.npy", b"")
+        folders.put(tmp_path / "SegmentationClassPNG" / f"{item_id}.png", folders.png(ids.astype(np.uint8)))
+    folders.put_images(tmp_path / "JPEGImages")
+    folders.put(tmp_path / "class_names.txt", "_background_\nleft hand\n")
+    source = folders.open_all(tmp_path)
+    assert source.info.class_names == ("background", "left hand")
+    for example in source:
+        np.testing.assert_array_equal(example["mask"], np.array([0, 1, 255])[folders.mask(example["id"])])

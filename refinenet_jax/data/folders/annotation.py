@@ -19,7 +19,7 @@ class Shape:
     Attributes:
       label: label as written in the file, without surrounding spaces.
       region: polygon, float64 [n, 2] of x and y in pixels, n >= 3, finite, possibly outside the picture; or an
-        object with a method `draw(height, width)` that returns bool [height, width] (COCO).
+        object with a method `draw(height, width)` that returns bool [height, width] (COCO, bitmaps of LabelMe).
     """
 
     label: str

@@ -1,5 +1,6 @@
 """The classes of a folder: named in dataset.yaml, or inferred from masks and labels."""
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from refinenet_jax.data.examples import VOID, DataError, first_few
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, as_yaml
+from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.sides import left_right_pairs
 from refinenet_jax.data.masks import colors_line, contents
 from refinenet_jax.data.reading import read_all
@@ -16,6 +18,8 @@ from refinenet_jax.progress import say_once
 # The class id of each label; None if the label is ignored.
 LabelIds = Mapping[str, int | None]
 
+LABELMAP = "labelmap.txt"  # written by CVAT with masks in colors
+_CLASS_NAMES = "class_names.txt"  # written by labelme2voc, one name per id
 _IGNORE = "__ignore__"  # LabelMe's reserved label for void
 _MAX_COLORS = 12
 
@@ -28,6 +32,8 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
     """
     if settings.classes:
         return tuple(settings.classes)
+    if names := _class_names(folder / _CLASS_NAMES):
+        return names
     counts = sum(read_all(contents, masks, settings.binary), Counter())
     ids = sorted({value for value, _ in counts if value is not None} - {VOID})
     colors = Counter[tuple[int, int, int]]()
@@ -63,6 +69,32 @@ def classes_of_masks(masks: Sequence[Path], settings: Settings, folder: Path) ->
     names = ("background", "hand", *(f"class {i}" for i in ids if i > 1))
     _say_classes(names, folder)
     return names
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Returns the names by id from a file of labelme2voc; empty if they do not start with the background."""
+    lines = [line.strip() for line in read_text(path).splitlines()] if path.is_file() else []
+    names = tuple(line.strip("_") for line in lines if line and line != _IGNORE)
+    return names if names[:1] == ("background",) else ()
+
+
+def read_labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Returns the RGB color of each label from lines of label:red,green,blue:parts:actions; empty if there is no file.
+
+    Raises:
+      DataError: a line is of another form.
+    """
+    colors = {}
+    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
+        if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
+            raise DataError(
+                f"{path}, line {number}, is {line[:80]!r} instead of label:red,green,blue::. Export it again."
+            )
+        colors[match[1].strip()] = color
+    return colors
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:

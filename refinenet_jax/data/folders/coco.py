@@ -103,14 +103,14 @@ def read_coco(path: Path) -> list[Annotation]:
     lists = ("images", "annotations", "categories")
     if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
         raise error(f"{path} is not a COCO file: it must have the lists {', '.join(lists)}. Export it again.")
-    names: dict[int, str] = {}
-    pictures: dict[int, tuple[str, tuple[int, int], list[Shape]]] = {}
+    names: dict[str, str] = {}
+    pictures: dict[str, tuple[str, tuple[int, int], list[Shape]]] = {}
 
     def read_category(category: Any) -> None:
-        names[_value(category, "id", int)] = _value(category, "name", str).strip()
+        names[_identity(category, "id")] = _value(category, "name", str).strip()
 
     def read_image(image: Any) -> None:
-        identity, size = _value(image, "id", int), (_value(image, "height", int), _value(image, "width", int))
+        identity, size = _identity(image, "id"), (_side(image, "height"), _side(image, "width"))
         if identity in pictures:
             raise _Fault(f"has the id {identity} of an earlier one")
         if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
@@ -118,13 +118,13 @@ def read_coco(path: Path) -> list[Annotation]:
         pictures[identity] = _value(image, "file_name", str), size, []
 
     def read_annotation(annotation: Any) -> None:
-        identity, category = _value(annotation, "image_id", int), _value(annotation, "category_id", int)
+        identity, category = _identity(annotation, "image_id"), _identity(annotation, "category_id")
         if identity not in pictures:
             raise _Fault(f"belongs to the image {identity}, which is not in the file")
         if category not in names:
             raise _Fault(f"has the category {category}, which is not in the file")
         _, size, shapes = pictures[identity]
-        shapes.append(Shape(names[category], _region(annotation.get("segmentation"), size)))
+        shapes += [Shape(names[category], region) for region in _regions(annotation.get("segmentation"), size)]
 
     faults = []
     for what, key, read in (
@@ -146,19 +146,37 @@ class _Fault(Exception):
     """Error in one entry."""
 
 
-def _value(entry: Any, key: str, kind: type) -> Any:
+def _value(entry: Any, key: str, *kinds: type) -> Any:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if type(value) is not kind:
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, not {'text' if kind is str else 'an integer'}")
+    if type(value) not in kinds:
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, not {'a number' if int in kinds else 'text'}")
     return value
 
 
-def _region(segmentation: Any, size: tuple[int, int]) -> Region:
+def _identity(entry: Any, key: str) -> str:
+    """Returns an id as text; some programs write 5.0 or "5" for 5, or ids that are no numbers."""
+    return str(_value(entry, key, int, float, str)).strip().removesuffix(".0")
+
+
+def _side(image: Any, key: str) -> int:
+    """Returns a number of pixels, which may be written like an id."""
+    text = _identity(image, key)
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise _Fault(f"has the {key} {text[:40]!r}, not a whole number")
+    return int(text)
+
+
+def _regions(segmentation: Any, size: tuple[int, int]) -> list[Region]:
+    """Reads run lengths, a list of run lengths, a list of polygons, or the numbers of one polygon."""
     if isinstance(segmentation, dict):
-        return Region(counts=_runs(segmentation, size))
+        segmentation = [segmentation]
     if not isinstance(segmentation, list) or not segmentation:
         raise _Fault("has no segmentation, perhaps only a box; outline the object or delete it")
-    return Region(polygons=tuple(_polygon(numbers, size) for numbers in segmentation))
+    if all(isinstance(part, dict) for part in segmentation):
+        return [Region(counts=_runs(part, size)) for part in segmentation]
+    if not any(isinstance(part, list | dict) for part in segmentation):
+        segmentation = [segmentation]
+    return [Region(polygons=tuple(_polygon(numbers, size) for numbers in segmentation))]
 
 
 def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:

@@ -10,14 +10,15 @@ import numpy as np
 from refinenet_jax.data import images, polygons
 from refinenet_jax.data.examples import DataError, DatasetInfo, FileSource, first_few, naming_unreadable_files
 from refinenet_jax.data.folders.classes import (
+    LABELMAP,
     LabelIds,
     classes_of_labels,
     classes_of_masks,
     flip_pairs,
     plain,
+    read_labelmap,
     unpaired,
 )
-from refinenet_jax.data.folders.coco import Region
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
 from refinenet_jax.data.folders.layouts import (
     Item,
@@ -77,6 +78,10 @@ def read_folder(path: str | os.PathLike) -> Folder:
     if layout not in _MASKS:
         labels = set().union(*(annotation.labels for annotation in annotations))
         names, label_ids = classes_of_labels(labels, settings, root)
+    elif not settings.colors and settings.binary is None and (colors := read_labelmap(root / LABELMAP)):
+        names, ids = classes_of_labels(colors, settings, root)
+        by_color = {color: ids[plain(name)] or 0 for name, color in colors.items()}
+        settings = dataclasses.replace(settings, colors={(0, 0, 0): 0} | by_color)
     else:
         names = classes_of_masks(annotations, settings, root)
 
@@ -191,7 +196,7 @@ class FolderSource(FileSource):
                 "size mismatch",
             )
         kept = (
-            (region.draw(*size) if isinstance(region, Region) else region, class_id)
+            (region if isinstance(region, np.ndarray) else region.draw(*size), class_id)
             for region, class_id in shapes
             if class_id is not None
         )
@@ -203,6 +208,8 @@ class FolderSource(FileSource):
 
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
     """Refuses settings that have no effect, because they indicate a misunderstanding."""
+    if layout in _MASKS and (root / LABELMAP).is_file():  # masks with labels
+        return
     idle, kind = (("ignore", "void"), "labels of annotations") if layout in _MASKS else (("binary", "colors"), "masks")
     for key in idle:
         if getattr(settings, key):

@@ -11,7 +11,7 @@ from refinenet_jax.data.folders.coco import ROBOFLOW, coco_files, is_coco, read_
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
 from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
-from refinenet_jax.data.folders.pictures import find_picture
+from refinenet_jax.data.folders.pictures import PictureFinder
 from refinenet_jax.data.folders.yolo import read_yolo, yolo_files
 from refinenet_jax.data.images import ENDINGS
 from refinenet_jax.data.reading import read_all
@@ -46,7 +46,7 @@ def layouts_in(root: Path) -> list[str]:
     """Returns the layouts that a folder matches, by file names and the first bytes of at most one file."""
     matches = {
         "masks": child(root, "images") and child(root, "masks"),
-        "voc": child(root, "JPEGImages") and child(root, "SegmentationClass"),
+        "voc": child(root, "JPEGImages") and _voc_masks(root),
         "labelme": _labelme_folders(root),
         "coco": coco_files(root),
         "yolo": yolo_files(root),
@@ -114,12 +114,16 @@ def _read_masks(root: Path, unannotated: str) -> list[Item]:
     return _pairs(child(root, "images"), child(root, "masks"), _is_mask, "mask", unannotated)
 
 
+def _voc_masks(root: Path) -> Path | None:
+    """Returns the folder of masks; labelme2voc writes arrays to SegmentationClass and pictures to SegmentationClassPNG."""
+    return child(root, "SegmentationClassPNG") or child(root, "SegmentationClass")
+
+
 def _read_voc(root: Path, unannotated: str) -> list[Item]:
     """Returns the items of a VOC folder. Pictures without mask are no error if there are lists."""
     words = (*SPLIT_NAMES, "trainval")
     has_lists = any((folder / f"{word}.txt").is_file() for folder in list_folders("voc", root) for word in words)
-    masks = child(root, "SegmentationClass")
-    return _pairs(child(root, "JPEGImages"), masks, _is_mask, "mask", unannotated, strict=not has_lists)
+    return _pairs(child(root, "JPEGImages"), _voc_masks(root), _is_mask, "mask", unannotated, strict=not has_lists)
 
 
 def _read_labelme(root: Path, unannotated: str) -> list[Item]:
@@ -137,10 +141,11 @@ _ENTRIES = {"coco": read_coco_files, "yolo": read_yolo}  # layouts whose files n
 
 def _find_pictures(entries: Entries, root: Path, unannotated: str) -> list[Item]:
     """Returns the items of entries, and those of pictures next to theirs."""
+    finder = PictureFinder(root)
     items, faults = [], []
     for split, folders, annotation in entries:
         try:
-            image, name = find_picture(root, annotation.file, folders, annotation.file_name)
+            image, name = finder.find(annotation.file, folders, annotation.file_name)
             items.append(Item(_id(image, root), image, annotation, split, _stem(name)))
         except DataError as error:
             faults.append(error)

@@ -1,36 +1,62 @@
 """Finds the pictures that annotation files name."""
 
-import unicodedata
-from collections.abc import Sequence
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few
+from refinenet_jax.data.folders.listing import all_files, composed
 
 
-def find_picture(root: Path, annotations: Path, words: Sequence[str], name: str) -> tuple[Path, str]:
-    """Returns the path of a picture, and the part of its name by which it was found.
+class PictureFinder:
+    """Finds pictures in a folder by names that may start with folders of another machine, or differ in case."""
 
-    Names may start with folders of another machine, and accents may be composed or not, as on macOS.
+    def __init__(self, root: Path):
+        self._root = root
 
-    Args:
-      root: the folder of the dataset.
-      annotations: file in it that names the picture.
-      words: names of subfolders that may contain pictures of this file.
-      name: name of the picture as written in the file.
+    def find(self, annotations: Path, words: Sequence[str], name: str) -> tuple[Path, str]:
+        """Returns the path of a picture, and the part of its name by which it was found.
 
-    Raises:
-      DataError: "missing": no picture has the name.
-    """
-    folders = [root / parent / word for word in words for parent in ("images", "")]
-    folders = list(dict.fromkeys([*folders, root / "images", annotations.parent, root]))
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("..", "/", "//")]
-    for first in range(len(parts)):
-        for folder in folders:
-            for form in ("NFC", "NFD"):
-                reading = unicodedata.normalize(form, "/".join(parts[first:]))
+        Args:
+          annotations: file that names the picture.
+          words: names of subfolders that may contain pictures of this file.
+          name: name of the picture as written in the file.
+
+        Raises:
+          DataError: "missing": no picture has the name, or several differ from it only by case.
+        """
+        folders = [self._root / parent / word for word in words for parent in ("images", "")]
+        folders = list(dict.fromkeys([*folders, self._root / "images", annotations.parent, self._root]))
+        parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("..", "/", "//")]
+        readings = ["/".join(parts[first:]) for first in range(len(parts))]
+        for reading in readings:
+            for folder in folders:
                 if (folder / reading).is_file():
                     return folder / reading, reading
-    places = first_few(sorted(map(str, folders)), 12)
-    raise DataError(
-        f"{annotations} names the picture {name[:200]!r}, which is in none of {places}. Add it there.", "missing"
-    )
+        for reading in readings:
+            for folder in folders:
+                files = self._by_folded_name.get(_folded((folder / reading).relative_to(self._root)), [])
+                if len(files) > 1:
+                    message = (
+                        f"{annotations} names the picture {name[:200]!r}, which can be {first_few(files)}. Keep one."
+                    )
+                    raise DataError(message, "missing")
+                if files:
+                    return self._root / files[0], reading
+        places = first_few(sorted(map(str, folders)), 12)
+        raise DataError(
+            f"{annotations} names the picture {name[:200]!r}, which is in none of {places}. Add it there.", "missing"
+        )
+
+    @functools.cached_property
+    def _by_folded_name(self) -> Mapping[str, list[str]]:
+        files = defaultdict(list)
+        for file in all_files(self._root):
+            files[_folded(Path(file))].append(file)
+        return files
+
+
+def _folded(path: Path) -> str:
+    """Returns a path in a form that ignores case and composed accents, which macOS decomposes."""
+    return composed(composed(path.as_posix()).casefold())

@@ -87,6 +87,33 @@ def test_polygons_run_along_the_edges_of_pixels(tmp_path):
     assert np.argwhere(parts).tolist() == [[0, 0], [2, 3], [2, 4]]
 
 
+TRIANGLE = [1, 1, 4, 1, 4, 5]
+
+
+def test_the_numbers_of_one_polygon_need_no_list(tmp_path):
+    expected = _drawn(tmp_path / "b", [TRIANGLE])
+    assert expected.any()
+    np.testing.assert_array_equal(_drawn(tmp_path / "a", TRIANGLE), expected)
+
+
+def test_several_run_lengths_are_one_object(tmp_path):
+    counts = [{"size": [7, 9], "counts": [1, 2, 60]}, _compressed(REGION)]
+    expected = REGION.copy()
+    expected[1:3, 0] = True
+    np.testing.assert_array_equal(_drawn(tmp_path, counts) > 0, expected)
+
+
+@pytest.mark.parametrize("identity", ["5", 5, 5.0, " 5 ", "uuid-5"])
+@pytest.mark.parametrize("size", [(7.0, 9.0), ("7", "9")])
+def test_numbers_may_be_texts_and_ids_may_be_any_text(tmp_path, identity, size):
+    root = _root([TRIANGLE], height=size[0], width=size[1])
+    root["images"][0]["id"] = identity
+    root["annotations"][0]["image_id"] = 5 if identity != "uuid-5" else identity
+    root["categories"][0]["id"] = "3"
+    (picture,) = _read(tmp_path, root)
+    assert (picture.size, picture.shapes[0].label) == (SIZE, "hand")
+
+
 def _with(change):
     root = copy.deepcopy(_root([[1, 1, 4, 1, 4, 5]]))
     change(root)
@@ -108,7 +135,8 @@ FAR_AROUND = [[0, 0, 9, 0] * 200_000]
         (_root([[1, 1, 2, 2]]), "empty or broken polygon: 4 numbers"),
         (_root([[1, 1, 2, 2, 3, 3, 4]]), "empty or broken polygon: 7 numbers"),
         (_root([[[[[[[1, 1, 2, 2, 3, 3]]]]]]]), "empty or broken polygon"),
-        (_root([1, 1, 4, 1, 4, 5]), r"no numbers\. Write a list of polygons"),
+        (_root([1, 1, 2, 2]), "empty or broken polygon: 4 numbers"),
+        (_root([1, [1, 2]]), r"no numbers\. Write a list of polygons"),
         (_root([[[1, 1], [4, 1], [4, 5]]]), "3 numbers"),
         (_root([{"size": [7, 9], "counts": [63]}, [1, 1, 2, 2, 3, 3]]), "empty or broken polygon: no numbers"),
         (_root([[1, 1, 2, "2", 3, 3]]), "not numbers"),
@@ -137,7 +165,7 @@ FAR_AROUND = [[0, 0, 9, 0] * 200_000]
         (_root(height=10**9), "image 0 .* 9 x 1000000000 pixels"),
         (_root(width="9 px"), "width '9 px'"),
         (_root(width=9.5), "width '9.5'"),
-        (_root(id="5"), "id '5', not an integer"),
+        (_root(id=True), "id 'True', not a number"),
         (_root(file_name=None), "file_name 'None'"),
     ],
 )

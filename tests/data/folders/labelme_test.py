@@ -1,7 +1,9 @@
 """Tests of reading LabelMe's XML and JSON, and of refusing what would harm."""
 
+import base64
 import json
 
+import folders
 import numpy as np
 import pytest
 
@@ -75,14 +77,38 @@ def test_an_object_of_two_polygons_gives_both(tmp_path):
     assert _found(_read(tmp_path, _xml(twice))) == [("hand", TRIANGLE), ("hand", TRIANGLE[::-1])]
 
 
-def test_rectangles_become_polygons(tmp_path):
+def test_rectangles_and_circles_become_polygons(tmp_path):
     box = [[3, 4], [10, 4], [10, 9], [3, 9]]
     shapes = (
         _json_shape([[3, 4], [10, 9]], shape_type="rectangle"),
         _json_shape(box, shape_type="rectangle"),
         {"label": "old", "points": TRIANGLE},
+        _json_shape([[20, 30], [23, 34]], shape_type="circle"),
     )
-    assert _found(_read(tmp_path, _json(*shapes))) == [("hand", box), ("hand", box), ("old", TRIANGLE)]
+    annotation = _read(tmp_path, _json(*shapes))
+    assert _found(annotation)[:3] == [("hand", box), ("hand", box), ("old", TRIANGLE)]
+    circle = annotation.shapes[3].region
+    np.testing.assert_allclose(np.linalg.norm(circle - [20, 30], axis=1), 5)
+    x, y = circle.T
+    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    assert area == pytest.approx(25 * np.pi, rel=0.002)
+
+
+SQUARE = np.ones((2, 2), bool)
+
+
+def _mask_shape(corners, inside):
+    encoded = base64.b64encode(folders.png(inside.astype(np.uint8) * 255)).decode()
+    return _json_shape(corners, shape_type="mask", mask=encoded)
+
+
+@pytest.mark.parametrize("corners", [[[5, 7], [7, 8]], [[7.0, 8.0], [5.0, 7.0]]])
+def test_an_ai_mask_is_a_bitmap_between_two_pixels(tmp_path, corners):
+    inside = np.array([[True, False, True], [False, True, True]])
+    (shape,) = _read(tmp_path, _json(_mask_shape(corners, inside))).shapes
+    assert np.argwhere(shape.region.draw(20, 30)).tolist() == [[7, 5], [7, 7], [8, 6], [8, 7]]
+    assert np.argwhere(shape.region.draw(8, 6)).tolist() == [[7, 5]]
+    assert not shape.region.draw(7, 30).any()
 
 
 LAUGHS = (
@@ -120,7 +146,13 @@ LAUGHS = (
         (_json(_json_shape([[1, 2], [float("inf"), 1], [2, 2]])), "not finite"),
         (_json(_json_shape([[1, 2], [3, 4]], shape_type="line")), r"object 0 \('hand'\) has the shape_type 'line'"),
         (_json(_json_shape([[1, 2]], shape_type=["x"])), "shape_type"),
-        (_json(_json_shape([[1, 2], [3, 4]], shape_type="circle")), "shape_type 'circle'.* labelme2voc"),
+        (_json(_json_shape([[1, 2]], shape_type="circle")), r"empty polygon \(1 points\)"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask")), r"object 0 \('hand'\) has a mask .*PNG"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask", mask="!")), "a mask .*PNG in base64"),
+        (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask", mask="AAAA")), "object 0 .* cannot be decoded"),
+        (_json(_mask_shape([[1, 2], [3, 4]], SQUARE)), r"a mask of \[2, 2\], but its corners"),
+        (_json(_mask_shape([[1, 2]], SQUARE)), r"empty polygon \(1 points\)"),
+        (_json(_mask_shape([[-1, 2], [0, 3]], SQUARE)), r"a mask of \[2, 2\], but its corners"),
         (_json(_json_shape([[1, 2]], shape_type="rectangle")), r"empty polygon \(1 points\)"),
         (b"{" + b"[" * 2_000_001, "more than 2,000,000 elements"),
         (b"<annotation>" + b"<a/>" * 2_000_001, "more than 2,000,000 elements"),
