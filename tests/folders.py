@@ -1,9 +1,7 @@
 """One set of pictures and hands, written as a folder in each layout."""
 
-import base64
 import io
 import json
-import zlib
 
 import cv2
 import numpy as np
@@ -70,9 +68,9 @@ def put_images(folder, ids=PICTURES):
 
 
 def masks(root):
-    """images/ and masks/; some masks have no ending."""
-    for index, item_id in enumerate(PICTURES):
-        put(root / "masks" / f"{item_id}{'.png' if index % 2 else ''}", png(mask(item_id)))
+    """images/ and masks/."""
+    for item_id in PICTURES:
+        put(root / "masks" / f"{item_id}.png", png(mask(item_id)))
     return put_images(root / "images")
 
 
@@ -151,61 +149,6 @@ def yolo(root):
     put(root / "data.yaml", "path: ../datasets/hands\ntrain: images/train\nnames:\n  0: left hand\n  1: right hand\n")
     put_images(root / "images" / "train")
     return root
-
-
-def cvat(root):
-    """annotations.xml: the first rectangle of each picture as a polygon, the others as masks."""
-    pictures = ""
-    for item_id, shapes in PICTURES.items():
-        inner = ""
-        for number, (label, left, right, top, bottom) in enumerate(shapes):
-            if number == 0:
-                points = ";".join(f"{x + 0.5},{y + 0.5}" for x, y in _corners(left, right, top, bottom))
-                inner += (
-                    f'<polygon label="{label}" source="manual" occluded="0" points="{points}" z_order="0"></polygon>'
-                )
-            else:
-                width, height = right - left + 1, bottom - top + 1
-                place = f'left="{left}" top="{top}" width="{width}" height="{height}" z_order="1"'
-                inner = f'<mask label="{label}" rle="0, {width * height}" {place}></mask>{inner}'
-        pictures += f'<image id="0" name="{item_id}.png" width="{WIDTH}" height="{HEIGHT}">{inner}</image>'
-    put(root / "annotations.xml", f"<annotations><version>1.1</version>{pictures}</annotations>")
-    return put_images(root / "images")
-
-
-def supervisely(root):
-    """meta.json and ds/: the first rectangle of each picture as a polygon, the others as bitmaps."""
-    put(root / "meta.json", "{}")
-    for item_id, shapes in PICTURES.items():
-        objects = []
-        for number, (label, left, right, top, bottom) in enumerate(shapes):
-            if number == 0:
-                corners = [[x + 0.5, y + 0.5] for x, y in _corners(left, right, top, bottom)]
-                shape = {"geometryType": "polygon", "points": {"exterior": corners, "interior": []}}
-            else:
-                opaque = np.full((bottom - top + 1, right - left + 1, 4), 255, np.uint8)
-                data = base64.b64encode(zlib.compress(cv2.imencode(".png", opaque)[1].tobytes())).decode()
-                shape = {"geometryType": "bitmap", "bitmap": {"data": data, "origin": [left, top]}}
-            objects.append({"classTitle": label, **shape})
-        content = {"size": {"height": HEIGHT, "width": WIDTH}, "objects": objects}
-        name = item_id.replace("/", "_")  # a dataset has no sub-folders
-        put(root / "ds" / "ann" / f"{name}.png.json", json.dumps(content))
-        put(root / "ds" / "img" / f"{name}.png", png(image(item_id)))
-    return root
-
-
-def via(root):
-    """via_project.json in the form of a project."""
-    pictures = {}
-    for item_id, shapes in PICTURES.items():
-        regions = []
-        for label, *box in shapes:
-            x, y = ([n + 0.5 for n in axis] for axis in zip(*_corners(*box), strict=True))
-            shape = {"name": "polygon", "all_points_x": x, "all_points_y": y}
-            regions.append({"shape_attributes": shape, "region_attributes": {"side": label}})
-        pictures[f"{item_id}.png123"] = {"filename": f"{item_id}.png", "size": 123, "regions": regions}
-    put(root / "via_project.json", json.dumps({"_via_settings": {}, "_via_img_metadata": pictures}))
-    return put_images(root / "images")
 
 
 def runs(region: np.ndarray) -> list[int]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from refinenet_jax.data.examples import VOID
 from refinenet_jax.data.images import Picture
-from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
 MEAN_COLOR = (124, 116, 104)  # ImageNet mean, RGB: padding is zero after normalization

@@ -1,13 +1,12 @@
 """Decodes image files: detects the format by content, limits the size, and refuses incomplete pictures."""
 
 import io
-import re
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.reading import read_bytes
@@ -32,15 +31,6 @@ _SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-# Formats that are not supported, but named in messages.
-_UNREAD = {
-    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000",
-    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL",
-    rb"P[1-7]\s": "PPM (Netpbm)",
-    rb"8BPS": "Photoshop",
-    rb"\x76\x2f\x31\x01": "OpenEXR",
-    rb"#\?RADIANCE": "Radiance HDR",
-}
 # Divisors of the size that JPEG's own decoding has -> flags of OpenCV, without the one for blue first.
 _REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2 & ~cv2.IMREAD_COLOR,
@@ -50,9 +40,8 @@ _REDUCED = {
 _JPEG_PIXELS, _JPEG_END = b"\xda", b"\xff\xd9"
 _GRAY_8 = b"\x08\x00"  # bit depth and color type in a PNG header
 _PALETTE = 3
-_TIFF_NUMBERS, _TIFF_FLOAT = 339, 3
 
-_REPLACE = "It is damaged or not an image: replace it."
+_REPLACE = "It is damaged or of another format: replace or convert it."
 
 
 def sniff(encoded: bytes) -> str | None:
@@ -92,6 +81,9 @@ class Picture:
           DataError: "undecodable", see `decode_rgb`.
         """
         image = _open(encoded, what, fix)
+        if image.mode in ("F", "I") and image.format == "TIFF":
+            message = f"{what} has numbers of 32 bits, whose range is unknown. Convert it to 8-bit PNG."
+            raise DataError(message, "undecodable")
         self._file, self._orientation, self._format = (encoded, what, fix), orientation, image.format
         self.size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
         # A remainder at the end becomes an extra pixel, which a rotated picture would have at its start.
@@ -132,8 +124,8 @@ def decode_rgb(encoded: bytes, what: str, fix: str = _REPLACE) -> np.ndarray:
       only 10, 12 or 14 of 16 bits are used, the highest 8 of those are returned.
 
     Raises:
-      DataError: "undecodable": the format is not supported, or the file is too large, damaged, cut short, or contains
-        floating-point numbers.
+      DataError: "undecodable": the format is not supported, or the file is too large, damaged, cut short, or has
+        numbers of 32 bits.
     """
     return Picture(encoded, what, fix).decode()
 
@@ -222,13 +214,7 @@ def _open(encoded: bytes, what: str, fix: str) -> Image.Image:
     start = f"{what} cannot be decoded ({len(encoded)} bytes, starting {encoded[:8]!r}"
     found = sniff(encoded)
     if found is None:
-        name = next((name for pattern, name in _UNREAD.items() if re.match(pattern, encoded)), None)
-        if name:
-            raise DataError(f"{what} is a {name} file, which is not supported. Convert it to PNG.", "undecodable")
-        raise DataError(f"{start}). {fix}", "undecodable")
-    if found == "TIFF" and _holds_floats(encoded):
-        message = f"{what} is a TIFF of floating-point numbers, whose range is unknown. Convert it to 8-bit PNG."
-        raise DataError(message, "undecodable")
+        raise DataError(f"{start}: not a PNG, JPEG, GIF, BMP, WebP or TIFF file). {fix}", "undecodable")
     try:
         image = Image.open(io.BytesIO(encoded), formats=[found])
     except Image.DecompressionBombError as error:
@@ -288,17 +274,6 @@ def _only_end_is_missing(encoded: bytes) -> bool:
     except Exception:  # the type depends on where the file ends
         return False
     return np.array_equal(zeros, ones)
-
-
-def _holds_floats(encoded: bytes) -> bool:
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
-        file = io.BytesIO(encoded)
-        file.seek(tags.next)
-        tags.load(file)
-        return _TIFF_FLOAT in np.atleast_1d(tags.get(_TIFF_NUMBERS, 1))
-    except Exception:  # PIL raises many kinds of errors on damaged tags; opening the picture reports them
-        return False
 
 
 def _png_is_sound(encoded: bytes) -> bool:

@@ -23,8 +23,6 @@ def read_mask(path: Path, settings: Settings) -> np.ndarray:
         the settings do not name, or has a palette that contradicts its values; "mask value": a color is not in the settings.
     """
     what = f"The mask {path}"
-    if path.suffix.lower() == ".npy":
-        return _read_array(path, what)
     encoded = images.read(path)
     pixels = images.decode_mask(encoded, what)
     palette = images.palette(encoded)
@@ -56,14 +54,13 @@ def contents(path: Path, binary: bool | None = None) -> Counter[tuple[int | None
     The color is None for plain ids, and the id is None for masks in colors; palette images have both. `binary` is as in
     Settings. Raises the errors of read_mask.
     """
-    if path.suffix.lower() != ".npy":
-        encoded = images.read(path)
-        pixels = images.decode_mask(encoded, f"The mask {path}")
-        if pixels.ndim == 3 and images.sniff(encoded) not in images.LOSSY:
-            colors = Counter(_colors_in(pixels)).most_common(256)  # a photograph has many more
-            return Counter({(None, color): number for color, number in colors})
+    encoded = images.read(path)
+    pixels = images.decode_mask(encoded, f"The mask {path}")
+    if pixels.ndim == 3 and images.sniff(encoded) not in images.LOSSY:
+        colors = Counter(_colors_in(pixels)).most_common(256)  # a photograph has many more
+        return Counter({(None, color): number for color, number in colors})
     mask = read_mask(path, Settings(binary=binary))
-    palette = None if path.suffix.lower() == ".npy" else images.palette(encoded)
+    palette = images.palette(encoded)
     numbers = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(int)
     return Counter(
         {
@@ -162,22 +159,6 @@ def _is_gray(colors: np.ndarray) -> bool:
 def _luma(colors: np.ndarray) -> np.ndarray:
     """Returns the brightness, uint8 [n], of colors uint8 [n, 3]."""
     return cv2.cvtColor(colors[None], cv2.COLOR_RGB2GRAY)[0]
-
-
-def _read_array(path: Path, what: str) -> np.ndarray:
-    """Reads class ids from a NumPy file as labelme2voc writes it; -1 is void."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).", "missing") from error
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{what} cannot be read as a NumPy array ({error}). Save it again.", "undecodable") from error
-    if array.ndim != 2 or array.dtype.kind not in "iub" or not 0 < array.size <= images.MAX_PIXELS:
-        raise DataError(f"{what} is {array.dtype} {list(array.shape)}; save whole numbers [h, w].", "mask format")
-    array = np.where(array == -1, VOID, array) if array.dtype.kind == "i" else np.asarray(array)
-    if array.min() < 0 or array.max() > VOID:
-        raise DataError(f"{what} has values from {array.min()} to {array.max()}; save class ids.", "mask value")
-    return array.astype(np.uint8)
 
 
 def _ids_of_colors(pixels: np.ndarray, settings: Settings, what: str) -> np.ndarray:

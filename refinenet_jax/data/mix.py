@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from refinenet_jax.data.sources import DataError, DatasetInfo, Source, open_source
+from refinenet_jax.data.examples import DataError, DatasetInfo, Source
+from refinenet_jax.data.sources import open_source
 
 Mix = Sequence[tuple[Source, float]]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from refinenet_jax.data.arms import add_arm
 from refinenet_jax.data.augment import exchange_sides
+from refinenet_jax.data.examples import VOID
 from refinenet_jax.data.mix import Mix
-from refinenet_jax.data.sources import VOID
 from refinenet_jax.errors import UsageError
 
 _MAX_ENLARGEMENT = 1.5  # larger factors would make a cut-out look blurred

@@ -12,10 +12,10 @@ import numpy as np
 from absl import flags
 
 from refinenet_jax.data.augment import Augmentation
+from refinenet_jax.data.examples import VOID, DataError, Source
 from refinenet_jax.data.folders.dataset_yaml import flip_pairs_line
 from refinenet_jax.data.mix import Mix
 from refinenet_jax.data.paste import CopyPaste
-from refinenet_jax.data.sources import VOID, DataError, Source
 from refinenet_jax.progress import say_once
 
 # More than any run needs; an endless repeat() overflows in Grain with one example per batch.

@@ -1,8 +1,5 @@
-"""Draws polygons and bitmaps into masks."""
+"""Draws regions into masks."""
 
-import dataclasses
-import math
-import zlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,34 +9,7 @@ from PIL import Image, ImageDraw
 _FARTHEST = 2**20
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Bitmap:
-    """A region given as a bitmap; compressed, because the annotations of a whole folder are kept in memory.
-
-    Attributes:
-      left: column of its upper left pixel.
-      top: row of its upper left pixel.
-      shape: (height, width) in pixels.
-      packed: its pixels, compressed.
-    """
-
-    left: int
-    top: int
-    shape: tuple[int, int]
-    packed: bytes
-
-    @classmethod
-    def pack(cls, left: int, top: int, inside: np.ndarray) -> "Bitmap":
-        """Returns the bitmap of the pixels `inside`, bool [h, w]."""
-        return cls(left, top, inside.shape, zlib.compress(np.packbits(inside).tobytes(), 1))
-
-    def unpack(self) -> np.ndarray:
-        """Returns its pixels, bool [h, w]."""
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.packed), np.uint8), count=math.prod(self.shape))
-        return bits.reshape(self.shape).astype(bool)
-
-
-def draw(height: int, width: int, shapes: Iterable[tuple[np.ndarray | Bitmap, int]]) -> np.ndarray:
+def draw(height: int, width: int, shapes: Iterable[tuple[np.ndarray, int]]) -> np.ndarray:
     """Paints regions in the given order; later ones cover earlier ones.
 
     Coordinates are continuous: pixel (0, 0) covers [0, 1] x [0, 1], and PIL gets the pixel that contains each corner.
@@ -47,8 +17,8 @@ def draw(height: int, width: int, shapes: Iterable[tuple[np.ndarray | Bitmap, in
     Args:
       height: height of the mask in pixels.
       width: width of the mask in pixels.
-      shapes: (region, value) pairs. A region is a polygon, float [n, 2] of x and y in pixels with n >= 3, or a bitmap, both of
-        which may extend beyond the picture; or bool [height, width]. The value, 0 to 255, is painted.
+      shapes: (region, value) pairs. A region is a polygon, float [n, 2] of x and y in pixels with n >= 3, which may extend
+        beyond the picture; or bool [height, width]. The value, 0 to 255, is painted.
 
     Returns:
       uint8 [height, width], 0 outside all regions.
@@ -59,9 +29,6 @@ def draw(height: int, width: int, shapes: Iterable[tuple[np.ndarray | Bitmap, in
     mask = Image.new("L", (width, height))
     canvas = ImageDraw.Draw(mask)
     for index, (points, value) in enumerate(shapes):
-        if isinstance(points, Bitmap):
-            canvas.bitmap((points.left, points.top), Image.fromarray(points.unpack()), fill=value)
-            continue
         if np.asarray(points).dtype.kind == "b":
             canvas.bitmap((0, 0), Image.fromarray(points), fill=value)
             continue

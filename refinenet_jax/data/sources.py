@@ -3,11 +3,10 @@
 Datasets are read without TensorFlow and without the code of their builders.
 """
 
-import difflib
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,19 +15,17 @@ import numpy as np
 
 from refinenet_jax.data import images
 from refinenet_jax.data.examples import (
-    FAULTS,
     VOID,
     DataError,
     DatasetInfo,
     FileSource,
     Source,
+    first_few,
     naming_unreadable_files,
 )
-from refinenet_jax.data.folders.folder import FolderSource, is_dataset, read_folder
+from refinenet_jax.data.folders.folder import FolderSource, read_folder
 from refinenet_jax.data.masks import check_mask
 from refinenet_jax.errors import require_extra
-
-__all__ = ["FAULTS", "VOID", "DataError", "DatasetInfo", "Source", "check_masks", "open_source", "splits"]
 
 # `dataset`, `dataset/config`, `dataset:1.0.0` or `dataset/config:1.0.0`, as tfds.builder reads them.
 _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.]+))?")
@@ -45,7 +42,7 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike | None = None
 
     Raises:
       DataError: the dataset, config, version or split does not exist, or has another file format; the folder cannot be
-        used (see refinenet_jax.data.folders.folder); the name is ambiguous.
+        used (see refinenet_jax.data.folders.folder).
     """
     if _is_folder(name, data_dir):
         return FolderSource(name, split)
@@ -60,8 +57,8 @@ def splits(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, in
     return {split: about.num_examples for split, about in info.splits.items()}
 
 
-def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negatives: bool = True) -> None:
-    """Reads `limit` examples, spread evenly over the split, and raises an error if there is nothing to learn from them.
+def check_masks(source: Source, tolerant: bool = False, negatives: bool = True) -> None:
+    """Reads 16 examples, spread evenly over the split, and raises an error if there is nothing to learn from them.
 
     Masks saved as 0 and 255 decode without an error, but 255 is void: the network would learn that everything is background.
     If these examples have no foreground, the others are read too, up to the first that has. If `tolerant`, unreadable
@@ -71,7 +68,7 @@ def check_masks(source: Source, limit: int = 16, tolerant: bool = False, negativ
     Raises:
       DataError: 255 occurs but no class other than 0; or only 0 occurs in all examples; or an example cannot be read.
     """
-    indices = np.unique(np.linspace(0, len(source) - 1, limit).round().astype(int)).tolist()
+    indices = np.unique(np.linspace(0, len(source) - 1, 16).round().astype(int)).tolist()
     present = {value for index in indices for value in _values(source, index, tolerant)}
     if negatives and isinstance(source, FolderSource) and source.is_negative:
         return
@@ -112,11 +109,7 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Path:
 
 @naming_unreadable_files()
 def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
-    """Returns whether a name refers to a folder of pictures; False if neither exists.
-
-    Raises:
-      DataError: the name is empty, or both a folder and a built dataset have it.
-    """
+    """Returns whether a name refers to a folder of pictures; a built dataset goes before a folder without leading ./."""
     if not name:
         raise DataError(
             "No dataset is named. Set config.data.name to a folder or a built dataset:"
@@ -124,19 +117,13 @@ def _is_folder(name: str, data_dir: str | os.PathLike | None) -> bool:
         )
     if name.startswith((".", "~")) or os.path.isabs(name):
         return True
-    path = Path(name)
-    if not path.is_dir():
+    if not Path(name).is_dir():
         return False
     try:
-        built = _find(name, _data_dir(data_dir))
+        _find(name, _data_dir(data_dir))
     except DataError:
-        return True  # reading the folder reports what is missing
-    if not is_dataset(path):
-        return False
-    raise DataError(
-        f"{name!r} is both the folder {path.absolute()} and the dataset built in {built}. Write ./{name} for the folder,"
-        f" or {name}:{built.name} for the dataset."
-    )
+        return True
+    return False
 
 
 _BUILD_AGAIN = "The file it was built from is damaged or not an image: replace it and build the dataset again."
@@ -252,9 +239,10 @@ def _find(name: str, data_dir: Path) -> Path:
     dataset, config, version = parsed["dataset"], parsed["config"], parsed["version"]
     configs = _configs(data_dir / dataset)
     if not configs:
+        built = sorted(path.name for path in data_dir.glob("*") if path.is_dir() and _configs(path))
         raise DataError(
-            f"The dataset {dataset!r} is not built in {data_dir}.{_nearest(dataset, _datasets(data_dir))} To build it:\n"
-            f"  {_build_command(name, data_dir)}"
+            f"The dataset {dataset!r} is not built in {data_dir} (built there: {first_few(built) or 'nothing'})."
+            f" To build it:\n  {_build_command(name, data_dir)}"
         )
     names = [f"{dataset}/{built}" if built else dataset for built in configs]
     if config is None:
@@ -263,8 +251,8 @@ def _find(name: str, data_dir: Path) -> Path:
         config = next((choice for choice in ("", "hands") if choice in configs), next(iter(configs)))
     elif config not in configs:
         raise DataError(
-            f"The config {config!r} of {dataset!r} is not built in {data_dir}."
-            f"{_nearest(f'{dataset}/{config}', names)} To build it:\n  {_build_command(name, data_dir)}"
+            f"The config {config!r} of {dataset!r} is not built in {data_dir} (built there: {', '.join(names)}). To build it:\n"
+            f"  {_build_command(name, data_dir)}"
         )
     versions = configs[config]
     if version is not None and version not in versions:
@@ -287,19 +275,6 @@ def _tfds() -> ModuleType:
     with require_extra("train", "A dataset built by `tfds build`"):
         import tensorflow_datasets
     return tensorflow_datasets
-
-
-def _datasets(data_dir: Path) -> list[str]:
-    """Returns the names of the built datasets in a directory."""
-    return sorted(path.name for path in data_dir.glob("*") if path.is_dir() and _configs(path))
-
-
-def _nearest(name: str, built: Sequence[str]) -> str:
-    """Suggests the most similar built name, or lists all."""
-    if not built:
-        return " Nothing is built there."
-    alike = difflib.get_close_matches(name, built, n=1)
-    return f" Did you mean {alike[0]}?" if alike else f" Built there: {', '.join(built)}."
 
 
 def _build_command(name: str, data_dir: Path) -> str:

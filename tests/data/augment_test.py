@@ -156,15 +156,6 @@ def test_sizes_are_bounded_before_the_random_scale(settings, size, scaled):
     assert Augmentation(scales=(0.5,), **settings)._scaled_size(size, 0) == scaled
 
 
-def test_every_scale_is_drawn():
-    augmentation = Augmentation(short_edge=None)
-    rng = np.random.default_rng(0)
-    heights = [augmentation._scaled_size((100, 100), draw)[0] for draw in rng.random(700)]
-    values, counts = np.unique(heights, return_counts=True)
-    assert values.tolist() == [70, 80, 90, 100, 110, 120, 130]
-    assert counts.min() > 60
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (2, 3), (7, 1), (399, 401), (1500, 1200)])
 @pytest.mark.parametrize("crop", ["random", "class_centered"])
 def test_any_size_gives_the_crop_size(size, crop):
@@ -181,17 +172,13 @@ def test_any_size_gives_the_crop_size(size, crop):
             assert (out_mask != VOID).any()
 
 
-def test_all_void_mask_is_cropped_too():
-    image, mask = _noise(100, 100)
-    assert (Augmentation(64)(image, np.full_like(mask, VOID), np.random.default_rng(0))[1] == VOID).all()
-
-
 def test_inputs_are_not_changed():
-    image, mask = _noise(64, 64)
+    image, mask = _noise(100, 100)
     image.flags.writeable = mask.flags.writeable = False
     augmentation = Augmentation(64, None, color_jitter=0.5, blur=1.0)
     for seed in range(5):
         augmentation(image, mask, np.random.default_rng(seed), ((0, 1),))
+    assert (augmentation(image, np.full_like(mask, VOID), np.random.default_rng(0))[1] == VOID).all()
 
 
 def test_same_generator_same_result_and_color_leaves_the_crop_alone():

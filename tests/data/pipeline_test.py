@@ -37,10 +37,10 @@ class Numbers:
         }
 
 
-def _take(count, source=None, **settings):
-    batches = pipeline.train_batches(
-        [(source or Numbers(10), 1.0)], AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings}
-    )
+def _take(count, *sources, **settings):
+    """The first batches of a source, or of (source, weight) pairs."""
+    mix = [part if isinstance(part, tuple) else (part, 1.0) for part in sources or [Numbers(10)]]
+    batches = pipeline.train_batches(mix, AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings})
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken
@@ -140,16 +140,12 @@ def test_impossible_shares_are_named(settings, message):
         _take(1, **settings)
 
 
-def _take_mix(count, *parts, **settings):
-    mix = [(Numbers(length, f"set{i}"), weight) for i, (length, weight) in enumerate(parts)]
-    batches = pipeline.train_batches(mix, AUGMENTATION, **{"batch_size": 4, "seed": 1, **settings})
-    taken = list(itertools.islice(batches, count))
-    batches.close()
-    return taken
+def _mix(*parts):
+    return [(Numbers(length, f"set{i}"), weight) for i, (length, weight) in enumerate(parts)]
 
 
 def test_a_mix_takes_from_each_dataset_by_its_weight_and_each_epoch_whole():
-    ids = np.concatenate([batch["id"] for batch in _take_mix(20, (6, 3), (100, 1))]).tolist()
+    ids = np.concatenate([batch["id"] for batch in _take(20, *_mix((6, 3), (100, 1)))]).tolist()
     first = [name for name in ids if name.startswith("set0: ")]
     assert len(first) == 60
     assert all(len(set(first[start : start + 6])) == 6 for start in range(0, 60, 6))
@@ -160,17 +156,17 @@ def test_a_mix_takes_from_each_dataset_by_its_weight_and_each_epoch_whole():
 
 
 def test_datasets_of_a_mix_have_different_orders():
-    ids = np.concatenate([batch["id"] for batch in _take_mix(8, (16, 1), (16, 1))]).tolist()
+    ids = np.concatenate([batch["id"] for batch in _take(8, *_mix((16, 1), (16, 1)))]).tolist()
     first, second = ([name.split("-")[1] for name in ids if name.startswith(start)] for start in ("set0", "set1"))
     assert sorted(first) == sorted(second) == sorted(map(str, range(16)))
     assert first != second
 
 
 def test_a_mix_resumes_and_divides_like_a_dataset():
-    parts = ((7, 1.5), (5, 1))
-    whole = _take_mix(9, *parts)
-    _assert_equal(whole[5:], _take_mix(4, *parts, start_step=5))
-    shares = [_take_mix(9, *parts, process_index=i, process_count=2) for i in range(2)]
+    parts = _mix((7, 1.5), (5, 1))
+    whole = _take(9, *parts)
+    _assert_equal(whole[5:], _take(4, *parts, start_step=5))
+    shares = [_take(9, *parts, process_index=i, process_count=2) for i in range(2)]
     for batch, parts_of_it in zip(whole, zip(*shares, strict=True), strict=True):
         np.testing.assert_array_equal(batch["image"], np.concatenate([part["image"] for part in parts_of_it]))
 
@@ -232,27 +228,18 @@ def test_pastes_are_a_function_of_the_step_too():
     assert not any(np.array_equal(a["image"], b["image"]) for a, b in zip(whole, plain, strict=True))
 
 
-def test_a_fault_in_what_is_pasted_is_that_of_the_example():
+@pytest.mark.parametrize("pasted", [True, False])
+def test_a_fault_in_what_is_pasted_or_pasted_onto_is_that_of_the_example(pasted):
     class Broken(Numbers):
         def __getitem__(self, index):
             raise DataError("cut.png is cut short")
 
-    (batch,) = _take(1, paste=CopyPaste(((Broken(5), 1.0),), probability=1.0))
+    example, cutout = (Numbers(5), Broken(5)) if pasted else (Broken(5), Numbers(5))
+    (batch,) = _take(1, example, paste=CopyPaste(((cutout, 1.0),), probability=1.0, size=(8, 12)))
     assert batch["fault"].tolist() == ["cut.png is cut short"] * 4
     assert batch["weight"].tolist() == [0.0] * 4
     assert (batch["mask"] == 255).all()
-    assert batch["id"][0].startswith("number-")
-
-
-def test_nothing_is_pasted_onto_an_unreadable_example():
-    class Broken(Numbers):
-        def __getitem__(self, index):
-            raise DataError("it is cut short")
-
-    paste = CopyPaste(((Numbers(5), 1.0),), probability=1.0, size=(8, 12))
-    (batch,) = _take(1, Broken(5), paste=paste)
-    assert (batch["mask"] == 255).all()
-    assert batch["weight"].tolist() == [0.0] * 4
+    assert batch["id"][0].startswith("number-") == pasted
 
 
 @pytest.mark.parametrize("flip", [True, False])

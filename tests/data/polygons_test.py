@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from refinenet_jax.data import polygons
 
@@ -24,29 +23,9 @@ def test_later_is_painted_over_earlier():
     assert mask[7].tolist() == [0, 0, 0, 0, 0, 1, 1, 255, 0, 255, 255, 255, 255, 0, 0, 0]
 
 
-def test_bitmaps_keep_their_pixels_and_take_little_memory():
-    inside = np.zeros((300, 500), bool)
-    inside[40:200, 7:311] = True
-    bitmap = polygons.Bitmap.pack(-5, 10, inside)
-    np.testing.assert_array_equal(bitmap.unpack(), inside)
-    assert len(bitmap.packed) < inside.size / 100
-    mask = polygons.draw(100, 320, [(bitmap, 7), (np.eye(100, 320, dtype=bool), 2)])
-    expected = np.where(inside[:90, 5:325], 7, 0)
-    np.testing.assert_array_equal(mask, np.where(np.eye(100, 320), 2, np.vstack([np.zeros((10, 320)), expected])))
-
-
 def test_what_leaves_the_picture_is_cut_off():
     assert (polygons.draw(4, 4, [(_square(-1e6, -50, 1e6, 50), 1)]) == 1).all()
     assert not polygons.draw(4, 4, [(_square(-3, -3, -0.5, -0.5), 1)]).any()
-
-
-def test_it_is_pils_polygon():
-    rng = np.random.default_rng(0)
-    shapes = [(rng.uniform(0, 100, (n, 2)), n) for n in range(3, 20)]
-    expected = Image.new("L", (100, 80))
-    for points, value in shapes:
-        ImageDraw.Draw(expected).polygon(points.ravel().tolist(), fill=value)
-    np.testing.assert_array_equal(polygons.draw(80, 100, shapes), expected)
 
 
 @pytest.mark.parametrize(

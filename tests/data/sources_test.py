@@ -114,9 +114,13 @@ def test_example_is_what_was_stored(data_dir):
         source[10]
 
 
-def test_exif_does_not_turn_the_image_away_from_its_mask(data_dir):
-    example = sources.open_source("tiny_hands", "rotated", data_dir)[0]
-    assert example["image"].shape[:2] == example["mask"].shape == IMAGE_SHAPE
+def test_images_are_given_as_they_were_stored(data_dir):
+    """Not turned by EXIF: masks are drawn on the stored pixels."""
+    source = sources.open_source("tiny_hands", "rotated", data_dir)
+    assert source.encoded(0) == (ROTATED, "rotated/0")
+    assert source[0]["image"].shape[:2] == source[0]["mask"].shape == IMAGE_SHAPE
+    with pytest.raises(IndexError):
+        source.encoded(1)
 
 
 def test_name_finds_config_and_newest_version(data_dir, tmp_path, monkeypatch):
@@ -127,7 +131,7 @@ def test_name_finds_config_and_newest_version(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     assert len(sources.open_source("tiny_hands/hands:1.9.0", "train[:30%]+test")) == 4
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(sources.DataError, match="Nothing is built there"):
+    with pytest.raises(sources.DataError, match="built there: nothing"):
         sources.open_source("tiny_hands", "train")
 
 
@@ -160,35 +164,25 @@ print(len(sources.open_source({str(tmp_path)!r}, 'train[:100%]+test')[0]), 'tens
         (
             "tiny_hand",
             "train",
-            r"'tiny_hand' is not built in .* Did you mean tiny_hands\?.*\n"
+            r"'tiny_hand' is not built in .*built there: nameless_hands, tiny_hands.*\n"
             r"  tfds build tfds_builders/tiny_hand --file_format=array_record --data_dir=",
         ),
         (
             "kitchen/hands",
             "train",
-            r"Built there: nameless_hands, tiny_hands.*\n"
-            r"  tfds build tfds_builders/kitchen --config=hands --file_format=array_record",
+            r"\n  tfds build tfds_builders/kitchen --config=hands --file_format=array_record",
         ),
-        ("tiny_hands/hand", "train", r"config 'hand' .* Did you mean tiny_hands/hands\?.*\n  tfds build"),
+        ("tiny_hands/hand", "train", r"config 'hand' .*built there: tiny_hands/hands.*\n  tfds build"),
         ("tiny_hands:2.0.0", "train", r"versions there are 1\.9\.0, 1\.10\.0"),
         ("tiny hands", "train", "is not a dataset name"),
         ("tiny_hands", "validation", r"has no split 'validation'; it has .*train \(10\)"),
-        ("tiny_hands", "train[", r"has no split 'train\['"),
         ("tiny_hands", "train[:0]", r"'train\[:0\]' of tiny_hands/hands .* is empty"),
-        ("tiny_hands", "test[:10%]", "is empty"),
         ("nameless_hands", "train", "does not name its classes.*'class_names'"),
     ],
 )
 def test_missing_datasets_and_splits_are_named(data_dir, name, split, message):
     with pytest.raises(sources.DataError, match=f"(?s){message}"):
         sources.open_source(name, split, data_dir)
-
-
-def test_the_image_is_given_as_it_was_stored(data_dir):
-    source = sources.open_source("tiny_hands", "rotated", data_dir)
-    assert source.encoded(0) == (ROTATED, "rotated/0")
-    with pytest.raises(IndexError):
-        source.encoded(1)
 
 
 def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
@@ -221,18 +215,11 @@ def test_a_name_can_be_a_folder(data_dir, tmp_path, monkeypatch):
             sources.open_source(name, "train", data_dir)
 
 
-def test_a_name_of_both_a_folder_and_a_dataset_is_refused(data_dir, tmp_path, monkeypatch):
+def test_a_built_dataset_goes_before_a_folder_of_the_same_name(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny_hands").mkdir()  # an unpacked archive, perhaps: no dataset in it
-    assert len(sources.open_source("tiny_hands", "train", data_dir)) == 10
     folders.masks(tmp_path / "tiny_hands")
-    with pytest.raises(
-        sources.DataError,
-        match=r"is both the folder .*/tiny_hands and the dataset .*\. Write \./tiny_hands .* or tiny_hands:1\.10\.0 for the",
-    ):
-        sources.open_source("tiny_hands", "train", data_dir)
+    assert len(sources.open_source("tiny_hands", "train", data_dir)) == 10
     assert len(sources.open_source("./tiny_hands", "train", data_dir)) == 2
-    assert len(sources.open_source("tiny_hands:1.10.0", "train", data_dir)) == 10
 
 
 def test_no_name_says_which_field_to_set(data_dir):

@@ -1,12 +1,10 @@
 """The data doctor, `refinenet-jax check`: finds errors in a dataset before training on it."""
 
 import argparse
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from refinenet_jax.errors import UsageError, require
 from refinenet_jax.progress import progress_bar
 
 _MAKER = "refinenet-jax check"  # marks the files that this command wrote
-_REPORT, _SHEET = "check.json", "contact_sheet.jpg"
+_REPORT, _SHEET = "check.txt", "contact_sheet.jpg"
 _EXAMPLES = """examples:
   refinenet-jax check ./my_hands
   refinenet-jax check egohands/hands --splits train --limit=200
@@ -42,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     result = parser.add_argument_group("result")
     result.add_argument(
-        "--output", metavar="DIR", help="folder for check.json and contact_sheet.jpg (default: check/NAME)"
+        "--output", metavar="DIR", help="folder for check.txt and contact_sheet.jpg (default: check/NAME)"
     )
     result.add_argument(
         "--allow",
@@ -67,20 +65,18 @@ def run(args: argparse.Namespace) -> int:
     info = next(iter(sources.values())).info if sources else None
     # Errors that prevent the whole check cannot be accepted.
     findings = find(records, info, faults, args.allow if sources else ())
-    summary = check_report.summarize(records, info)
-
-    # Written before anything is printed, because a reader of the output may stop early.
-    content = {"dataset": args.dataset, "limit": args.limit, "splits": summary}
-    content["findings"] = [check_report.as_json(finding) for finding in findings]
-    written = _write(output, content, contact_sheet.draw(sources, records, findings))
+    head = []
     if info:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
-        print(check_report.printable(f"{info.name}: {classes}"))
-        print("\n".join(check_report.table(summary)) + "\n")
-    for finding in findings:
-        print("\n".join(check_report.describe(finding)) + "\n")
-    print(f"Full results: {written}")
-    print(check_report.verdict(findings, sum(map(len, records.values()))))
+        head = [check_report.printable(f"{info.name}: {classes}"), *check_report.table(records, info), ""]
+    verdict = check_report.verdict(findings, sum(map(len, records.values())))
+
+    # Written before anything is printed, because a reader of the output may stop early.
+    everything = [line for finding in findings for line in (*check_report.describe(finding, None), "")]
+    report = [f"{_MAKER} {args.dataset}", "", *head, *everything, verdict]
+    written = _write(output, report, contact_sheet.draw(sources, records, findings))
+    few = [line for finding in findings for line in (*check_report.describe(finding), "")]
+    print(*head, *few, f"Full results: {written}", verdict, sep="\n")
     return 1 if any(finding.severity == "problem" for finding in findings) else 0
 
 
@@ -137,19 +133,17 @@ def _short_name(dataset: str) -> str:
 
 def _refuse_other_files(output: Path) -> None:
     """Refuses to overwrite files other than the results of an earlier check."""
-    try:
-        ours = json.loads((output / _REPORT).read_text()).get("made_by") == _MAKER
-    except (OSError, ValueError, AttributeError):
-        ours = False
-    for path in (output / _REPORT, output / _SHEET):
+    report = output / _REPORT
+    ours = report.is_file() and report.read_text(encoding="utf-8", errors="replace").startswith(_MAKER)
+    for path in (report, output / _SHEET):
         if path.exists() and not ours:
             raise UsageError(f"{path} exists and was not written by this command. Choose another --output.")
 
 
-def _write(output: Path, content: Mapping[str, Any], sheet: np.ndarray | None) -> str:
-    """Writes check.json and the contact sheet; returns their paths as text."""
+def _write(output: Path, report: Sequence[str], sheet: np.ndarray | None) -> str:
+    """Writes check.txt and the contact sheet; returns their paths as text."""
     output.mkdir(parents=True, exist_ok=True)
-    text_files.replace(output / _REPORT, json.dumps({"made_by": _MAKER, **content}, indent=1) + "\n")
+    text_files.replace(output / _REPORT, "\n".join(report) + "\n")
     (output / _SHEET).unlink(missing_ok=True)  # left by an earlier check
     if sheet is None:
         return str(output / _REPORT)

@@ -1,9 +1,8 @@
-"""Formats the data doctor's results: a table and findings for the terminal, and everything as JSON."""
+"""Formats the data doctor's results as text: a table and findings."""
 
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,63 +14,52 @@ _WIDTH = 80
 _SHOWN = 4
 
 
-def summarize(records: Mapping[str, Sequence[Record]], info: DatasetInfo | None) -> dict[str, dict[str, Any]]:
-    """Returns statistics of each split: numbers of images and videos, sizes (`WIDTHxHEIGHT`), class shares from 0 to 1.
+def table(records: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[str]:
+    """Yields statistics as lines, with one column per split.
 
     Shares of pixels refer to all pixels, including void; shares of images refer to the readable images.
     """
-    summary = {}
-    for split, of_split in records.items():
-        readable = [record for record in of_split if not record.fault]
-        sizes = Counter(record.size for record in readable)
-        pixels = np.array([record.pixels for record in readable]).reshape(len(readable), info.num_classes + 1)
-        shares = pixels.sum(axis=0) / max(pixels.sum(), 1)
-        present = (pixels > 0).sum(axis=0) / max(len(readable), 1)
-        summary[split] = {
-            "images": len(of_split),
-            "unreadable": len(of_split) - len(readable),
-            "videos": len({record.video for record in readable} - {None}),
-            "without_foreground": sum(bool(r.labeled and not r.foreground) for r in readable),
-            "all_void": sum(not r.labeled for r in readable),
-            "sizes": {f"{w}x{h}": n for (h, w), n in sorted(sizes.items(), key=lambda s: np.prod(s[0]))},
-            "classes": {
-                name: {"pixels": float(share), "images": float(part)}
-                for name, share, part in zip((*info.class_names, "void"), shares, present, strict=True)
-            },
-        }
-    return summary
+    classes = (f"pixels (images) of {name}" for name in (*info.class_names, "void"))
+    names = ["", "images", "unreadable", "videos", "without foreground", "sizes", *classes]
+    columns = [[split, *_column(of_split, info)] for split, of_split in records.items()]
+    first, *widths = (max(map(len, column)) for column in (names, *columns))
+    for name, *cells in zip(names, *columns, strict=True):
+        padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield printable("  ".join([f"{name:<{first}}", *padded]))
 
 
-def table(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yields the summary as lines, with one column per split."""
-    splits = summary.values()
-    rows = [["", *summary]]
-    for key in ("images", "unreadable", "videos", "without_foreground", "all_void"):
-        rows.append([key.replace("_", " "), *(f"{split[key]:,}" for split in splits)])
-    rows.append(["sizes", *(_sizes(list(split["sizes"])) for split in splits)])
-    for name in next(iter(splits))["classes"]:
-        shares = [split["classes"][name] for split in splits]
-        rows.append([f"pixels (images) of {name}", *(f"{s['pixels']:.1%} ({s['images']:.0%})" for s in shares)])
-    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for name, *cells in rows:
-        columns = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-        yield printable("  ".join([f"{name:<{first}}", *columns]))
+def _column(records: Sequence[Record], info: DatasetInfo) -> list[str]:
+    readable = [record for record in records if not record.fault]
+    sizes = [f"{w}x{h}" for h, w in sorted({record.size for record in readable}, key=np.prod)]
+    counts = (
+        len(records),
+        len(records) - len(readable),
+        len({record.video for record in readable} - {None}),
+        sum(not record.foreground for record in readable),
+    )
+    pixels = np.array([record.pixels for record in readable]).reshape(len(readable), info.num_classes + 1)
+    shares = pixels.sum(axis=0) / max(pixels.sum(), 1)
+    present = (pixels > 0).sum(axis=0) / max(len(readable), 1)
+    cells = (f"{share:.1%} ({part:.0%})" for share, part in zip(shares, present, strict=True))
+    return [*(f"{number:,}" for number in counts), " to ".join(dict.fromkeys(sizes[:1] + sizes[-1:])) or "-", *cells]
 
 
-def _sizes(sizes: Sequence[str]) -> str:
-    return sizes[0] if len(sizes) == 1 else f"{len(sizes):,} from {sizes[0]} to {sizes[-1]}" if sizes else "-"
+def describe(finding: Finding, shown: int | None = _SHOWN) -> Iterator[str]:
+    """Yields a finding as lines of at most 80 columns; longer words are not broken.
 
-
-def describe(finding: Finding) -> Iterator[str]:
-    """Yields a finding as lines of at most 80 columns; longer words are not broken."""
+    Args:
+      finding: the finding.
+      shown: largest number of examples and of details; None for all, with their messages.
+    """
     allowed = ", allowed" if finding.allowed else ""
     yield from _wrap(f"{finding.severity.upper():<7} {finding.title} [{finding.name}{allowed}]", 0)
-    for line in "\n".join(finding.details[:_SHOWN]).splitlines():
+    for line in "\n".join(finding.details[:shown]).splitlines():
         yield from _wrap(textwrap.shorten(line, 300, placeholder=" ..."))
     if finding.name != "video-in-several-splits":  # its details name the videos
-        groups = ([f"{record.split}: {record.id}" for record in group[:_SHOWN]] for group in finding.groups[:_SHOWN])
-        yield from _wrap(", ".join(map(" = ".join, groups)))
-    hidden = max(len(finding.groups), len(finding.details)) - _SHOWN
+        for group in finding.groups[:shown]:
+            line = " = ".join(f"{record.split}: {record.id}" for record in group[:shown])
+            yield from _wrap(line if shown else f"{line} {group[0].message}")
+    hidden = max(len(finding.groups), len(finding.details)) - shown if shown else 0
     if hidden > 0:
         yield from _wrap(f"and {hidden:,} more")
     yield from _wrap(KINDS[finding.name][1])
@@ -85,20 +73,6 @@ def verdict(findings: Sequence[Finding], images: int) -> str:
     text = f"{count(len(problems), 'problem') if problems else 'No problems'} in {count(images, 'image')}"
     text += (f" ({rest})" if rest else "") + (f": {', '.join(problems)}" if problems else "")
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def as_json(finding: Finding) -> dict[str, Any]:
-    """Returns a finding with all its examples in JSON types."""
-    examples = [
-        [{"split": r.split, "index": r.index, "id": r.id, "message": r.message} for r in group]
-        for group in finding.groups
-    ]
-    keys = ("name", "severity", "allowed", "title")
-    return {key: getattr(finding, key) for key in keys} | {
-        "details": list(finding.details),
-        "examples": examples,
-        "advice": KINDS[finding.name][1],
-    }
 
 
 def printable(text: str) -> str:

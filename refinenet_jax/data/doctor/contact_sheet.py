@@ -45,11 +45,10 @@ def draw(
 
 
 def _shown(finding: Finding) -> list[Record]:
-    """Returns as many examples as fit in a row; two of each group of copies, from two splits if possible."""
+    """Returns as many examples as fit in a row: of copies the first and the last, which are of two splits if possible."""
     shown: list[Record] = []
     for group in finding.groups:
-        one_per_split = list({record.split: record for record in reversed(group)}.values())[::-1]
-        pair = one_per_split[:2] if len(one_per_split) > 1 else group[:2]
+        pair = [*group[:1], *group[1:][-1:]]
         if len(shown) + len(pair) > _COLUMNS:
             break
         shown += pair

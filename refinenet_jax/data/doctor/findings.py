@@ -62,22 +62,10 @@ KINDS = {
         " like this, accept it: --allow video-in-several-splits near-leak",
     ),
     "duplicate-ids": ("problem", "Results are stored by id, and overwrite each other. Give every example its own id."),
-    "all-void": ("warning", "There is nothing to learn from such images. Remove them."),
-    "unmeasured-class": ("warning", "This class cannot be scored. Add examples of it, or use another split."),
     "unpaired-classes": (
         "warning",
         "Training mirrors pictures: a left hand that keeps its label in the mirror is learned as a right hand. Write the pairs"
         " into dataset.yaml, or `flip_pairs: []` if classes have no sides; or train with --config.augment.flip=False",
-    ),
-    "rotation": (
-        "warning",
-        "Such a mask fits only if it was drawn on the picture as it is shown here. Check the contact sheet; if it is wrong,"
-        " rotate the pixels and remove the EXIF tag.",
-    ),
-    "mostly-empty": (
-        "warning",
-        "Most images show only background, so the network is biased towards it. Make sure that no masks were lost; remove some"
-        " of these images.",
     ),
     "no-foreground": ("note", "Correct if there are no hands; wrong if a mask was lost. Check the contact sheet."),
 }
@@ -124,7 +112,6 @@ def find(
     findings = [
         *_unreadable([record for split in records.values() for record in split], faults),
         *_masks(readable, info),
-        *_files([record for split in readable.values() for record in split]),
         *_copies(readable),
     ]
     if info and info.unpaired:
@@ -169,13 +156,13 @@ def _unreadable(records: Sequence[Record], faults: Sequence[tuple[str, str]]) ->
         title = f"{count(len(hit), 'example')} unreadable: {fault}" if hit else "Splits of the dataset cannot be opened"
         details = [*messages[fault], *(record.message for record in hit[:1])]
         if rotated := sum(record.orientation != 1 for record in hit):
-            details.append(f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
+            details.insert(0, f"Images rotated by EXIF: {rotated}. Were their masks drawn on the rotated image?")
         yield Finding(fault.replace(" ", "-"), title, [[record] for record in hit], details)
 
 
 def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterator[Finding]:
     """Yields findings about splits, classes and examples whose masks are unlikely or useless."""
-    void, empty, absent, unmeasured = [], [], [], []
+    empty, absent = [], []
     for split, records in splits.items():
         if not records:
             continue
@@ -183,36 +170,24 @@ def _masks(splits: Mapping[str, Sequence[Record]], info: DatasetInfo) -> Iterato
         if pixels[-1] and not pixels[1:-1].any():
             yield from _singles("binary-masks", f"of {split} have masks of only 0 and 255", records)
             continue
-        full = [r for r in records if r.labeled and r.foreground > 0.95 * r.labeled]
+        full = [r for r in records if r.foreground > 0.95 * r.labeled]
         if 2 * len(full) > len(records):
             yield from _singles("inverted", f"of {len(records)} of {split} are almost entirely foreground", full)
-        void += [r for r in records if not r.labeled]
-        without = [r for r in records if r.labeled and not r.foreground]
-        if 2 * len(without) > len(records) and pixels[1:-1].any():
-            yield from _singles("mostly-empty", f"of {len(records)} of {split} have no foreground", without)
-        else:
-            empty += without
-        missing = [f"{split}: {info.class_names[i]}" for i in np.flatnonzero(pixels[:-1] == 0)]
-        (absent if is_for_training(split) else unmeasured).extend(missing)
+        empty += [r for r in records if not r.foreground]
+        if is_for_training(split):
+            absent += [f"{split}: {info.class_names[i]}" for i in np.flatnonzero(pixels[:-1] == 0)]
     if absent:
         yield Finding("absent-class", "Classes that do not occur in training", (), absent)
-    if unmeasured:
-        yield Finding("unmeasured-class", "Classes that do not occur in evaluation", (), unmeasured)
-    yield from _singles("all-void", "all void", void)
     yield from _singles("no-foreground", "without foreground", empty)
 
 
-def _files(records: Sequence[Record]) -> Iterator[Finding]:
-    yield from _singles("rotation", "with EXIF rotation", [r for r in records if r.orientation != 1])
-    same = [group for group in _grouped(records, "id") if len(group) > 1]
-    yield from _groups("duplicate-ids", "id", "used more than once", same)
-
-
 def _copies(splits: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
-    """Yields findings about exact and near copies of pictures, and videos with frames in several splits."""
+    """Yields findings about repeated ids, exact and near copies of pictures, and videos with frames in several splits."""
     records = [record for split in splits.values() for record in split]
     if not records:
         return
+    same = [group for group in _grouped(records, "id") if len(group) > 1]
+    yield from _groups("duplicate-ids", "id", "used more than once", same)
     copies = [group for group in _grouped(records, "image_digest") if len(group) > 1]
     conflicting = [group for group in copies if len({r.mask_digest for r in group}) > 1]
     yield from _groups("conflicting-masks", "picture", "with different masks", conflicting)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ class Shape:
 
     Attributes:
       label: label as written in the file, without surrounding spaces.
-      region: polygon, float64 [n, 2] of x and y in pixels, n >= 3, finite, possibly outside the picture; or a bitmap; or an
-        object with a method `draw(height, width)` that returns bool [height, width] (COCO).
+      region: polygon, float64 [n, 2] of x and y in pixels, n >= 3, finite, possibly outside the picture; or an
+        object with a method `draw(height, width)` that returns bool [height, width] (COCO, bitmaps of LabelMe).
     """
 
     label: str
@@ -31,21 +32,25 @@ class Annotation:
 
     Attributes:
       file: file that contains it, for messages.
-      file_name: file name of the picture as written in the annotation; empty if missing.
       size: (height, width) of the picture as written in the annotation, which may be wrong; None if missing.
       shapes: regions in file order, without deleted ones. An object of several polygons has several shapes.
+      file_name: name of the picture as written in the annotation; empty if files are paired by their paths.
       relative: whether points are fractions of width and height, from 0 to 1, instead of pixels.
     """
 
     file: Path
-    file_name: str
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
+    file_name: str = ""
     relative: bool = False
 
     @property
     def labels(self) -> set[str]:
         return {shape.label for shape in self.shapes}
+
+
+# Split ("" if unknown), folders that may contain the picture, annotation.
+Entries = Iterator[tuple[str, Sequence[str], Annotation]]
 
 
 def error(message: str) -> DataError:
@@ -76,20 +81,18 @@ def parse_xml(path: Path, content: bytes) -> ET.Element:
         raise error(f"{path} cannot be read as XML ({fault}). Export it again.") from fault
 
 
-def polygon(where: str, points: Any) -> np.ndarray:
-    """Returns finite x, y pairs, float64 [n, 2] with n >= 3; raises DataError ("annotation") that starts with `where`."""
-    array = read_points(where, points)
-    if len(array) < 3:
-        raise error(f"{where} has an empty polygon ({len(array)} points). Draw it again, or delete it.")
-    return array
+def polygon(where: str, points: Any, fewest: int = 3) -> np.ndarray:
+    """Returns at least `fewest` finite x, y pairs, float64 [n, 2].
 
-
-def read_points(where: str, points: Any) -> np.ndarray:
-    """Returns finite x, y pairs, float64 [n, 2]; raises DataError ("annotation") that starts with `where`."""
+    Raises:
+      DataError: "annotation"; the message starts with `where`.
+    """
     try:
         array = np.array([[float(x), float(y)] for x, y in points or ()]).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError) as fault:
         raise error(f"{where} has points that are not two numbers x, y ({fault}). Draw it again.") from fault
     if not np.isfinite(array).all():
         raise error(f"{where} has a point that is not finite. Draw it again.")
+    if len(array) < fewest:
+        raise error(f"{where} has an empty polygon ({len(array)} points). Draw it again, or delete it.")
     return array

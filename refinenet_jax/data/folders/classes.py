@@ -1,5 +1,6 @@
 """The classes of a folder: named in dataset.yaml, or inferred from masks and labels."""
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +18,9 @@ from refinenet_jax.progress import say_once
 # The class id of each label; None if the label is ignored.
 LabelIds = Mapping[str, int | None]
 
-_IGNORE = "__ignore__"  # LabelMe's reserved label for void
+LABELMAP = "labelmap.txt"  # written by CVAT with masks in colors
 _CLASS_NAMES = "class_names.txt"  # written by labelme2voc, one name per id
+_IGNORE = "__ignore__"  # LabelMe's reserved label for void
 _MAX_COLORS = 12
 
 
@@ -74,6 +76,25 @@ def _class_names(path: Path) -> tuple[str, ...]:
     lines = [line.strip() for line in read_text(path).splitlines()] if path.is_file() else []
     names = tuple(line.strip("_") for line in lines if line and line != _IGNORE)
     return names if names[:1] == ("background",) else ()
+
+
+def read_labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Returns the RGB color of each label from lines of label:red,green,blue:parts:actions; empty if there is no file.
+
+    Raises:
+      DataError: a line is of another form.
+    """
+    colors = {}
+    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
+        if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
+            raise DataError(
+                f"{path}, line {number}, is {line[:80]!r} instead of label:red,green,blue::. Export it again."
+            )
+        colors[match[1].strip()] = color
+    return colors
 
 
 def _named_colors(colors: Mapping[tuple[int, int, int], int], folder: Path) -> str:

@@ -6,24 +6,26 @@ memory. Run lengths are decoded here.
 
 import dataclasses
 import math
+import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from refinenet_jax.data.examples import raise_together
-from refinenet_jax.data.folders.annotation import Annotation, Shape, error, parse_json
+from refinenet_jax.data.examples import DataError, first_few, raise_together
+from refinenet_jax.data.folders.annotation import Annotation, Entries, Shape, error, parse_json
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, child, split_of
 from refinenet_jax.data.images import MAX_PIXELS
-from refinenet_jax.data.reading import read_bytes
+from refinenet_jax.data.reading import read_all, read_bytes
+
+ROBOFLOW = "_annotations.coco.json"
 
 # The annotations of COCO's training set have 450 MB.
 _MAX_BYTES = 1 << 30
 # The memory that pycocotools needs grows with the length of the outlines, in fifths of a pixel.
 _MAX_LENGTH = 1_000_000
-_MAX_DEPTH = 4  # of nested lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,47 @@ class Region:
         return np.ascontiguousarray(inside)
 
 
+def coco_files(root: Path) -> list[tuple[Path, str]]:
+    """Returns COCO files, each with the name of its split from the file or folder name (train2017), or ''."""
+    annotations = child(root, "annotations")
+    roboflow = [(path, path.parent.name) for path in sorted(root.glob(f"*/{ROBOFLOW}"))]
+    instances = sorted(annotations.glob("instances_*.json")) if annotations else []
+    named = [(path, path.stem.removeprefix("instances_")) for path in instances]
+    single = [(root / name, "") for name in ("annotations.json", ROBOFLOW) if os.path.lexists(root / name)]
+    kinds = [files for files in (roboflow, named, single) if files]
+    if len(kinds) > 1:
+        both = first_few([str(path) for files in kinds for path, _ in files])
+        raise DataError(f"{root} has COCO files of several kinds ({both}). Keep one kind, or move the others.")
+    files = kinds[0] if kinds else []
+    is_split = [bool(split_of(word)) for _, word in files]
+    if any(is_split) and not all(is_split):
+        others = [str(path) for (path, _), known in zip(files, is_split, strict=True) if not known]
+        raise DataError(
+            f"{root} has COCO files for splits and others that belong to no split (train, val, test): {first_few(others)}."
+            " Rename or move them."
+        )
+    return files
+
+
+def is_coco(path: Path) -> bool:
+    """Returns whether the first bytes of a JSON file look like COCO."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    return not re.search(rb'"shapes"\s*:', head) and bool(
+        re.search(rb'"(images|annotations|categories|info)"\s*:', head)
+    )
+
+
+def read_coco_files(root: Path) -> Entries:
+    """Yields the entries of all COCO files of a folder."""
+    files = coco_files(root)
+    contents = read_all(read_coco, [path for path, _ in files])
+    for (_, word), annotations in zip(files, contents, strict=True):
+        split = split_of(word)
+        words = [word, *(other for other, meant in SPLIT_NAMES.items() if meant == split)]
+        yield from ((split, words, annotation) for annotation in annotations)
+
+
 def read_coco(path: Path) -> list[Annotation]:
     """Reads an annotation file; a picture without annotations has no shapes.
 
@@ -60,19 +103,19 @@ def read_coco(path: Path) -> list[Annotation]:
     lists = ("images", "annotations", "categories")
     if not isinstance(root, dict) or not all(isinstance(root.get(key), list) for key in lists):
         raise error(f"{path} is not a COCO file: it must have the lists {', '.join(lists)}. Export it again.")
-    names: dict[int | str, str] = {}
-    pictures: dict[int | str, tuple[str, tuple[int, int], list[Shape]]] = {}
+    names: dict[str, str] = {}
+    pictures: dict[str, tuple[str, tuple[int, int], list[Shape]]] = {}
 
     def read_category(category: Any) -> None:
-        names[_identity(category, "id")] = _text(category, "name").strip()
+        names[_identity(category, "id")] = _value(category, "name", str).strip()
 
     def read_image(image: Any) -> None:
-        identity, size = _identity(image, "id"), (_whole(image, "height"), _whole(image, "width"))
+        identity, size = _identity(image, "id"), (_side(image, "height"), _side(image, "width"))
         if identity in pictures:
             raise _Fault(f"has the id {identity} of an earlier one")
         if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
             raise _Fault(f"is {size[1]} x {size[0]} pixels; at least one and at most {MAX_PIXELS:,} are possible")
-        pictures[identity] = _text(image, "file_name"), size, []
+        pictures[identity] = _value(image, "file_name", str), size, []
 
     def read_annotation(annotation: Any) -> None:
         identity, category = _identity(annotation, "image_id"), _identity(annotation, "category_id")
@@ -93,80 +136,55 @@ def read_coco(path: Path) -> list[Annotation]:
             try:
                 read(entry)
             except _Fault as fault:
-                faults.append(error(f"{path}: {what} {index} (id {str(_get(entry, 'id'))[:20]}) {fault}."))
+                identity = entry.get("id") if isinstance(entry, dict) else None
+                faults.append(error(f"{path}: {what} {index} (id {str(identity)[:20]}) {fault}."))
     raise_together(faults)
-    return [Annotation(path, name, size, tuple(shapes)) for name, size, shapes in pictures.values()]
+    return [Annotation(path, size, tuple(shapes), name) for name, size, shapes in pictures.values()]
 
 
 class _Fault(Exception):
     """Error in one entry."""
 
 
-def _get(entry: Any, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, dict) else None
-
-
-def _text(entry: Any, key: str) -> str:
-    value = _get(entry, key)
-    if not isinstance(value, str):
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is not text")
+def _value(entry: Any, key: str, *kinds: type) -> Any:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if type(value) not in kinds:
+        raise _Fault(f"has the {key} {str(value)[:40]!r}, not {'a number' if int in kinds else 'text'}")
     return value
 
 
-def _whole(entry: Any, key: str) -> int:
-    """Returns a whole number, which may be written as 64.0 or "64"."""
-    value = _get(entry, key)
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
-        return int(value)
-    if type(value) is not int and not (isinstance(value, float) and value.is_integer()):
-        raise _Fault(f"has the {key} {str(value)[:40]!r}, which is not a whole number")
-    return int(value)
+def _identity(entry: Any, key: str) -> str:
+    """Returns an id as text; some programs write 5.0 or "5" for 5, or ids that are no numbers."""
+    return str(_value(entry, key, int, float, str)).strip().removesuffix(".0")
 
 
-def _identity(entry: Any, key: str) -> int | str:
-    """Returns an id by which entries refer to each other: a whole number in any notation, or any other text."""
-    value = _get(entry, key)
-    try:
-        return _whole(entry, key)
-    except _Fault:
-        if not isinstance(value, str) or not value.strip():
-            raise
-    return value.strip()
+def _side(image: Any, key: str) -> int:
+    """Returns a number of pixels, which may be written like an id."""
+    text = _identity(image, key)
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise _Fault(f"has the {key} {text[:40]!r}, not a whole number")
+    return int(text)
 
 
 def _regions(segmentation: Any, size: tuple[int, int]) -> list[Region]:
-    """Reads the segmentation of an annotation: run lengths, a list of them, or polygons (flat, nested or as x, y pairs)."""
+    """Reads run lengths, a list of run lengths, a list of polygons, or the numbers of one polygon."""
     if isinstance(segmentation, dict):
         segmentation = [segmentation]
     if not isinstance(segmentation, list) or not segmentation:
         raise _Fault("has no segmentation, perhaps only a box; outline the object or delete it")
     if all(isinstance(part, dict) for part in segmentation):
         return [Region(counts=_runs(part, size)) for part in segmentation]
-    return [Region(polygons=tuple(_polygon(polygon, size) for polygon in _polygons(segmentation)))]
-
-
-def _polygons(part: list, depth: int = 0) -> Iterator[Any]:
-    """Yields the flat lists of numbers in nested lists."""
-    if not any(isinstance(entry, list) for entry in part):
-        yield part
-    elif len(part) > 2 and all(isinstance(pair, list) and len(pair) == 2 for pair in part) and not _is_nested(part):
-        yield [number for pair in part for number in pair]
-    else:
-        for entry in part:
-            if isinstance(entry, list) and depth < _MAX_DEPTH:
-                yield from _polygons(entry, depth + 1)
-            else:
-                yield entry
-
-
-def _is_nested(part: list) -> bool:
-    return any(isinstance(number, list) for pair in part for number in pair)
+    if not any(isinstance(part, list | dict) for part in segmentation):
+        segmentation = [segmentation]
+    return [Region(polygons=tuple(_polygon(numbers, size) for numbers in segmentation))]
 
 
 def _polygon(numbers: Any, size: tuple[int, int]) -> np.ndarray:
     if not isinstance(numbers, list) or len(numbers) < 6 or len(numbers) % 2:
         count = len(numbers) if isinstance(numbers, list) else "no"
-        raise _Fault(f"has an empty or broken polygon: {count} numbers instead of x, y pairs for 3 points or more")
+        raise _Fault(
+            f"has an empty or broken polygon: {count} numbers. Write a list of polygons [x1, y1, x2, y2, x3, y3, ...]"
+        )
     if not set(map(type, numbers)) <= {int, float}:
         raise _Fault("has a polygon with values that are not numbers")
     try:
@@ -188,9 +206,7 @@ def _runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
     if isinstance(counts, str):
         counts = _decompress(counts)
     total = math.prod(size)
-    if not isinstance(counts, list) or not all(
-        type(count) in (int, float) and 0 <= count <= total and count == int(count) for count in counts
-    ):
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= total for count in counts):
         raise _Fault(f"has run lengths that are not whole numbers from 0 to the {total} pixels of the picture")
     if sum(counts) != total:
         raise _Fault(f"has run lengths for {sum(counts)} pixels; the picture has {total}")

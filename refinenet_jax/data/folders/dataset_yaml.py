@@ -16,7 +16,7 @@ from refinenet_jax.data.reading import read_bytes
 from refinenet_jax.errors import UsageError, require
 
 FILE = "dataset.yaml"
-LAYOUTS = ("masks", "voc", "labelme", "coco", "yolo", "cvat", "supervisely", "via")
+LAYOUTS = ("masks", "voc", "labelme", "coco", "yolo")
 
 _MAX_BYTES = 64 << 10
 _MAX_PATTERN = 100

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import numpy as np
 
 from refinenet_jax.data import images, polygons
 from refinenet_jax.data.examples import DataError, DatasetInfo, FileSource, first_few, naming_unreadable_files
-from refinenet_jax.data.folders import coco
 from refinenet_jax.data.folders.classes import (
+    LABELMAP,
     LabelIds,
     classes_of_labels,
     classes_of_masks,
     flip_pairs,
     plain,
+    read_labelmap,
     unpaired,
 )
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, read_settings
@@ -24,18 +24,15 @@ from refinenet_jax.data.folders.layouts import (
     Item,
     choose_layout,
     image_root,
-    layouts_in,
     list_folders,
     read_layout,
 )
-from refinenet_jax.data.folders.listing import read_text
 from refinenet_jax.data.folders.splitting import divide
 from refinenet_jax.data.masks import check_mask, read_mask
 from refinenet_jax.errors import require_extra
 from refinenet_jax.progress import say_once
 
 _MASKS = ("masks", "voc")  # layouts in which every picture has a mask file
-_LABELMAP = "labelmap.txt"  # written by CVAT with segmentation masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +57,6 @@ class Folder:
 
 
 @naming_unreadable_files()
-def is_dataset(path: Path) -> bool:
-    """Returns whether the path is a folder with a dataset.yaml or one of the layouts."""
-    return path.is_dir() and ((path / FILE).is_file() or bool(layouts_in(path)))
-
-
-@naming_unreadable_files()
 def read_folder(path: str | os.PathLike) -> Folder:
     """Reads file names, lists, dataset.yaml and annotations. Masks are read, once, only if classes are not named.
 
@@ -87,7 +78,7 @@ def read_folder(path: str | os.PathLike) -> Folder:
     if layout not in _MASKS:
         labels = set().union(*(annotation.labels for annotation in annotations))
         names, label_ids = classes_of_labels(labels, settings, root)
-    elif not settings.colors and settings.binary is None and (colors := _labelmap(root / _LABELMAP)):
+    elif not settings.colors and settings.binary is None and (colors := read_labelmap(root / LABELMAP)):
         names, ids = classes_of_labels(colors, settings, root)
         by_color = {color: ids[plain(name)] or 0 for name, color in colors.items()}
         settings = dataclasses.replace(settings, colors={(0, 0, 0): 0} | by_color)
@@ -102,21 +93,6 @@ def read_folder(path: str | os.PathLike) -> Folder:
         settings.name or root.name, tuple(names), flip_pairs(names, settings, root / FILE), unpaired(names, settings)
     )
     return Folder(root, info, layout, settings, label_ids, splits)
-
-
-def _labelmap(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Reads the class colors written by CVAT: lines of label:red,green,blue:parts:actions."""
-    colors = {}
-    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else (), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = re.match(r"(.+?):(\d+),(\d+),(\d+)(:|$)", line)
-        if not match or max(color := tuple(map(int, match.groups()[1:4]))) > 255:
-            raise DataError(
-                f"{path}, line {number}, is {line[:80]!r} instead of label:red,green,blue::. Export it again."
-            )
-        colors[match[1].strip()] = color
-    return colors
 
 
 class FolderSource(FileSource):
@@ -147,7 +123,7 @@ class FolderSource(FileSource):
     def undecoded(self, index: int) -> dict[str, Any]:
         """Returns an example whose `image` is an `images.Picture`; `video` is the group that splits do not divide, if any.
 
-        The picture is rotated upright by its EXIF orientation, unless the mask fits only the stored picture.
+        The picture is rotated upright by its EXIF orientation, and so is a mask that fits only the stored picture.
 
         Raises:
           IndexError: index is not below the number of examples.
@@ -155,20 +131,14 @@ class FolderSource(FileSource):
         """
         item = self._items[self._checked(index)]
         encoded = images.read(item.image)
-        stored = images.Picture(encoded, f"The image {item.image}")
         orientation = images.orientation(encoded)
-        upright = stored
-        if orientation != 1:
-            upright = images.Picture(encoded, f"The image {item.image}", orientation=orientation)
-        mask = self._mask(item, upright.size, stored.size)
-        fits_stored_only = mask.shape == stored.size != upright.size
-        image = stored if fits_stored_only else upright
-        check_mask(
-            mask,
-            image.size,
-            self.info,
-            f"{item.image} ({item.annotation})" if self._has_masks else str(item.image),
-        )
+        image = images.Picture(encoded, f"The image {item.image}", orientation=orientation)
+        stored = image.size[::-1] if orientation > 4 else image.size
+        mask = self._mask(item, image.size, stored)
+        if mask.shape == stored != image.size:
+            mask = images.turn_upright(mask, orientation)
+        where = f"{item.image} ({item.annotation})" if self._has_masks else str(item.image)
+        check_mask(mask, image.size, self.info, where)
         return {"image": image, "mask": mask, "id": item.id, **({"video": item.video} if item.video else {})}
 
     def encoded(self, index: int) -> tuple[bytes, str]:
@@ -225,26 +195,24 @@ class FolderSource(FileSource):
                 " which may have been resized. Use the picture that was annotated.",
                 "size mismatch",
             )
-        kept = [(region, class_id) for region, class_id in shapes if class_id is not None]
+        kept = (
+            (region if isinstance(region, np.ndarray) else region.draw(*size), class_id)
+            for region, class_id in shapes
+            if class_id is not None
+        )
         try:
-            return polygons.draw(*size, ((_drawable(region, size), class_id) for region, class_id in kept))
+            return polygons.draw(*size, kept)
         except ValueError as error:
             raise DataError(f"{annotation.file}: {error}. Draw it again.", "annotation") from error
 
 
-def _drawable(region: Any, size: tuple[int, int]) -> np.ndarray | polygons.Bitmap:
-    """Returns a region that `polygons.draw` knows."""
-    return region.draw(*size) if isinstance(region, coco.Region) else region
-
-
 def _refuse_idle_settings(layout: str, settings: Settings, root: Path) -> None:
     """Refuses settings that have no effect, because they indicate a misunderstanding."""
-    has_masks = layout in _MASKS
-    has_labels = not has_masks or (root / _LABELMAP).is_file()
-    kinds = {"ignore": has_labels, "void": has_labels, "binary": has_masks, "colors": has_masks}
-    for key, has_effect in kinds.items():
-        if getattr(settings, key) and not has_effect:
-            kind = "labels of annotations" if has_masks else "masks"
+    if layout in _MASKS and (root / LABELMAP).is_file():  # masks with labels
+        return
+    idle, kind = (("ignore", "void"), "labels of annotations") if layout in _MASKS else (("binary", "colors"), "masks")
+    for key in idle:
+        if getattr(settings, key):
             raise DataError(f"{root / FILE}: {key} is for {kind}, but {root} has the layout {layout!r}. Remove it.")
 
 

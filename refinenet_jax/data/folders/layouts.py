@@ -1,17 +1,18 @@
 """Reads each folder layout into a list of items. docs/own_data.md shows the layouts."""
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from refinenet_jax.data.examples import DataError, first_few, raise_together
-from refinenet_jax.data.folders import exports
-from refinenet_jax.data.folders.annotation import Annotation
+from refinenet_jax.data.folders.annotation import Annotation, Entries
+from refinenet_jax.data.folders.coco import ROBOFLOW, coco_files, is_coco, read_coco_files
 from refinenet_jax.data.folders.dataset_yaml import FILE, LAYOUTS
 from refinenet_jax.data.folders.labelme import read_labelme
 from refinenet_jax.data.folders.listing import SPLIT_NAMES, all_files, child, composed, top_files
 from refinenet_jax.data.folders.pictures import PictureFinder
+from refinenet_jax.data.folders.yolo import read_yolo, yolo_files
 from refinenet_jax.data.images import ENDINGS
 from refinenet_jax.data.reading import read_all
 from refinenet_jax.progress import say_once
@@ -47,11 +48,8 @@ def layouts_in(root: Path) -> list[str]:
         "masks": child(root, "images") and child(root, "masks"),
         "voc": child(root, "JPEGImages") and _voc_masks(root),
         "labelme": _labelme_folders(root),
-        "coco": exports.coco_files(root),
-        "yolo": exports.yolo_files(root),
-        "cvat": exports.cvat_files(root),
-        "supervisely": exports.supervisely_files(root),
-        "via": exports.via_files(root),
+        "coco": coco_files(root),
+        "yolo": yolo_files(root),
     }
     return [layout for layout in LAYOUTS if matches[layout]]
 
@@ -71,9 +69,9 @@ def choose_layout(root: Path, asked_for: str) -> str:
         raise DataError(
             f"{root} has {f'not the layout {asked_for!r} of its {FILE}' if asked_for else 'no supported layout'}."
             " Supported are images/ and masks/ (masks); JPEGImages/ and SegmentationClass/ (voc); LabelMe files in annotations/"
-            " or next to the pictures (labelme); annotations/instances_*.json, annotations.json, annotations/*.json or"
-            f" train/{exports.ROBOFLOW} (coco); data.yaml (yolo); annotations.xml (cvat); meta.json with */ann/*.json"
-            " (supervisely); via*.json (via). docs/own_data.md shows them."
+            f" or next to the pictures (labelme); annotations/instances_*.json, annotations.json or train/{ROBOFLOW} (coco);"
+            " data.yaml (yolo). Export annotations of other programs, such as CVAT, Supervisely and VIA, as COCO."
+            " docs/own_data.md shows the layouts."
         )
     raise DataError(
         f"{root} has {len(layouts)} layouts, {' and '.join(layouts)}. Choose one in {root / FILE}:\n"
@@ -93,7 +91,10 @@ def read_layout(layout: str, root: Path, unannotated: str = "") -> list[Item]:
       DataError: "missing": pictures without mask or annotation, or the reverse (all are counted). "annotation": an annotation
         file is faulty.
     """
-    items = _READERS[layout](root, unannotated) if layout in _READERS else _find_pictures(layout, root, unannotated)
+    if layout in _ENTRIES:
+        items = _find_pictures(_ENTRIES[layout](root), root, unannotated)
+    else:
+        items = _READERS[layout](root, unannotated)
     return sorted(items, key=lambda item: item.id)
 
 
@@ -135,13 +136,14 @@ def _read_labelme(root: Path, unannotated: str) -> list[Item]:
 
 
 _READERS = {"masks": _read_masks, "voc": _read_voc, "labelme": _read_labelme}
+_ENTRIES = {"coco": read_coco_files, "yolo": read_yolo}  # layouts whose files name their pictures
 
 
-def _find_pictures(layout: str, root: Path, unannotated: str) -> list[Item]:
-    """Returns the items of annotation files that name their pictures."""
+def _find_pictures(entries: Entries, root: Path, unannotated: str) -> list[Item]:
+    """Returns the items of entries, and those of pictures next to theirs."""
     finder = PictureFinder(root)
     items, faults = [], []
-    for split, folders, annotation in exports.READERS[layout](root):
+    for split, folders, annotation in entries:
         try:
             image, name = finder.find(annotation.file, folders, annotation.file_name)
             items.append(Item(_id(image, root), image, annotation, split, _stem(name)))
@@ -186,23 +188,16 @@ def _pairs(
     unannotated: str,
     strict: bool = True,
 ) -> list[Item]:
-    """Joins pictures with masks or annotations of the same path; suffixes may differ, and a mask may have none."""
+    """Joins pictures with masks or annotations of the same path; suffixes may differ."""
     paths = [PurePosixPath(path) for path in all_files(images)]
     together = partners == images
     if partners.is_relative_to(images) and not together:  # layout labelme without images/
         paths = [path for path in paths if not (images / path).is_relative_to(partners)]
-    paths_of_images = [path for path in paths if path.suffix.lower() in ENDINGS]
-    pictures = {_stem(path): path for path in paths_of_images}
-    if len(pictures) < len(paths_of_images):
-        _refuse_duplicates(images, [_stem(path) for path in paths_of_images])
-    others = [path for path in (paths if together else map(PurePosixPath, all_files(partners))) if is_partner(path)]
-    candidates = defaultdict(list)
-    for path in sorted(others, key=lambda path: (path.suffix.lower() != ".png", path)):
-        for key in {composed(path.as_posix()), _stem(path)}:
-            candidates[key].append(path)
-    without = [name for name in pictures if name not in candidates]
-    claimed = {path for name in pictures for path in candidates.get(name, ())}
-    partners_without = [path for path in others if path not in claimed]
+    pictures = _by_stem(images, (path for path in paths if path.suffix.lower() in ENDINGS))
+    others = paths if together else map(PurePosixPath, all_files(partners))
+    annotated = _by_stem(partners, filter(is_partner, others))
+    without = [name for name in pictures if name not in annotated]
+    partners_without = [path for name, path in annotated.items() if name not in pictures]
     faults = []
     if strict and without and not unannotated:
         faults.append(
@@ -222,10 +217,17 @@ def _pairs(
     if unannotated == "skip" and without:
         say_once(f"{images}: {len(without)} pictures have no {what} and are skipped: {first_few(without)}.")
     return [
-        Item(name, images / path, partners / candidates[name][0] if name in candidates else None, name=name)
+        Item(name, images / path, partners / annotated[name] if name in annotated else None, name=name)
         for name, path in pictures.items()
-        if name in candidates or unannotated == "background"
+        if name in annotated or unannotated == "background"
     ]
+
+
+def _by_stem(folder: Path, paths: Iterable[PurePosixPath]) -> dict[str, PurePosixPath]:
+    """Returns files by their path without suffix; two of one name are refused."""
+    paths = list(paths)
+    _refuse_duplicates(folder, [_stem(path) for path in paths])
+    return {_stem(path): path for path in paths}
 
 
 def _is_mask(path: PurePosixPath) -> bool:
@@ -236,7 +238,7 @@ def _refuse_duplicates(folder: Path, ids: Sequence[str]) -> None:
     duplicates = sorted(name for name, number in Counter(ids).items() if number > 1)
     if duplicates:
         raise DataError(
-            f"{folder} has {len(duplicates)} pictures twice, with two suffixes or in two lists: {first_few(duplicates)}."
+            f"{folder} has {len(duplicates)} names twice, with two suffixes or in two lists: {first_few(duplicates)}."
             " Keep one of each."
         )
 
@@ -248,13 +250,13 @@ def _labelme_folders(root: Path) -> tuple[Path, Path] | None:
     if annotations and (images != root or any(top_files(root, ENDINGS))):
         names = (name for name in all_files(annotations) if Path(name).suffix.lower() in _ANNOTATIONS)
         first = next(names, None)
-        if first and not exports.is_coco(annotations / first):
+        if first and not is_coco(annotations / first):
             return images, annotations
     # Of the root itself only the top level is searched: it can be any folder.
     names = top_files(root, _ANNOTATIONS) if images == root else all_files(images)
     stems = {Path(name).stem for name in top_files(root, ENDINGS)} if images == root else None
     for name in names:
         path = images / name
-        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not exports.is_coco(path):
+        if path.suffix.lower() in _ANNOTATIONS and (stems is None or path.stem in stems) and not is_coco(path):
             return images, images
     return None

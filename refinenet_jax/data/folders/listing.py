@@ -1,11 +1,11 @@
 """Lists the files of a user's folder, without hidden and system files."""
 
-import codecs
 import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.reading import read_bytes
 
 # Names of subfolders and lists, and the split that each means.
@@ -21,25 +21,22 @@ def split_of(word: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file in UTF-8 or, by its byte-order mark, UTF-16. Undecodable bytes become surrogates, as in file names.
+    """Returns the content of a text file in UTF-8.
 
     Raises:
-      DataError: the file has more than 64 MiB.
+      DataError: the file has more than 64 MiB, or is not UTF-8.
     """
-    content = read_bytes(path, _MAX_TEXT)
-    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return content.decode("utf-16", "replace")
-    return content.decode("utf-8-sig", "surrogateescape")
+    try:
+        return read_bytes(path, _MAX_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
+        ) from error
 
 
 def composed(name: str) -> str:
     """Returns a name with composed letters and accents (NFC), which macOS decomposes."""
     return unicodedata.normalize("NFC", name)
-
-
-def has_undecoded(name: str) -> bool:
-    """Returns whether a name contains bytes that are not UTF-8."""
-    return any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def child(root: Path, name: str) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from refinenet_jax.data.examples import DataError, first_few, raise_together
 from refinenet_jax.data.folders.dataset_yaml import FILE, Settings, Split
 from refinenet_jax.data.folders.layouts import Item
-from refinenet_jax.data.folders.listing import SPLIT_NAMES, composed, has_undecoded, read_text
+from refinenet_jax.data.folders.listing import SPLIT_NAMES, composed, read_text
 
 _MAX_ID = 128
 
@@ -86,27 +86,25 @@ def hash_split(groups: Sequence[str], split: Split) -> list[str]:
 
 
 def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> list[Item]:
-    """Returns the items named in a text file, one id or path per line, with or without suffix; blank lines are skipped.
+    """Returns the items named in a text file, one id or path per line; blank lines are skipped.
 
     Raises:
-      DataError: "missing": lines name no picture with a mask (all are counted). "unusable": a picture is named twice, or a
-        line is not text.
+      DataError: "missing": lines name no picture with a mask (all are counted). "unusable": a picture is named twice, or the
+        file is not text.
     """
     by_id = {item.id: item for item in items}
     files = ((item.image.relative_to(images), item) for item in items if item.image.is_relative_to(images))
-    by_file = {composed(file.as_posix()): item for file, item in files}
+    by_name = {composed(file.as_posix()): item for file, item in files} | by_id
     named: dict[str, int] = {}
     missing, twice = [], []
     for number, line in enumerate(composed(read_text(path)).splitlines(), 1):
-        if not line.strip():
+        line = line.strip()
+        if not line:
             continue
-        item = next(
-            (known[key] for key in _readings(line, images, folder) for known in (by_id, by_file) if key in known), None
-        )
-        if item is None and has_undecoded(line):
-            raise DataError(f"{path}, line {number}, is not UTF-8 text and names no file. Save the list as UTF-8.")
+        name = line.replace("\\", "/").removeprefix("./").removeprefix(f"{images.relative_to(folder).as_posix()}/")
+        item = by_name.get(name)
         if item is None:
-            missing.append(f"{line.strip()[:200]!r} (line {number})")
+            missing.append(f"{line[:200]!r} (line {number})")
         elif item.id in named:
             twice.append(f"{item.id!r} (lines {named[item.id]} and {number})")
         else:
@@ -114,30 +112,14 @@ def read_list(path: Path, items: Sequence[Item], images: Path, folder: Path) -> 
     faults = []
     if missing:
         text = f"{path} names {len(missing)} pictures that are not in {images} with a mask or annotation"
-        faults.append(DataError(f"{text}: {first_few(missing)}. Add them, or remove the lines.", "missing"))
+        fix = f"Write ids or paths below {images}, and add the pictures or remove the lines."
+        faults.append(DataError(f"{text}: {first_few(missing)}. {fix}", "missing"))
     if twice:
         faults.append(
             DataError(f"{path} names {len(twice)} pictures twice: {first_few(twice)}. Remove the duplicates.")
         )
     raise_together(faults)
     return [by_id[item_id] for item_id in named]
-
-
-def _readings(line: str, images: Path, folder: Path) -> list[str]:
-    """Returns what a line can mean, as ids or paths below `images`, most literal first.
-
-    Some lists have the mask's path after a space, quotes, or absolute paths, also of another machine.
-    """
-    readings = []
-    for text in dict.fromkeys((line.strip(), line.strip().strip("\"'"), line.split()[0])):
-        text = text.replace("\\", "/").removeprefix("./")
-        below = [
-            text,
-            text.lstrip("/"),
-            *(text.split(f"{name}/")[-1] for name in (images.name, folder.name) if name in text),
-        ]
-        readings += [*below, *(re.sub(r"\.\w{1,4}$", "", key) for key in below)]
-    return readings
 
 
 def _find_lists(folders: Sequence[Path]) -> dict[str, Path]:

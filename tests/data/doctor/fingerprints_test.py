@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import SHARED
 from planted import encode, picture
 
 from refinenet_jax.data.doctor.fingerprints import ALIKE, earlier_lookalikes, fingerprint
@@ -70,23 +69,3 @@ def test_lookalikes_are_those_of_all_pairs():
         assert (earlier[i] >= 0) == (candidates.max() >= ALIKE)
         assert earlier[i] < 0 or candidates[earlier[i]] == pytest.approx(candidates.max(), abs=1e-6)
     assert (earlier >= 0).sum() > 50
-
-
-def test_neighboring_frames_are_alike_and_videos_are_not():
-    folder = SHARED / "realdata" / "egohands" / "_LABELLED_SAMPLES"
-    if not folder.is_dir():
-        pytest.skip("the real frames (../shared/realdata/egohands) are not on this machine")
-    prints, neighbors = {}, []
-    for video in sorted(folder.iterdir()):
-        numbers = [int(path.stem[-4:]) for path in sorted(video.glob("*.jpg"))]
-        following = [number for number in numbers if number + 1 in numbers][:4]
-        for number in {*numbers[::10], *following, *(number + 1 for number in following)}:
-            image = cv2.imread(str(video / f"frame_{number:04d}.jpg"), cv2.IMREAD_COLOR_RGB)
-            prints[video.name, number] = fingerprint(image)
-        neighbors += [prints[video.name, number] @ prints[video.name, number + 1] for number in following]
-    assert min(neighbors) > ALIKE
-    assert len(neighbors) > 5
-    others = [a @ b for (va, _), a in prints.items() for (vb, _), b in prints.items() if va != vb]
-    assert max(others) < 0.5
-    later = [a @ b for (va, i), a in prints.items() for (vb, j), b in prints.items() if va == vb and j > i + 400]
-    assert 0 < np.mean(np.array(later) > ALIKE) < 0.1  # only where the head was held still

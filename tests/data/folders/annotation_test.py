@@ -102,15 +102,18 @@ def test_annotations_that_do_not_fit_are_refused(tmp_path, shapes, fault, messag
     assert error.value.fault == fault
 
 
-@pytest.mark.parametrize("size", [(24, 32), (32, 24), None])
-def test_an_annotated_picture_is_rotated_upright(tmp_path, size):
+@pytest.mark.parametrize(("size", "corners"), [((24, 32), [[3, 2], [7, 9]]), ((32, 24), [[2, 24], [9, 28]])])
+def test_an_annotated_picture_is_rotated_upright(tmp_path, size, corners):
     shape = '{"label": "hand", "points": [[2.5, 3.5], [9.5, 7.5]], "shape_type": "rectangle"}'
-    about = f', "imageHeight": {size[0]}, "imageWidth": {size[1]}' if size else ""
-    folders.put(tmp_path / "a.json", f'{{"shapes": [{shape}]{about}}}')
-    folders.put(tmp_path / "a.jpg", folders.rotated(folders.image("a")))
-    example = folders.open_all(tmp_path, split="train")[0]
-    assert example["image"].shape[:2] == example["mask"].shape == (size or (24, 32))
-    assert np.argwhere(example["mask"])[[0, -1]].tolist() == [[3, 2], [7, 9]]
+    content = f'{{"shapes": [{shape}], "imageHeight": {size[0]}, "imageWidth": {size[1]}}}'
+    for name, text in (("a", content), ("b", f'{{"shapes": [{shape}]}}')):
+        folders.put(tmp_path / f"{name}.json", text)
+        folders.put(tmp_path / f"{name}.jpg", folders.rotated(folders.image("a")))
+    source = folders.open_all(tmp_path)
+    for example in source:
+        expected = corners if example["id"] == "a" else [[3, 2], [7, 9]]
+        assert example["image"].shape[:2] == example["mask"].shape == (24, 32)
+        assert np.argwhere(example["mask"])[[0, -1]].tolist() == expected
 
 
 def test_the_reserved_label_of_labelme_is_void(tmp_path):

@@ -13,10 +13,9 @@ from refinenet_jax.data.sources import check_masks, splits
 
 NAMED = "classes: [background, left hand, right hand]\n"
 LAYOUTS = [folders.masks, folders.voc, folders.labelme_xml, folders.labelme_json, folders.coco]
-EXPORTS = [folders.yolo, folders.cvat, folders.supervisely, folders.via]
 
 
-@pytest.mark.parametrize("make", LAYOUTS + EXPORTS)
+@pytest.mark.parametrize("make", [*LAYOUTS, folders.yolo])
 def test_every_layout_gives_the_same_examples(tmp_path, make):
     root = make(tmp_path / "my hands")
     assert layouts_in(root) == [make.__name__.split("_")[0]]
@@ -27,15 +26,11 @@ def test_every_layout_gives_the_same_examples(tmp_path, make):
     examples = {example["id"]: example for example in source}
     assert len(examples) == len(folders.PICTURES)
     for item_id in folders.PICTURES:
-        names = {folders.yolo: f"train/{item_id}", folders.supervisely: f"ds/img/{item_id.replace('/', '_')}"}
-        example = examples[names.get(make, item_id)]
+        example = examples[f"train/{item_id}" if make is folders.yolo else item_id]
         assert example["image"].dtype == example["mask"].dtype == np.uint8
         np.testing.assert_array_equal(example["image"], folders.image(item_id))
         np.testing.assert_array_equal(example["mask"], folders.mask(item_id))
-        if make is folders.supervisely:  # all pictures in one folder
-            assert "video" not in example
-        else:
-            assert example["video"] == item_id.split("/")[0]
+        assert example["video"] == item_id.split("/")[0]
     check_masks(source)
     for index in (-1, 5):
         for read in (source.__getitem__, source.encoded):
@@ -134,19 +129,6 @@ def test_flip_pairs_of_inferred_classes(tmp_path):
         folders.open_all(root, "flip_pairs: [[hand, clas 2]]")
 
 
-@pytest.mark.parametrize("unannotated", ["background", "skip"])
-def test_settings_decide_on_pictures_without_annotation(tmp_path, unannotated):
-    root = folders.labelme_json(tmp_path)
-    (root / "images" / "street" / "001.json").unlink()
-    with pytest.raises(DataError, match="unannotated: background"):
-        folders.open_all(root)
-    folders.put(root / "dataset.yaml", f"unannotated: {unannotated}")
-    examples = {example["id"]: example for example in folders.open_all(root)}
-    assert ("street/001" in examples) == (unannotated == "background")
-    if unannotated == "background":
-        assert not examples["street/001"]["mask"].any()
-
-
 @pytest.mark.parametrize("make", LAYOUTS)
 @pytest.mark.parametrize("kind", ["dangling", "circle"])
 def test_links_that_lead_nowhere_are_named(tmp_path, make, kind):
@@ -162,11 +144,3 @@ def test_links_that_lead_nowhere_are_named(tmp_path, make, kind):
         [example["id"] for example in folders.open_all(root)]
     assert error.value.fault == "missing"
     assert str(path) in str(error.value)
-
-
-def test_a_dangling_dataset_yaml_is_named(tmp_path):
-    root = folders.masks(tmp_path)
-    (root / "dataset.yaml").symlink_to(root / "gone.yaml")
-    with pytest.raises(DataError, match=r"dataset\.yaml cannot be read") as error:
-        folders.open_all(root)
-    assert error.value.fault == "missing"

@@ -40,7 +40,10 @@ LABELME = json.dumps({"version": "5.0", "flags": {}, "shapes": []})
         ({"a.jpg": "", "a.json": LABELME}, ["labelme"]),
         ({"a.jpg": "", "annotations/a.xml": "<annotation/>"}, ["labelme"]),
         ({"a.jpg": "", "package.json": "{}"}, []),
-        ({"images/a.jpg": "", "annotations/hands.json": COCO}, ["coco"]),
+        ({"images/a.jpg": "", "annotations/hands.json": COCO}, []),
+        ({"images/a.jpg": "", "annotations.xml": "<annotations/>"}, []),  # CVAT
+        ({"ds/img/a.jpg": "", "ds/ann/a.jpg.json": "{}", "meta.json": "{}"}, []),  # Supervisely
+        ({"a.jpg": "", "via_project.json": "{}"}, []),
         ({"images/a.jpg": "", "annotations/instances_train2017.json": COCO}, ["coco"]),
         ({"images/a.jpg": "", "annotations.json": COCO}, ["coco"]),
         ({"a.jpg": "", "annotations.json": COCO}, ["coco"]),
@@ -63,7 +66,7 @@ def test_layouts_are_recognized(tmp_path, files, layouts):
         ):
             choose_layout(tmp_path, "")
     else:
-        with pytest.raises(DataError, match="no supported layout"):
+        with pytest.raises(DataError, match=r"no supported layout.* as COCO"):
             choose_layout(tmp_path, "")
     if "voc" not in layouts:
         with pytest.raises(DataError, match="has not the layout 'voc'"):
@@ -72,10 +75,10 @@ def test_layouts_are_recognized(tmp_path, files, layouts):
 
 def test_pictures_and_masks_are_paired_by_path_without_ending(tmp_path):
     _touch(tmp_path, "images/b/1.JPG", "images/a.x.jpeg", "images/a.tif", "images/ü 1.png")
-    _touch(tmp_path, "masks/b/1", "masks/a.x", "masks/a.bmp", "masks/a.png", "masks/ü 1.gif")
+    _touch(tmp_path, "masks/b/1", "masks/a.x.bmp", "masks/a.png", "masks/ü 1.gif")
     assert _pairs(tmp_path) == {
         "a": ("images/a.tif", "masks/a.png"),
-        "a.x": ("images/a.x.jpeg", "masks/a.x"),
+        "a.x": ("images/a.x.jpeg", "masks/a.x.bmp"),
         "b/1": ("images/b/1.JPG", "masks/b/1"),
         "ü 1": ("images/ü 1.png", "masks/ü 1.gif"),
     }
@@ -142,7 +145,11 @@ def test_of_voc_only_listed_pictures_need_a_mask(tmp_path):
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
     _touch(tmp_path, "images/a.jpg", "images/a.png", "masks/a.png")
-    with pytest.raises(DataError, match=r"images has 1 pictures twice.*: a\. Keep one"):
+    with pytest.raises(DataError, match=r"images has 1 names twice.*: a\. Keep one"):
+        read_layout("masks", tmp_path)
+    (tmp_path / "images" / "a.png").unlink()
+    _touch(tmp_path, "masks/a.bmp")
+    with pytest.raises(DataError, match=r"masks has 1 names twice.*: a\. Keep one"):
         read_layout("masks", tmp_path)
 
 
@@ -168,7 +175,7 @@ def test_pictures_that_a_coco_file_does_not_find_are_reported(tmp_path, file_nam
 def test_a_picture_in_two_coco_files_is_refused(tmp_path):
     for name in ("train", "val"):
         folders.coco(tmp_path, f"annotations/instances_{name}.json", ["kitchen/001"])
-    with pytest.raises(DataError, match=r"has 1 pictures twice, .*in two lists: kitchen/001"):
+    with pytest.raises(DataError, match=r"has 1 names twice, .*in two lists: kitchen/001"):
         read_layout("coco", tmp_path)
 
 

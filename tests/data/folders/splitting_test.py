@@ -99,11 +99,8 @@ def test_a_group_that_does_not_fit_all_ids_is_refused(tmp_path, yaml):
         "{}.png",
         "images/{}.png",
         "./images/{}",
-        "/JPEGImages/../images/{}.png",
-        "C:\\my\\images\\{}.png",
+        "images\\{}.png",
         "  {}  ",
-        '"{}.png"',
-        "'images/{}.png'",
     ],
 )
 def test_lines_are_ids_or_paths(tmp_path, place, line):
@@ -116,21 +113,15 @@ def test_lines_are_ids_or_paths(tmp_path, place, line):
     assert _videos(root)["kitchen/001"] == "kitchen"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-def test_lists_of_other_programs_are_read(tmp_path, encoding):
+def test_decomposed_names_are_the_same(tmp_path):
     root = folders.masks(tmp_path)
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
-    lines = unicodedata.normalize("NFD", f"{mark}office/frame.2 ü\r\nkitchen/001")
-    folders.put(root / "train.txt", lines.encode(encoding))
+    folders.put(root / "train.txt", unicodedata.normalize("NFD", "office/frame.2 ü\r\nkitchen/001"))
     assert _splits(root) == {"train": ["office/frame.2 ü", "kitchen/001"]}
 
 
-def test_names_that_are_no_utf8_are_split_and_listed(tmp_path):
-    names = [os.fsdecode(b"caf\xe9 %d" % i) for i in range(30)]
-    root = _many(tmp_path, names)
+def test_names_that_are_no_utf8_are_split(tmp_path):
+    root = _many(tmp_path, [os.fsdecode(b"caf\xe9 %d" % i) for i in range(30)])
     assert sum(map(len, _splits(root).values())) == 30
-    folders.put(root / "train.txt", b"caf\xe9 1\ncaf\xe9 2.jpg")
-    assert _splits(root) == {"train": names[1:3]}
 
 
 def test_a_list_that_is_a_dangling_link_is_named(tmp_path):
@@ -139,12 +130,6 @@ def test_a_list_that_is_a_dangling_link_is_named(tmp_path):
     with pytest.raises(DataError, match=r"train\.txt cannot be read") as error:
         _splits(root)
     assert error.value.fault == "missing"
-
-
-def test_lines_may_name_the_mask_too(tmp_path):
-    root = folders.masks(tmp_path)
-    folders.put(root / "train.txt", "/images/kitchen/001.png /masks/kitchen/001.png\nkitchen/002\tkitchen/002.png")
-    assert _splits(root) == {"train": ["kitchen/001", "kitchen/002"]}
 
 
 def test_lists_of_voc(tmp_path):
@@ -169,7 +154,8 @@ def test_pictures_in_no_list_are_reported(tmp_path, capsys):
             "missing",
         ),
         ("kitchen/001\nimages/kitchen/001.png", r"names 1 pictures twice: 'kitchen/001' \(lines 1 and 2\)", "unusable"),
-        (b"kitchen/001\nk\xfcche/001", r"train\.txt, line 2, is not UTF-8", "unusable"),
+        (b"kitchen/001\nk\xfcche/001", r"train\.txt is not UTF-8", "unusable"),
+        ("kitchen/001".encode("utf-16"), r"train\.txt is not UTF-8", "unusable"),
     ],
 )
 def test_faulty_lists_are_refused(tmp_path, content, message, fault):
