@@ -27,16 +27,16 @@ DATASETS = sorted(path.parent.name for path in ROOT.glob("*/*_dataset_builder.py
 CONFIGS = {
     "egohands": ("hands_available", "_LABELLED_SAMPLES/{}.jpg"),
     "eyth": ("hands", "eyth_dataset/images/{}.jpg"),
-    "gtea": ("left_right", "GTEA/Images/{}.jpg"),
-    "hof": ("left_right", "hand_over_face/images_original_size/{}.jpg"),
+    "gtea": ("arm", "GTEA/Images/{}.jpg"),
+    "hof": ("original", "hand_over_face/images_original_size/{}.jpg"),
     "person_parts": ("lower_arms", "VOCdevkit/VOC2010/JPEGImages/{}.jpg"),
 }
-# The configs that existed before plain `tfds build` built only the first; their names are in use.
+# Names that recipes and users have in use.
 NAMES = {
     "egohands": {"hands", "left_right", "identities", "hands_available"},
     "eyth": {"hands"},
-    "gtea": {"wrist", "arm", "left_right"},
-    "hof": {"resized", "paper", "original", "left_right"},
+    "gtea": {"wrist", "arm"},
+    "hof": {"resized", "paper", "original"},
     "person_parts": {"parts", "hands", "lower_arms"},
     "synthetic_hands": {"hands", "tabletop"},
 }

@@ -120,7 +120,7 @@ BOMB = struct.pack("<II", 14, 200 << 20) + _matrix(6, (5000, 5000))[8:]
     ("elements", "reason"),
     [
         ([_element(15, zlib.compress(bytes(200 << 20)))], "inflates to far more"),
-        ([_element(15, zlib.compress(BOMB))], "damaged|type 0|requires a buffer"),
+        ([_element(15, zlib.compress(BOMB))], "type 0|requires a buffer"),
         ([_element(15, zlib.compress(bytes(20_000))[:-9])], "truncated"),
         ([_nested(100, 1)], "nested 65 deep"),
         ([_nested(20_000, 1)], "nested 65 deep"),  # SciPy crashes
@@ -129,8 +129,8 @@ BOMB = struct.pack("<II", 14, 200 << 20) + _matrix(6, (5000, 5000))[8:]
         ([_matrix(2, (1, 1_500_000_000), FIELDS)], "more than 100,000 values"),  # SciPy fills 12 GB
         ([_matrix(2, (1, 100_001), FIELDS + _element(14, b"") * 100_001)], "more than 100,000 values"),
         ([_matrix(2, (100_000, 100_000), _element(5, bytes([8, 0, 0, 0])) + _element(1, b""))], "100,000 values"),
-        ([_matrix(4, (1, 1_000_000_000), _element(16, b""))], "far more numbers"),  # SciPy makes as many spaces
-        ([_matrix(6, (1 << 30, 1 << 30), _element(9, bytes(8)))], "far more numbers"),
+        ([_matrix(4, (1, 1_000_000_000), _element(16, b""))], "0 bytes claims"),  # SciPy makes as many spaces
+        ([_matrix(6, (1 << 30, 1 << 30), _element(9, bytes(8)))], "8 bytes claims"),
         ([_matrix(6, (-1, -1), _element(9, bytes(8)))], r"the shape \(-1, -1\)"),
         ([_matrix(6, (1,) * 5000, _element(9, bytes(8)))], "an array is complex"),
         ([_element(14, _element(6, struct.pack("<II", 0x0806, 0)) + _matrix(6, (1, 1))[24:])], "an array is complex"),

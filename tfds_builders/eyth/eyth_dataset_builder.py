@@ -66,7 +66,6 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
         return self.hand_info(homepage=_HOMEPAGE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads everything except pictures first, so that faulty files are rejected before anything is written."""
         splits = read_frames(self.locate(dl_manager, _ARCHIVE))
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
@@ -75,7 +74,7 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
 
 
 def _example(frame: Frame) -> Example:
-    mask, _ = read_binary(frame.mask)
+    mask = read_binary(frame.mask)
     return frame.name, {
         "image": read_image(frame.image, mask.shape),
         "mask": mask[..., np.newaxis],
@@ -86,15 +85,15 @@ def _example(frame: Frame) -> Example:
 
 
 def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
-    """Reads the lists, finds the files and reads the masks; pictures are not opened. Harmless irregularities are logged.
+    """Reads the lists and finds the files, which are not opened. Harmless irregularities are logged.
 
     Returns:
       The frames of each of the SPLITS, in the order of its list.
 
     Raises:
-      ValueError: lists, listed files or masks are missing or faulty; the message has all faults.
+      ValueError: lists are faulty, or lists or listed files are missing; the message has all faults.
     """
-    faults, listed, soft = [], {}, []
+    faults, listed = [], {}
     splits = {split: [] for split in SPLITS}
     for split, (filename, _) in SPLITS.items():
         try:
@@ -115,10 +114,6 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
                 )
             else:
                 splits[split].append(Frame(name, image, mask, int(match["number"])))
-                try:
-                    soft += [name] if read_binary(mask)[1] else []
-                except ValueError as error:
-                    faults.append(error)
             listed.setdefault(name, filename)
     raise_faults(f"{tree} cannot be used as EYTH:", faults)
     counts = {split: (len(splits[split]), official) for split, (_, official) in SPLITS.items()}
@@ -128,8 +123,4 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
     names = {f"{path.parent.name}/{path.stem}" for path in (tree / "images").glob("*/[!.]*.jpg")}
     if unlisted := sorted(names - listed.keys()):
         logging.warning("%s: pictures in no list, skipped (%d): %s", tree, len(unlisted), first_few(unlisted))
-    if soft:
-        logging.warning(
-            "%s: masks with gray, as in JPEG, thresholded at 128 (%d): %s", tree, len(soft), first_few(soft)
-        )
     return splits

@@ -4,11 +4,10 @@ The layout, in which the last folder is a separate archive, the masks of the CVP
 
     GTEA/Images/<name>.jpg                                  663 frames, 720x405
     GTEA/Masks/<name>.png                                   hands and arms up to the sleeve
-    GTEA/Annotations/<name>.xml                             LabelMe outlines of the same, left and right
     gtea_cropped/gtea_{train,test}_cropped/<name>.jpg       662 masks of the hands up to the wrist
 
-A name is s<subject>_<activity>_<frame number with ten digits>. Other folders of hand2K (GTEA_GAZE_PLUS, oldImages, oldMasks)
-belong to another dataset or are superseded, and are not read.
+A name is s<subject>_<activity>_<frame number with ten digits>. Other folders of hand2K (Annotations,
+GTEA_GAZE_PLUS, oldImages, oldMasks) are not read.
 """
 
 import dataclasses
@@ -31,7 +30,6 @@ VALIDATION_VIDEOS = ("s1_cheese", "s3_hotdog", "s4_coffee", "s4_cofhoney")
 SPLITS = ("train", "validation", "test")
 
 _NAME = re.compile(r"(?P<video>(?P<subject>s[1-4])_[a-z]+)_(?P<number>\d{10})")
-_MAX_NUMBER = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Frame:
 
     Attributes:
       image: path of the picture.
-      label: path of its mask or outlines, as requested.
+      label: path of its mask.
       name: name, such as s1_cheese_0000000020.
       video: video, such as s1_cheese.
       number: frame number in the video.
@@ -112,8 +110,7 @@ def index(folders: Iterable[epath.Path]) -> dict[str, epath.Path]:
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.name == "Thumbs.db":
                 continue
-            match = _NAME.fullmatch(path.stem)
-            if not match or path.suffix.lower() not in (".jpg", ".png", ".xml") or int(match["number"]) > _MAX_NUMBER:
+            if not _NAME.fullmatch(path.stem):
                 others.append(path.name)
             elif path.stem in files:
                 raise ValueError(f"{path} and {files[path.stem]} are for the same frame. Remove one of them.")

@@ -14,7 +14,6 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 from PIL import Image
-from tqdm import tqdm
 
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
 from tfds_builders.person_parts import official_tree, pascal_part
@@ -105,7 +104,7 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         """Draws all masks first, so that faulty annotations are rejected before anything is written."""
         person_part = self.locate(dl_manager, _PERSON_PART, required=False)
-        splits = official_tree.read_lists(person_part / official_tree.LISTS) if person_part else None
+        splits = official_tree.read_lists(person_part / official_tree.LISTS, "_id.txt") if person_part else None
         if person_part and self.builder_config.name == "parts":
             folder, ending, draw = person_part / official_tree.MASKS, ".png", _draw_png
         else:
@@ -119,11 +118,8 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         official_tree.check_all_there(ids, annotations, folder, "annotation")
         official_tree.check_all_there(ids, pictures, voc / official_tree.PICTURES, "file")
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            drawn = pool.map(draw, [annotations[name] for name in ids])
-            drawn = tqdm(drawn, "Reading annotations", len(ids), disable=None)  # None: only in a terminal
-            items = {
-                name: _Item(pictures[name], mask) for name, mask in zip(ids, drawn, strict=True) if mask is not None
-            }
+            drawn = zip(ids, pool.map(draw, [annotations[name] for name in ids]), strict=True)
+            items = {name: _Item(pictures[name], mask) for name, mask in drawn if mask is not None}
         if not items:
             raise ValueError(f"{folder} has no annotation of body parts. Unpack it again.")
         splits = splits or _split([*items], voc)
@@ -145,11 +141,7 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
     """Splits pictures by the lists of VOC, without those of Chen et al."""
     folder = voc / official_tree.MAIN
-    lists = official_tree.read_lists(folder)
-    if lists is None:
-        raise ValueError(
-            f"There are no lists of Chen et al., and {voc} has no {official_tree.MAIN}. Unpack one of them."
-        )
+    lists = official_tree.read_lists(folder, ".txt")
     logging.warning(
         "The lists of Chen et al. are missing: %d pictures have a person with parts, split by %s.", len(ids), folder
     )

@@ -133,13 +133,7 @@ def test_without_chens_lists_voc_splits_those_with_parts(tmp_path, without_chen)
 
 def test_without_any_lists_nothing_is_built(tmp_path, without_chen):
     shutil.rmtree(without_chen / "VOCdevkit/VOC2010/ImageSets")
-    _refused(tmp_path, "lower_arms", without_chen, r"VOC2010 has no ImageSets/Main")
-
-
-def test_masks_of_chen_without_lists_are_all_taken(tmp_path, tree):
-    shutil.rmtree(tree / "pascal_person_part/pascal_person_part_trainval_list")
-    builder = _build(tmp_path, "parts", tree)
-    assert ({*_masks(builder, "train")}, {*_masks(builder, "validation")}) == (TRAIN, VALIDATION)
+    _refused(tmp_path, "lower_arms", without_chen, r"VOC2010/ImageSets/Main/train\.txt cannot be read")
 
 
 def _refused(tmp_path, config, tree, match):
@@ -221,29 +215,25 @@ def test_optional_archives_may_be_unavailable(tmp_path, archives, answer):
 @pytest.mark.parametrize(
     ("content", "fact"),
     [
-        (b"1999_000001\n1999_000010\n", "1999_000010 in both lists"),
-        (b"1999_000001\n1999_000001\n", "a picture twice"),
+        (b"1999_000001\n1999_000010\n", "1999_000010 twice"),
+        (b"1999_000001\n1999_000001\n", "1999_000001 twice"),
         (b"\n", "names no picture"),
         (b"1999_000001\n\nperson 7\n", "line 3"),
         (b"../../etc/passwd", "line 1"),
     ],
 )
 def test_bad_lists_are_named(tree, content, fact):
-    """Good ones may be unsorted, end lines in any way, and be the ids or the files."""
+    """Good ones may be unsorted and end lines in any way."""
     lists = epath.Path(tree) / "pascal_person_part" / official_tree.LISTS
-    expected = {"train": sorted(TRAIN), "validation": sorted(VALIDATION)}
-    assert official_tree.read_lists(lists) == expected
     (lists / "train_id.txt").write_bytes(b"1999_000003\r\n\r\n1999_000001 \r\n1999_000002")
-    assert official_tree.read_lists(lists) == expected
+    assert official_tree.read_lists(lists, "_id.txt") == {"train": sorted(TRAIN), "validation": sorted(VALIDATION)}
     (lists / "train_id.txt").write_bytes(content)
     with pytest.raises(ValueError, match=fact):
-        official_tree.read_lists(lists)
-    (lists / "train_id.txt").unlink()
-    assert official_tree.read_lists(lists) == expected
+        official_tree.read_lists(lists, "_id.txt")
 
 
 def _real_tree(root):
-    """The real files in the official layout, with lists of VOC."""
+    """The real files in the official layout, with lists of half of them each."""
     for folder, ending, into in (
         ("pascal_part", ".jpg", PICTURES),
         ("person_part", ".jpg", PICTURES),
@@ -253,10 +243,14 @@ def _real_tree(root):
         (root / into).mkdir(parents=True, exist_ok=True)
         for path in (REALDATA / folder).glob(f"*{ending}"):
             (root / into / path.name).symlink_to(path)
-    (root / "VOCdevkit/VOC2010/ImageSets/Main").mkdir(parents=True)
-    for first, name in enumerate(("train", "val")):
-        names = [path.stem for folder in FOLDERS for path in sorted((REALDATA / folder).glob("*.jpg"))[first::2]]
-        (root / f"VOCdevkit/VOC2010/ImageSets/Main/{name}.txt").write_text("\n".join(names))
+    for folder, into, ending in (
+        ("pascal_part", "VOCdevkit/VOC2010/ImageSets/Main", ".txt"),
+        ("person_part", f"pascal_person_part/{official_tree.LISTS}", "_id.txt"),
+    ):
+        (root / into).mkdir(parents=True)
+        names = [path.stem for path in sorted((REALDATA / folder).glob("*.jpg"))]
+        for first, name in enumerate(("train", "val")):
+            (root / into / f"{name}{ending}").write_text("\n".join(names[first::2]))
     return root
 
 
