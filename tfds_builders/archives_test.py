@@ -59,7 +59,7 @@ def test_unpacks_a_zip(tmp_path):
         safe_extract(tmp_path / "a.zip", out, **_LIMITS)
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_unpacks_a_tar_whatever_its_name(tmp_path, mode):
     folder = _tar_info("./top", type=tarfile.DIRTYPE, mode=0o755)
     members = [_tar_info(".", type=tarfile.DIRTYPE), folder, ("./top/a.txt", b"one"), ("b" * 150 + "/c", b"two")]

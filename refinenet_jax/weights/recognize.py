@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from refinenet_jax import models
 from refinenet_jax.weights import names
 from refinenet_jax.weights.flat import DESCRIPTION, description_of
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 # What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
@@ -65,7 +64,7 @@ def recognize(file: WeightsFile) -> Network:
             description.get("num_classes", len(description["class_names"])),
             tuple(description["class_names"]),
             models.options_of(description),
-            LazyArrays({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
+            {name: array for name, array in file.arrays.items() if name != DESCRIPTION},
             ours=True,
         )
     arrays, options, matlab = file.arrays, {}, names.is_matlab(file.arrays)

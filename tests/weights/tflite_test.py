@@ -114,7 +114,6 @@ def test_pads_at_the_far_edge_change_no_weights(tmp_path):
         (tmp_path / name).write_bytes(mobilenet(pads=pads))
     keras, plain = (files.read(tmp_path / name) for name in ("keras", "plain"))
     jax.tree.map(np.testing.assert_array_equal, dict(keras.arrays), dict(plain.arrays))
-    assert keras.facts == plain.facts
 
 
 def test_the_trunk_is_loaded_and_described(tmp_path, capsys):
@@ -123,7 +122,6 @@ def test_the_trunk_is_loaded_and_described(tmp_path, capsys):
     assert main(["convert", str(path)]) == 0
     output = capsys.readouterr().out
     assert "TFLite, 260 arrays, 1.8 M numbers\nnetwork   mobilenet_v2, a trunk alone\n" in output
-    assert "description: a test, operations outside the trunk: 1" in output
     _, variables = weights.load(path, variant="rf_lw_mbv2", num_classes=3)
     trunk, wanted = variables["params"]["trunk"], files.read(path).arrays
     np.testing.assert_array_equal(trunk["bn1"]["bias"], wanted["layer1.1.bias"])

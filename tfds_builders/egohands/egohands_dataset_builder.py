@@ -21,8 +21,6 @@ _ARCHIVE = Archive(
     "http://vision.soic.indiana.edu/egohands_files/egohands_data.zip",
     tree=f"egohands_data/{labeled_samples.FOLDER}",
     marker="*/polygons.mat",
-    max_bytes=4 << 30,
-    max_members=10_000,
 )
 _SIZE = labeled_samples.HEIGHT, labeled_samples.WIDTH
 _SIDES = ("background", "left hand", "right hand")

@@ -28,8 +28,6 @@ _ARCHIVE = Archive(
     f"https://drive.google.com/uc?export=download&id={_ID}",
     tree="eyth_dataset",
     marker=_LISTS,
-    max_bytes=512 << 20,
-    max_members=10_000,
 )
 # The list of each split, and the official number of frames.
 SPLITS = {"train": ("train.txt", 774), "validation": ("val.txt", 258), "test": ("test.txt", 258)}

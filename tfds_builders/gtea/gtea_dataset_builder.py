@@ -17,8 +17,6 @@ _ARCHIVE = Archive(
     "https://www.dropbox.com/s/k2g06apgx1u8p17/hand2K_dataset.zip?dl=1",
     tree="hand2K_dataset/GTEA",
     marker="Images",
-    max_bytes=2 << 30,
-    max_members=20_000,
     checksum="sha256:a64c0fcff572414fa964c5b524e989ffe2e0a6023316bf4554a0f3e24d66fb8b",
 )
 # 665 members, 4.9 MB.
@@ -27,8 +25,6 @@ _CROPPED = Archive(
     "https://github.com/aurooj/Hand-Segmentation-in-the-Wild/raw/master/data/gtea_cropped.zip",
     tree="gtea_cropped",
     marker="gtea_*_cropped",
-    max_bytes=64 << 20,
-    max_members=2_000,
 )
 
 # Official numbers of frames with a label.

@@ -18,8 +18,6 @@ _ARCHIVE = Archive(
     "https://drive.google.com/uc?export=download&id=1hHUvINGICvOGcaDgA5zMbzAIUv7ewDd3",
     tree="hand_over_face_corrected/hand_over_face",
     marker="images_*",
-    max_bytes=1 << 29,
-    max_members=5_000,
 )
 
 

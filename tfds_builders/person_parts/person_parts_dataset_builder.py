@@ -27,8 +27,6 @@ _PERSON_PART = Archive(
     "http://www.liangchiehchen.com/data/pascal_person_part.zip",
     tree="pascal_person_part",
     marker=official_tree.MASKS,
-    max_bytes=1 << 30,
-    max_members=20_000,
 )
 # 10,103 annotations of about 20 KB, with MATLAB code and examples.
 _PASCAL_PART = Archive(
@@ -36,8 +34,6 @@ _PASCAL_PART = Archive(
     "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz",
     tree="trainval/Annotations_Part",
     marker="*.mat",
-    max_bytes=4 << 30,
-    max_members=50_000,
 )
 _MIRROR = dataclasses.replace(_PASCAL_PART, url="https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz")
 # 1.3 GB; about 35,000 pictures, lists and annotations.
@@ -46,8 +42,6 @@ _VOC = Archive(
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
     tree="VOCdevkit/VOC2010",
     marker=official_tree.PICTURES,
-    max_bytes=8 << 30,
-    max_members=200_000,
     checksum="md5:da459979d0c395079b5c75ee67908abb",
 )
 
