@@ -60,9 +60,7 @@ def safe_extract(
             left = limit
             for count, (name, kind, open_member) in enumerate(members, 1):
                 if count > max_members:
-                    raise UnsafeArchiveError(
-                        f"{path} has more than {max_members} members, the limit. Get the official file."
-                    )
+                    raise UnsafeArchiveError(f"{path} has more than {max_members} members. Get the official file.")
                 _check(path, name, kind)
                 try:
                     target = partial / name
@@ -71,9 +69,7 @@ def safe_extract(
                         with open_member() as source, target.open("xb") as sink:
                             left = _copy(path, source, sink, left, limit)
                 except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                    raise UnsafeArchiveError(
-                        f"{path} has {name!r} twice, or as a file and a folder. Get the official file."
-                    ) from error
+                    raise UnsafeArchiveError(f"{path} has {name!r} twice. Get the official file.") from error
         partial.rename(into)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -86,8 +82,7 @@ def refuse_web_page(path: pathlib.Path) -> None:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
         raise UnsafeArchiveError(
-            f"{path} is a web page, not an archive: the server asks for confirmation, or the file is gone. Delete it, open its"
-            " address in a browser and save the archive."
+            f"{path} is a web page, not an archive. Open its address in a browser and save the archive."
         )
 
 
@@ -105,9 +100,7 @@ def _copy(path: pathlib.Path, source: IO[bytes], sink: IO[bytes], left: int, lim
     while chunk := source.read(_CHUNK):
         left -= len(chunk)
         if left < 0:
-            raise UnsafeArchiveError(
-                f"{path} unpacks to more than {limit} bytes, the limit for its size. Get the official file."
-            )
+            raise UnsafeArchiveError(f"{path} unpacks to more than {limit} bytes. Get the official file.")
         sink.write(chunk)
     return left
 
@@ -138,9 +131,7 @@ def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
         *(zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile),
         *(EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
     ) as error:
-        raise UnsafeArchiveError(
-            f"{path} cannot be read as a zip or tar ({error}). It may be truncated: delete it and download it again."
-        ) from error
+        raise UnsafeArchiveError(f"{path} cannot be read as a zip or tar ({error}). Download it again.") from error
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:

@@ -26,9 +26,7 @@ def read_list(path: epath.Path, pattern: re.Pattern, example: str) -> list[re.Ma
             continue
         match = pattern.fullmatch(line.strip().replace("\\", "/"))
         if not match:
-            raise ValueError(
-                f"{path}, line {number}: {line.strip()[:60]!r} is not a line such as {example}. Correct it."
-            )
+            raise ValueError(f"{path}, line {number}: {line.strip()[:60]!r} is not like {example}. Correct it.")
         matches.append(match)
     if not matches:
         raise ValueError(f"{path} names no picture. Write one per line, such as {example}.")

@@ -52,10 +52,8 @@ def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> n
             content = checked(file, Limits(8 * max_unpacked), max_unpacked)
         return scipy.io.loadmat(content, variable_names=[name])[name]
     except Exception as error:  # which one depends on where the file is damaged
-        raise ValueError(
-            f"{path} cannot be read as a MATLAB file with {name!r} ({type(error).__name__}: {error}). It may be cut short or"
-            " of another dataset; unpack it again."
-        ) from error
+        what = f"{path} cannot be read as a MATLAB file with {name!r} ({type(error).__name__}: {error})"
+        raise ValueError(f"{what}. Unpack it again.") from error
 
 
 class Limits:

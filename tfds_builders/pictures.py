@@ -64,10 +64,8 @@ def read_binary(path: epath.Path, size: tuple[int, int] | None = None) -> np.nda
     if brightest <= 1:
         return gray
     if brightest < 128 or between > _MAX_GRAY:
-        raise ValueError(
-            f"{path} is not a black-and-white mask: its brightest pixel is {brightest} of 255, and {between:.0%} are gray."
-            " Get the official file."
-        )
+        what = f"its brightest pixel is {brightest} of 255, and {between:.0%} are gray"
+        raise ValueError(f"{path} is not a black-and-white mask: {what}. Get the official file.")
     return (gray >= 128).astype(np.uint8)
 
 
@@ -100,7 +98,5 @@ def _open(
     except Exception as error:  # the type depends on the damage
         raise ValueError(f"{path} cannot be decoded ({len(content)} bytes: {error}). Unpack it again.") from error
     if size and (height, width) != size:
-        raise ValueError(
-            f"{path} has {width}x{height} pixels, not {size[1]}x{size[0]}. Use pictures and masks of the archive, not resized."
-        )
+        raise ValueError(f"{path} has {width}x{height} pixels, not {size[1]}x{size[0]}. Get the official file.")
     return image, content

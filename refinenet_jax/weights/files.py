@@ -23,11 +23,7 @@ _MAT_V5_ENDINGS = (b"\x00\x01IM", b"\x01\x00MI")  # version and byte order, the 
 _OTHER_FORMATS = (
     (b"version https://git-lfs", "is a pointer of Git LFS", "Run `git lfs pull` where it comes from"),
     (b"<", "is a web page or XML", "Download the file itself; the link may lead to a page that asks something first"),
-    (
-        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!", b"7z\xbc\xaf"),
-        "is an archive",
-        "Unpack it, and give the file inside",
-    ),
+    ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!", b"7z"), "is an archive", "Unpack it, and give the file inside"),
     (b"\x80", "is a pickle of Python, which may run anything", "Where it was made, save the arrays with numpy.savez"),
 )
 _TFLITE_MAGIC = b"TFL3"
@@ -92,19 +88,15 @@ def _read_zip(path: str) -> WeightsFile:
             members, names = archive.infolist(), archive.namelist()
             for member in members:
                 if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise WeightsError(
-                        f"{path}: {member.filename!r:.100} is encrypted or packed in a rare way. Save it with numpy.savez."
-                    )
+                    what = f"{member.filename!r:.100} is encrypted or packed in a rare way"
+                    raise WeightsError(f"{path}: {what}. Save it with numpy.savez.")
             total = sum(member.file_size for member in members)
             if total > _FREE_BYTES + _MAX_RATIO * file_size:
                 raise WeightsError(
-                    f"{path} would unpack to {total:,} bytes from {file_size:,}; that is no file of weights. If it is, save it"
-                    " unpacked, with numpy.savez."
+                    f"{path} would unpack to {total:,} bytes from {file_size:,}. Save it with numpy.savez."
                 )
             if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
-                raise WeightsError(
-                    f"{path} holds {twice[0]!r:.100} twice, so it is not clear which is meant. Download or copy it again."
-                )
+                raise WeightsError(f"{path} holds {twice[0]!r:.100} twice. Download or copy it again.")
             if any(name.endswith("/data.pkl") for name in names):
                 return pytorch.read_zip(path, members)
             if names and all(name.endswith(".npy") for name in names):
@@ -112,13 +104,10 @@ def _read_zip(path: str) -> WeightsFile:
     except WeightsError:
         raise
     except Exception as error:  # damaged files fail in many ways
-        raise WeightsError(
-            f"{path} is a zip file that is cut short or damaged ({error!s:.200}). Download or copy it again."
-        ) from error
-    shown = ", ".join(f"{name!r:.100}" for name in names[:4]) + (", ..." if len(names) > 4 else "")
+        raise WeightsError(f"{path} is a damaged zip file ({error!s:.200}). Download or copy it again.") from error
+    shown = ", ".join(f"{name!r:.100}" for name in names[:4]) or "nothing"
     raise WeightsError(
-        f"{path} is a zip file, but neither of PyTorch (data.pkl) nor of NumPy (.npy members only); it holds"
-        f" {shown or 'nothing'}. If the weights are in it, unpack it and give their file."
+        f"{path} is a zip file neither of PyTorch nor of NumPy. If weights are in it, unpack it: {shown}."
     )
 
 

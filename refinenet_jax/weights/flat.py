@@ -46,10 +46,7 @@ def read_safetensors(path: str | os.PathLike) -> WeightsFile:
             facts = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
     except (safetensors.SafetensorError, AttributeError, OSError, ValueError, OverflowError) as error:
-        raise WeightsError(
-            f"{path} is a safetensors file that is damaged, or of numbers that NumPy lacks ({error!s:.200})."
-            f" {_AGAIN}, or save it as float32."
-        ) from error
+        raise WeightsError(f"{path} is damaged ({error!s:.200}). {_AGAIN}, or save it as float32.") from error
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub" and array.dtype != ml_dtypes.bfloat16:
             raise _not_numbers(path, name, array.dtype)
@@ -85,17 +82,13 @@ def _npy_array(member: IO[bytes], path: str | os.PathLike, name: str) -> np.ndar
             raise ValueError(f"more bytes than {array.dtype!s:.50} {list(array.shape[:8])} takes")
     except Exception as error:  # NumPy reads the header as a Python literal, which fails in many ways
         raise WeightsError(
-            f"{path}: {name!r:.100} is no whole array of numbers ({error!s:.200}). Python objects are never loaded."
-            f" {_AGAIN}."
+            f"{path}: {name!r:.100} is no array of numbers ({error!s:.200}); objects are never loaded."
         ) from error
     return array
 
 
 def _not_numbers(path: str | os.PathLike, name: str, dtype: np.dtype) -> WeightsError:
-    return WeightsError(
-        f"{path}: {name!r:.100} holds {dtype!s:.50}, not numbers. Python objects are never loaded, for they may run"
-        " anything; save numbers alone, bfloat16 as float32: numpy.savez('weights.npz', **arrays)."
-    )
+    return WeightsError(f"{path}: {name!r:.100} holds {dtype!s:.50}, not real numbers. Save those alone, as float32.")
 
 
 def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], description: Mapping[str, Any]) -> None:

@@ -44,10 +44,8 @@ def read_variables(path: str | os.PathLike) -> tuple[str, dict[str, Any]]:
         variables = scipy.io.loadmat(content, mat_dtype=True)
         return "v7", {name: _plain(value) for name, value in variables.items() if not name.startswith("__")}
     except Exception as error:  # a damaged file fails in any of many ways
-        raise WeightsError(
-            f"{path} cannot be read as a MATLAB file ({error}). Copy or download it again, or save it again in MATLAB "
-            "with '-v7.3'."
-        ) from error
+        fix = "Copy or download it again, or save it again in MATLAB with '-v7.3'"
+        raise WeightsError(f"{path} cannot be read as a MATLAB file ({error}). {fix}.") from error
 
 
 def _plain(value: Any) -> Any:

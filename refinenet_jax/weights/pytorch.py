@@ -46,9 +46,7 @@ def read_zip(path: str, members: Iterable[zipfile.ZipInfo]) -> WeightsFile:
     for member in sorted(members, key=lambda member: member.header_offset):
         name, size = member.filename, member.file_size
         if member.compress_type != zipfile.ZIP_STORED:
-            raise WeightsError(
-                f"{path} was packed again: {name!r:.100} is deflated. Save it again with torch.save, or zip it with -0."
-            )
+            raise WeightsError(f"{path}: {name!r:.100} is deflated. Save it again with torch.save, or zip it with -0.")
         # The bytes follow a header of their own, whose length the list of members does not give.
         magic, name_size, extra_size = struct.unpack_from("<4s22xHH", memory, member.header_offset)
         begin = member.header_offset + 30 + name_size + extra_size
@@ -113,9 +111,8 @@ def _weights_file(
     for key, storage in storages.items():
         if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
             there = f"{places[key][1]:,} bytes" if key in places else "nothing"
-            raise WeightsError(
-                f"{path} claims {storage.count:,} {storage.dtype} for storage {key!r:.50}; {there} there. {_AGAIN}."
-            )
+            claim = f"{storage.count:,} {storage.dtype} for storage {key!r:.50}"
+            raise WeightsError(f"{path} claims {claim}; {there} there. {_AGAIN}.")
     tensors = _state_dict(path, content)
     _check_sizes(path, tensors)
     # A map, not a read; copied where it is written to.
@@ -127,14 +124,12 @@ def _weights_file(
 def _state_dict(path: str, content: Any) -> dict[str, Tensor]:
     """Returns the tensors by name."""
     if not isinstance(content, dict):
-        raise WeightsError(
-            f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.SAVE_WEIGHTS}."
-        )
+        raise WeightsError(f"{path} holds no tensors by name but a {type(content).__name__}. {pickles.SAVE_WEIGHTS}.")
     wrapped = (_tensors_in(content.get(key)) for key in _WRAPPERS)
     tensors = next(filter(None, wrapped), None) or _tensors_in(content)
     if not tensors:
         raise WeightsError(
-            f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {pickles.SAVE_WEIGHTS}."
+            f"{path} holds no tensors by name, nor under {', '.join(_WRAPPERS)}. {pickles.SAVE_WEIGHTS}."
         )
     if all(name.startswith(_PREFIX) for name in tensors):
         return {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
@@ -153,9 +148,8 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         storage = tensor.storage
         if len(tensor.shape) != len(tensor.strides):
-            raise WeightsError(
-                f"{path}: {name!r:.100} has {len(tensor.shape)} axes, but strides for {len(tensor.strides)}. {_AGAIN}."
-            )
+            axes = f"{len(tensor.shape)} axes, but strides for {len(tensor.strides)}"
+            raise WeightsError(f"{path}: {name!r:.100} has {axes}. {_AGAIN}.")
         # An empty tensor may claim any size along its other axes.
         count = math.prod(max(size, 1) for size in tensor.shape)
         steps = zip(tensor.shape, tensor.strides, strict=True)
@@ -164,15 +158,12 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
         if end > storage.count or count * storage.dtype.itemsize > max(
             storage.count * storage.dtype.itemsize, _FREE_BYTES
         ):
-            raise WeightsError(
-                f"{path}: {name!r:.100} claims {list(tensor.shape)}, up to element {end:,} of a storage of"
-                f" {storage.count:,}. {_AGAIN}."
-            )
+            claim = f"{list(tensor.shape)}, up to element {end:,} of a storage of {storage.count:,}"
+            raise WeightsError(f"{path}: {name!r:.100} claims {claim}. {_AGAIN}.")
         total += count * storage.dtype.itemsize
     if total > _FREE_BYTES + _MAX_SHARING * os.path.getsize(path):
         raise WeightsError(
-            f"{path} claims {total:,} bytes of tensors, which is far more than the file. If they share so much, save copies:"
-            " torch.save({name: tensor.clone() for name, tensor in model.state_dict().items()}, 'weights.pth')."
+            f"{path} claims {total:,} bytes of tensors, far more than the file. Save copies: tensor.clone()."
         )
 
 

@@ -80,10 +80,8 @@ def recognize(file: WeightsFile) -> Network:
     if not classifier and adapt is None:
         return Network(None, trunk, None, (), options, arrays, unused=tuple(filter(_UNUSED.match, arrays)))
     if not classifier or adapt is None:
-        raise WeightsError(
-            f"It has {'a classifier' if classifier else 'a cascade'} and a trunk, but no "
-            f"{'cascade' if classifier else 'classifier'}: part of a network."
-        )
+        has, lacks = ("classifier", "cascade") if classifier else ("cascade", "classifier")
+        raise WeightsError(f"It has a {has} and a trunk, but no {lacks}: part of a network.")
     light = arrays[adapt].shape[-1] == 1
     variant = next((name for name, (t, is_light) in models.VARIANTS.items() if (t, is_light) == (trunk, light)), None)
     if variant is None:
@@ -102,15 +100,11 @@ def _matlab_options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) 
     """Returns the options of `create_model` that follow from MATLAB's names and the facts of `read_matconvnet`."""
     is_improved = any("_pb" in name for name in arrays)
     if is_improved and any(re.search(r"_pool\d_outvar_dimred", name) for name in arrays):
-        raise WeightsError(
-            "Some of its pooling is conv_pool (.._pb1_filter), some pool_conv (.._outvar_dimred_filter)."
-        )
+        raise WeightsError("Some of its pooling is conv_pool (.._pb1_filter), some pool_conv (.._dimred_filter).")
     strides = facts.get("strides", {})
     first, second = strides.get("res3a_branch2a", 2), strides.get("res3a_branch2b", 1)
     if (first, second) not in ((2, 1), (1, 2)):
-        raise WeightsError(
-            f"The convolutions of its block res3a have the strides {first:g} and {second:g}; expected 2 and 1."
-        )
+        raise WeightsError(f"Convolutions of its block res3a have the strides {first:g} and {second:g}, not 2 and 1.")
     return {
         "pool_order": "conv_pool" if is_improved else "pool_conv",
         "stride_on": "1x1" if first == 2 else "3x3",

@@ -46,9 +46,7 @@ def read_tflite(path: str | os.PathLike) -> WeightsFile:
     except WeightsError as error:
         raise WeightsError(f"{path} is a TFLite file {error}") from error
     except _DAMAGE as error:
-        raise WeightsError(
-            f"{path} is a TFLite file that is cut short or damaged ({error!s:.200}). {_AGAIN}."
-        ) from error
+        raise WeightsError(f"{path} is a TFLite file that is damaged ({error!s:.200}). {_AGAIN}.") from error
     return WeightsFile("TFLite", arrays, {})
 
 

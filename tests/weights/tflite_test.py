@@ -213,18 +213,9 @@ def test_a_sum_with_another_feature_is_refused(tmp_path):
     ],
 )
 def test_invalid_references_are_refused(tmp_path, change):
-    assert "is cut short or damaged" in refused(tmp_path / "network.bin", mobilenet(change=change))
+    assert "is damaged" in refused(tmp_path / "network.bin", mobilenet(change=change))
 
 
 def test_too_many_operations_are_refused(tmp_path):
     content = mobilenet(change=lambda writer: writer.operators.extend(writer.operators[:1] * 20_000))
     assert "of more than 20,000 operations and inputs" in refused(tmp_path / "network.bin", content)
-
-
-@pytest.mark.parametrize("kind", ["ours", "real"])
-def test_truncated_files_are_refused(kind, request, tmp_path):
-    """TensorFlow writes the weights last, our test first."""
-    content = mobilenet(half=True) if kind == "ours" else request.getfixturevalue("real")[0]
-    for length in (8, 100, *range(1000, len(content), 700_000), len(content) - 1):
-        if kind == "ours" or 1000 <= length < len(content) - 1:
-            assert "is cut short or damaged" in refused(tmp_path / "network.bin", content[:length])

@@ -77,10 +77,7 @@ def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int)
     where = " and ".join(str(folder) for folder in labels)
     names = sorted(pictures.keys() & named.keys())
     if not names:
-        raise ValueError(
-            f"No frame of {images} has a label in {where}. Frames: {first_few(sorted(pictures)) or 'none'}. Labels:"
-            f" {first_few(sorted(named)) or 'none'}. Unpack both archives again and keep the names."
-        )
+        raise ValueError(f"No frame of {images} has a label in {where}. Unpack both archives again and keep the names.")
     for what, folder, alone in (
         ("frames without a label", images, sorted(pictures.keys() - named.keys())),
         ("labels without a frame", where, sorted(named.keys() - pictures.keys())),

@@ -58,9 +58,8 @@ def list_pictures(tree: epath.Path, images: tuple[str, str], labels: tuple[str, 
     by_image, by_label = _numbered(tree, *images), _numbered(tree, *labels)
     if not by_image or by_image.keys() != by_label.keys():
         unpaired = first_few(sorted(by_image.keys() ^ by_label.keys()), 20) or "none"
-        raise ValueError(
-            f"{tree}: {images[0]} and {labels[0]} must have the same pictures; only one has {unpaired}. Unpack it again."
-        )
+        where = f"{tree}: of {images[0]} and {labels[0]}"
+        raise ValueError(f"{where} only one has the pictures {unpaired}. Unpack the whole archive again.")
     if by_image.keys() != set(NUMBERS):
         missing, others = sorted(set(NUMBERS) - by_image.keys()), sorted(by_image.keys() - set(NUMBERS))
         logging.warning(
@@ -77,9 +76,7 @@ def _numbered(tree: epath.Path, folder: str, ending: str) -> dict[int, epath.Pat
         raise ValueError(f"{tree} has no folder {folder}. Unpack the whole archive again.")
     paths = [path for path in sorted((tree / folder).glob(f"*.{ending}")) if not path.name.startswith(".")]
     if strays := [path.name for path in paths if not re.fullmatch(r"[1-9]\d{0,5}", path.stem)]:
-        raise ValueError(
-            f"{tree / folder} has files not named like 1.{ending}: {first_few(strays)}. Remove them from this folder."
-        )
+        raise ValueError(f"{tree / folder} has files not named like 1.{ending}: {first_few(strays)}. Remove them.")
     return {int(path.stem): path for path in paths}
 
 

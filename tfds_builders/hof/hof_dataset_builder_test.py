@@ -83,33 +83,12 @@ def test_the_fixed_split_never_changes():
 def test_the_list_is_the_test_split_of_its_own_config_only(tmp_path, tree):
     with testing.refused(tmp_path, r"test\.txt does not exist"):
         _build(tmp_path, "paper", tree.parent)
-    (tree.parent / splits.LIST).write_text("1.jpg\n3.jpg\n300.jpg\n")
+    (tree.parent / splits.LIST).write_bytes(b"\xef\xbb\xbf1\r\n\r\n77.jpg\n")
+    with testing.refused(tmp_path, r"test\.txt names missing pictures: 77"):
+        _build(tmp_path, "paper", tree.parent)
+    (tree.parent / splits.LIST).write_text("1\n3.jpg\nC:\\test\\300.jpg\n")
     assert _ids(_build(tmp_path, "paper", tree.parent), "test") == {1, 3, 300}
     assert _ids(_build(tmp_path, "resized", tree.parent), "test") == SPLITS["test"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"9\n4\n", b"\xef\xbb\xbf4\r\n\r\n9.jpg\r\n", b"hand_over_face/images_resized/9.jpg\nC:\\test\\4.png\n9\n"],
-)
-def test_a_list_of_numbers_or_files_is_read(tmp_path, content):
-    (tmp_path / "test.txt").write_bytes(content)
-    assert splits.read_test(epath.Path(tmp_path / "test.txt"), NUMBERS) == {4, 9}
-
-
-@pytest.mark.parametrize(
-    ("content", "fact"),
-    [
-        (b"\n \n", "names no picture"),
-        (b"4\nnine\n", "line 2: 'nine'"),
-        (b"0\n", "line 1"),
-        (b"4\n77\n301\n", "77, 301"),
-    ],
-)
-def test_a_faulty_list_is_refused(tmp_path, content, fact):
-    (tmp_path / "test.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"test\.txt.*{fact}"):
-        splits.read_test(epath.Path(tmp_path / "test.txt"), NUMBERS)
 
 
 def test_each_size_needs_its_own_folders_only_and_missing_pictures_are_named(tree, caplog):
@@ -124,8 +103,8 @@ def test_each_size_needs_its_own_folders_only_and_missing_pictures_are_named(tre
 @pytest.mark.parametrize(
     ("config", "path", "fault", "fact"),
     [
-        ("resized", "masks/9.png", pathlib.Path.unlink, r"only one has 9\."),
-        ("original", "annotations/9.xml", pathlib.Path.unlink, r"only one has 9\."),
+        ("resized", "masks/9.png", pathlib.Path.unlink, r"only one has the pictures 9\."),
+        ("original", "annotations/9.xml", pathlib.Path.unlink, r"only one has the pictures 9\."),
         ("resized", "images_resized/1.jpg", lambda p: shutil.copy(p, p.with_name("01.jpg")), r": 01\.jpg"),
         ("resized", "masks/9.png", lambda p: Image.new("L", (216, 384)).save(p), r"9\.png has 216x384 pixels"),
         ("original", "images_original_size/9.jpg", lambda p: p.write_bytes(p.read_bytes()[:900]), r"9\.jpg cannot be"),

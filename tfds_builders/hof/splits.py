@@ -45,13 +45,11 @@ def read_test(path: epath.Path, numbers: Collection[int]) -> set[int]:
     """
     if not path.exists():
         raise ValueError(
-            f"{path} does not exist. Write the numbers of the paper's test pictures into it, one per line (see README.md)."
+            f"{path} does not exist. Write the numbers of the paper's test pictures into it, one per line."
         )
     test = {int(match[1]) for match in read_list(path, _LINE, "7 or 7.jpg")}
     if absent := sorted(test - set(numbers)):
-        raise ValueError(
-            f"{path} names missing pictures: {first_few(absent, 20)}. Get them, or remove them from the list."
-        )
+        raise ValueError(f"{path} names missing pictures: {first_few(absent, 20)}. Get them, or remove these lines.")
     if len(test) != len(FIXED_TEST):
         logging.warning("%s names %d pictures; the paper tests on %d.", path, len(test), len(FIXED_TEST))
     return test

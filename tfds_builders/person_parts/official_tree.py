@@ -49,9 +49,7 @@ def read_lists(folder: epath.Path, ending: str) -> dict[str, list[str]]:
     }
     ids = [*lists["train"], *lists["validation"]]
     if twice := [name for name, count in collections.Counter(ids).items() if count > 1]:
-        raise ValueError(
-            f"{folder} has {first_few(twice)} twice in its lists of training and validation. Unpack it again."
-        )
+        raise ValueError(f"{folder} has {first_few(twice)} twice in its lists. Unpack it again.")
     return lists
 
 
@@ -70,5 +68,5 @@ def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.
     """Raises ValueError, with names, unless there is a file for each id."""
     if missing := sorted(set(ids) - set(files)):
         raise ValueError(
-            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again completely."
+            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again."
         )

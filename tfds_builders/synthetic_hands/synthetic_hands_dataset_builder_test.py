@@ -9,9 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tfds_builders.synthetic_hands import (
-    hand,
     scene,
-    skeleton,
     synthetic_hands_dataset_builder,
     tabletop,
 )
@@ -80,26 +78,3 @@ def test_pictures_are_well_exposed_and_hands_have_plausible_sizes(config):
     assert share.max() < largest
     assert np.median(share) > median
     assert all(any((mask == side).any() for _, mask in examples) for side in (scene.LEFT, scene.RIGHT))
-
-
-def test_left_hand_is_the_mirrored_right_hand():
-    shape = 256, 256
-    bones = skeleton.forward_kinematics(skeleton.relaxed(np.random.default_rng(0)))
-    build = hand.Build(1.0, None, False)
-    mirror = np.diag((-1.0, 1.0, 1.0))
-    turn, bend = hand.rotation(2, 0.4) @ hand.rotation(1, 0.5), hand.rotation(0, 0.3)
-    right = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, False), build, [], shape)
-    turn, bend = mirror @ turn @ mirror, mirror @ bend @ mirror
-    left = hand.build_surface(bones, hand.View(turn, bend, (128.0, 190.0), 8.0, True), build, [], shape)
-    np.testing.assert_array_equal(left.labeled, right.labeled[:, ::-1])
-    assert right.labeled.sum() > 3000
-
-
-def test_thumb_side_distinguishes_left_and_right():
-    # Back of the hand to the viewer, fingers up: the right thumb is on the left.
-    bones = skeleton.forward_kinematics(skeleton.open_hand(np.random.default_rng(0)))
-    for is_left, side in ((False, -1), (True, 1)):
-        view = hand.View(np.eye(3), np.eye(3), (0.0, 0.0), 10.0, is_left)
-        thumb, little = view.project(bones.joints[[0, 4], 3])
-        assert np.sign(thumb[0] - little[0]) == side
-        assert max(thumb[1], little[1]) < 0
