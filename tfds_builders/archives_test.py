@@ -126,9 +126,3 @@ def test_refuses_damaged_and_cut_archives(tmp_path):
         archive = _write_tar(tmp_path / "a.tar", [("a", b"x" * 50_000), ("b", bytes(range(256)) * 300)], mode)
         archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
         _refused(tmp_path, archive, "cannot be read", max_ratio=1e4)
-
-
-@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>quota", "\n <HTML><head>"])
-def test_a_web_page_is_recognized(tmp_path, page):
-    (tmp_path / "a.zip").write_text(page)
-    _refused(tmp_path, tmp_path / "a.zip", "web page")

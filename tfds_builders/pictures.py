@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-from absl import logging
 from etils import epath
 from PIL import Image
 
@@ -31,7 +30,6 @@ def read_image(path: epath.Path, size: tuple[int, int] | None = None) -> bytes:
     image, content = _open(path, size, at_full_size=False)
     if content.startswith(b"\xff\xd8") and image.mode in ("RGB", "L"):
         return content
-    logging.info("%s is not an RGB or gray JPEG; stored as PNG.", path)
     png = io.BytesIO()
     _open(path)[0].convert("RGB").save(png, "PNG")
     return png.getvalue()

@@ -82,17 +82,6 @@ def test_black_and_white_is_read_in_every_form(tmp_path, mode, form):
     np.testing.assert_array_equal(mask, MASK, strict=True)
 
 
-@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]])
-@pytest.mark.parametrize("bits", [1, 8])
-def test_a_palette_is_read_by_its_colors(tmp_path, palette, bits):
-    image = Image.fromarray(MASK if palette[0] == 0 else 1 - MASK, "P")
-    image.putpalette(palette)
-    path = _save(tmp_path, image, bits=bits)
-    assert path.read_bytes()[24:26] == bytes([bits, 3])  # the header: depth, and that there is a palette
-    np.testing.assert_array_equal(read_binary(path), MASK)
-    np.testing.assert_array_equal(read_gray(path), MASK * 255)
-
-
 def test_class_ids_are_not_cut_away(tmp_path):
     for mask in (MASK, 0 * MASK):
         np.testing.assert_array_equal(read_binary(_save(tmp_path, Image.fromarray(mask))), mask)

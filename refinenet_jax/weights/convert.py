@@ -25,17 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="FILE", help=".pth, .safetensors, .npz, .tflite, MatConvNet's .mat, or the folder of a run"
     )
-    result = parser.add_argument_group("result")
-    result.add_argument(
+    parser.add_argument(
         "--output",
         metavar="DIR_OR_FILE",
         help="new folder or .safetensors file (default: nothing is written, the content of FILE is printed)",
     )
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--variant", choices=models.VARIANTS, metavar="NAME", help=f"for a trunk alone: {', '.join(models.VARIANTS)}"
-    )
-    network.add_argument(
+    parser.add_argument(
         "--classes",
         metavar="NAMES",
         help="names of the classes, background first, as in 'background,left hand,right hand' (default: the file's)",
@@ -63,11 +58,10 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     if output is None:
         return 0
-    wanted = {"variant": args.variant}
     if network.variant is None:
-        wanted["num_classes"] = len(classes) or None
-    model, variables = build(network, source, **wanted)
-    description = describe(network.variant or args.variant, model, network, file.facts, classes)
+        raise UsageError(f"{source} holds a trunk alone. Train from it: --config.init_from={source}.")
+    model, variables = build(network, source)
+    description = describe(network.variant, model, network, file.facts, classes)
     own = description_of(file) or {}
     kept = {"dtype", "scales", "longest_side", "flip", "dataset", "license"} | (set() if classes else {"flip_pairs"})
     description |= {key: own[key] for key in kept & own.keys()}
@@ -81,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(
-    variant: str,
-    model: models.RefineNet,
-    network: Network,
-    facts: Mapping[str, Any],
-    classes: tuple[str, ...] = (),
+    variant: str, model: models.RefineNet, network: Network, facts: Mapping[str, Any], classes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Returns the content of model.json for a converted network: as for one trained here, with the file's own facts.
 

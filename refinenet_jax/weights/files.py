@@ -26,7 +26,6 @@ _OTHER_FORMATS = (
     ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!", b"7z"), "is an archive", "Unpack it, and give the file inside"),
     (b"\x80", "is a pickle of Python, which may run anything", "Where it was made, save the arrays with numpy.savez"),
 )
-_TFLITE_MAGIC = b"TFL3"
 # The list of members of a zip file may take this much: 40,000 members with names of 60 letters. A network has about 1,000.
 _MAX_LIST_BYTES = 4 << 20
 # Weights hardly shrink by packing. Small arrays may hold nothing but zeros, hence the free part.
@@ -49,7 +48,7 @@ def read(path: str | os.PathLike) -> WeightsFile:
         from refinenet_jax.weights import matconvnet  # loads h5py
 
         return matconvnet.read_matconvnet(path)
-    if head[4:8] == _TFLITE_MAGIC:
+    if head[4:8] == b"TFL3":
         with require_extra("export", f"{path} is a TFLite file, which"):
             from refinenet_jax.weights import tflite
         return tflite.read_tflite(path)

@@ -73,13 +73,6 @@ def test_a_graph_alone_is_read(write, variables):
     assert "net_input_img_scales" not in file.facts
 
 
-def test_doubles_become_float32(write):
-    net = dag_net(*TRUNK[:2])
-    net["params"][1]["value"] = np.full((4, 1), 1 / 3)
-    mult = read_matconvnet(write({"net": net})).arrays["bn_conv1_mult"]
-    np.testing.assert_array_equal(mult, np.full(4, 1 / 3, np.float32))
-
-
 @pytest.mark.parametrize("scales", [np.array([[0.6, 1.2]]), np.array([[np.nan]]), "text"])
 def test_a_network_of_several_input_scales_is_refused(write, scales):
     variables = net_config()

@@ -240,6 +240,8 @@ def test_a_mobilenet_of_another_library_is_a_trunk(library, tmp_path, capsys):
         assert array.shape == (tuple(leaf.shape[i] for i in (3, 2, 0, 1)) if len(leaf.shape) == 4 else leaf.shape)
     assert main(["convert", str(path)]) == 0
     assert f"a trunk alone\nunused    {', '.join(network.unused)}\n" in capsys.readouterr().out
+    assert main(["convert", str(path), "--output", str(tmp_path / "run")]) == 1
+    assert f"--config.init_from={path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("library", MOBILENETS)

@@ -15,8 +15,7 @@ from absl import logging
 from etils import epath
 
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
-from tfds_builders.lists import read_list
-from tfds_builders.messages import first_few, raise_faults
+from tfds_builders.lists import first_few, raise_faults, read_list
 from tfds_builders.pictures import read_binary, read_image
 
 _HOMEPAGE = "https://github.com/aurooj/Hand-Segmentation-in-the-Wild"
@@ -68,7 +67,7 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
     def _generate_examples(self, frames: list[Frame]) -> Any:
-        return self.make_examples(frames, _example)
+        return map(_example, frames)
 
 
 def _example(frame: Frame) -> Example:

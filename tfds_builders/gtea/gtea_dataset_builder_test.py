@@ -96,14 +96,6 @@ def test_nothing_that_joins_twice_the_same_or_no_folder_is_an_error(tree):
         hand2k.read_frames(gtea / "Images", [gtea / "Masks"], 663)
 
 
-def test_unexpected_files_are_logged_and_hidden_ones_are_not(tree, caplog):
-    for name in ("s1_cheese_0000000020 (copy).jpg", "s5_tea_0000000020.jpg", "s1_tea_20.jpg"):
-        (tree / "GTEA" / "Images" / name).touch()
-    assert len(hand2k.index([tree / "GTEA" / "Images"])) == 10
-    (message,) = caplog.messages
-    assert "(3): s1_cheese_0000000020 (copy).jpg, s1_tea_20.jpg" in message
-
-
 @pytest.mark.parametrize(
     ("config", "path"),
     [("wrist", "gtea_cropped/gtea_train_cropped/{}.jpg"), ("arm", "GTEA/Masks/{}.png"), ("arm", "GTEA/Images/{}.jpg")],

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from absl import logging
 from etils import epath
 
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few
 
 CROPPED_PARTS = ("gtea_train_cropped", "gtea_test_cropped")
 
@@ -25,7 +25,6 @@ CROPPED_PARTS = ("gtea_train_cropped", "gtea_test_cropped")
 # unpublished lists. The frames of a video look alike, so whole videos are held out: these have 92 frames with a wrist mask, are
 # of all three subjects and of four activities that are also in the training set, and have the same share of hand pixels as the
 # rest (5.3 %). They do not include the videos of which hand2K may have one more frame.
-TEST_SUBJECT = "s2"
 VALIDATION_VIDEOS = ("s1_cheese", "s3_hotdog", "s4_coffee", "s4_cofhoney")
 SPLITS = ("train", "validation", "test")
 
@@ -53,9 +52,8 @@ class Frame:
     @property
     def split(self) -> str:
         """Split of the frame, one of SPLITS."""
-        if self.video.startswith(f"{TEST_SUBJECT}_"):
-            return "test"
-        return "validation" if self.video in VALIDATION_VIDEOS else "train"
+        part = "validation" if self.video in VALIDATION_VIDEOS else "train"
+        return "test" if self.video.startswith("s2_") else part
 
 
 def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int) -> list[Frame]:

@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few
 from tfds_builders.outlines import draw
 from tfds_builders.pictures import read_rgb
 
@@ -26,8 +26,6 @@ SIZE = 216, 384  # height and width of the resized pictures and the masks
 RESIZED = ("images_resized", "jpg"), ("masks", "png")
 ORIGINAL = ("images_original_size", "jpg"), ("annotations", "xml")
 
-# Also has the outline of a person; fixed in hand_over_face_corrected. In other files an unknown label is an error.
-WITH_OTHER_OBJECTS = {225}
 _HAND = re.compile("hand|left|right")  # the spelling in the official files is not documented
 
 # Pixels by which an outline may leave its picture because of inexact clicks; with more, it is for another size or picture.
@@ -108,12 +106,9 @@ def draw_outlines(picture: Picture) -> np.ndarray:
             label = _text(item, "name")
             if _text(item, "deleted") == "1":
                 continue
-            if _HAND.search(label.lower()):
-                hands.append(_points(item, index, (width, height)))
-            elif picture.number in WITH_OTHER_OBJECTS:
-                logging.warning("%s: object %d (%r) is not a hand; skipped.", path, index, label)
-            else:
+            if not _HAND.search(label.lower()):
                 raise ValueError(f"object {index} is {label!r}, not a hand; if it is not one, mark it as deleted")
+            hands.append(_points(item, index, (width, height)))
     except (ET.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{path} does not fit {picture.image}: {error}. Get the official files.") from error
     if not hands:

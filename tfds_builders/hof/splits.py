@@ -11,8 +11,7 @@ from absl import logging
 from etils import epath
 
 from tfds_builders.hof.hand_over_face import NUMBERS
-from tfds_builders.lists import read_list
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few, read_list
 
 LIST = "test.txt"
 
@@ -21,12 +20,11 @@ _LINE = re.compile(r"(?:.*/)?([1-9][0-9]{0,5})(?:\.\w+)?")
 # Ordered by a hash of the number: pseudo-random, and the same everywhere.
 _ORDER = sorted(NUMBERS, key=lambda number: hashlib.sha256(str(number).encode()).digest())
 FIXED_TEST = frozenset(_ORDER[:100])
-_VALIDATION_PICTURES = 40
 
 
 def divide(numbers: Collection[int], test: Collection[int]) -> dict[str, list[int]]:
     """Divides pictures into train, validation and test, in numeric order; a missing picture does not change other splits."""
-    validation = [number for number in _ORDER if number not in test][:_VALIDATION_PICTURES]
+    validation = [number for number in _ORDER if number not in test][:40]
     splits = {"train": [], "validation": [], "test": []}
     for number in sorted(numbers):
         splits["test" if number in test else "validation" if number in validation else "train"].append(number)

@@ -14,8 +14,7 @@ import re
 
 from etils import epath
 
-from tfds_builders.lists import read_list
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few, read_list
 
 MASKS = "pascal_person_part_gt"
 LISTS = "pascal_person_part_trainval_list"

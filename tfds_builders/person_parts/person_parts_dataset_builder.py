@@ -28,14 +28,13 @@ _PERSON_PART = Archive(
     tree="pascal_person_part",
     marker=official_tree.MASKS,
 )
-# 10,103 annotations of about 20 KB, with MATLAB code and examples.
+# 10,103 annotations of about 20 KB, with MATLAB code and examples; the owners' own address is gone.
 _PASCAL_PART = Archive(
     "trainval.tar.gz",
-    "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz",
+    "https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz",
     tree="trainval/Annotations_Part",
     marker="*.mat",
 )
-_MIRROR = dataclasses.replace(_PASCAL_PART, url="https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz")
 # 1.3 GB; about 35,000 pictures, lists and annotations.
 _VOC = Archive(
     "VOCtrainval_03-May-2010.tar",
@@ -85,7 +84,6 @@ Download the pictures (1.3 GB): {_VOC.url}
 for the config parts, and for the split in all configs, the masks of Chen et al.: {_PERSON_PART.url}
 for the configs hands and lower_arms (and parts, if there are no masks of Chen et al.) PASCAL-Part, from one of
   {_PASCAL_PART.url}
-  {_MIRROR.url}
   http://roozbehm.info/pascal-parts/pascal-parts.html
   https://academictorrents.com/details/f86670296bff85bcdffea6c4fc2e791446f9fb5e
 Put {_VOC.filename}, {_PERSON_PART.filename} and {_PASCAL_PART.filename}, or the folders VOCdevkit/,
@@ -120,16 +118,13 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         return {split: self._generate_examples([items[name] for name in names]) for split, names in splits.items()}
 
     def _generate_examples(self, items: list[_Item]) -> Any:
-        return self.make_examples(items, _example)
+        return map(_example, items)
 
     def _locate_annotations(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
         if self.builder_config.name == "parts":
-            logging.warning(
-                "The masks of Chen et al. (%s) are missing: masks are drawn from PASCAL-Part instead, with void where a person "
-                "has no parts. Scores on them are not exactly comparable with published ones.",
-                _PERSON_PART.filename,
-            )
-        return self.locate(dl_manager, _PASCAL_PART, required=False) or self.locate(dl_manager, _MIRROR)
+            what = "masks are drawn from PASCAL-Part instead, and scores are not exactly comparable with published ones"
+            logging.warning("The masks of Chen et al. (%s) are missing: %s.", _PERSON_PART.filename, what)
+        return self.locate(dl_manager, _PASCAL_PART)
 
 
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
