@@ -4,10 +4,8 @@
 is an error, and the limits apply to the bytes that are actually written.
 """
 
-import bz2
 import contextlib
 import gzip
-import lzma
 import os
 import pathlib
 import shutil
@@ -21,7 +19,6 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 _CHUNK = 1 << 20
-_DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 # Name, kind ('file', 'folder' or anything else) and a function that opens the file.
 _Member = tuple[str, str, Callable[[], IO[bytes]]]
@@ -37,7 +34,7 @@ def safe_extract(
     """Unpacks an archive into a new folder, completely or not at all.
 
     Args:
-      path: path of a zip, tar, tar.gz, tar.bz2 or tar.xz, detected by content.
+      path: path of a zip, tar or tar.gz, detected by content.
       into: folder to create; it must not exist, and appears only when everything is written.
       max_members: maximum number of files and folders.
       max_bytes: maximum size of all files together.
@@ -63,9 +60,7 @@ def safe_extract(
             left = limit
             for count, (name, kind, open_member) in enumerate(members, 1):
                 if count > max_members:
-                    raise UnsafeArchiveError(
-                        f"{path} has more than {max_members} members, the limit. Get the official file."
-                    )
+                    raise UnsafeArchiveError(f"{path} has more than {max_members} members. Get the official file.")
                 _check(path, name, kind)
                 try:
                     target = partial / name
@@ -74,9 +69,7 @@ def safe_extract(
                         with open_member() as source, target.open("xb") as sink:
                             left = _copy(path, source, sink, left, limit)
                 except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                    raise UnsafeArchiveError(
-                        f"{path} has {name!r} twice, or as a file and a folder. Get the official file."
-                    ) from error
+                    raise UnsafeArchiveError(f"{path} has {name!r} twice. Get the official file.") from error
         partial.rename(into)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -89,8 +82,7 @@ def refuse_web_page(path: pathlib.Path) -> None:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
         raise UnsafeArchiveError(
-            f"{path} is a web page, not an archive: the server asks for confirmation, or the file is gone. Delete it, open its"
-            " address in a browser and save the archive."
+            f"{path} is a web page, not an archive. Open its address in a browser and save the archive."
         )
 
 
@@ -108,9 +100,7 @@ def _copy(path: pathlib.Path, source: IO[bytes], sink: IO[bytes], left: int, lim
     while chunk := source.read(_CHUNK):
         left -= len(chunk)
         if left < 0:
-            raise UnsafeArchiveError(
-                f"{path} unpacks to more than {limit} bytes, the limit for its size. Get the official file."
-            )
+            raise UnsafeArchiveError(f"{path} unpacks to more than {limit} bytes. Get the official file.")
         sink.write(chunk)
     return left
 
@@ -128,23 +118,20 @@ def _open(path: pathlib.Path, limit: int) -> Iterator[Iterator[_Member]]:
                 yield (_zip_member(archive, info) for info in archive.infolist())
                 return
             plain = stack.enter_context(path.open("rb"))
-            decompress = next((d for magic, d in _DECOMPRESSORS.items() if start.startswith(magic)), None)
-            if decompress:  # to a file, whose size limits how much tarfile reads
+            if start.startswith(b"\x1f\x8b"):  # gzip, decompressed to a file, whose size limits how much tarfile reads
                 plain = stack.enter_context(tempfile.TemporaryFile())
                 # Headers and padding can double the size of small files.
                 tar_limit = 2 * limit + 4 * _CHUNK
-                _copy(path, stack.enter_context(decompress(path, "rb")), plain, tar_limit, tar_limit)
+                _copy(path, stack.enter_context(gzip.open(path, "rb")), plain, tar_limit, tar_limit)
                 plain.seek(0)
             archive = stack.enter_context(tarfile.open(mode="r:", fileobj=plain))
             yield (_tar_member(archive, info) for info in archive if info.name not in (".", "./"))
     # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown compression.
     except (
-        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile),
         *(EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
     ) as error:
-        raise UnsafeArchiveError(
-            f"{path} cannot be read as a zip or tar ({error}). It may be truncated: delete it and download it again."
-        ) from error
+        raise UnsafeArchiveError(f"{path} cannot be read as a zip or tar ({error}). Download it again.") from error
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:

@@ -1,6 +1,7 @@
-"""Reads lists of pictures, one per line."""
+"""Reads lists of pictures, one per line, and formats lists of names in messages."""
 
 import re
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -26,10 +27,20 @@ def read_list(path: epath.Path, pattern: re.Pattern, example: str) -> list[re.Ma
             continue
         match = pattern.fullmatch(line.strip().replace("\\", "/"))
         if not match:
-            raise ValueError(
-                f"{path}, line {number}: {line.strip()[:60]!r} is not a line such as {example}. Correct it."
-            )
+            raise ValueError(f"{path}, line {number}: {line.strip()[:60]!r} is not like {example}. Correct it.")
         matches.append(match)
     if not matches:
         raise ValueError(f"{path} names no picture. Write one per line, such as {example}.")
     return matches
+
+
+def first_few(names: Sequence[object], limit: int = 10, separator: str = ", ") -> str:
+    """Joins the first names, and the number of the others."""
+    more = f"{separator}and {len(names) - limit} more" if len(names) > limit else ""
+    return separator.join(map(str, names[:limit])) + more
+
+
+def raise_faults(what: str, faults: Sequence[object]) -> None:
+    """Raises one ValueError that lists the first 20 faults, if there are any."""
+    if faults:
+        raise ValueError(first_few([what, *faults], 21, "\n"))

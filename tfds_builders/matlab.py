@@ -1,4 +1,4 @@
-"""Reads MATLAB files (v5 to v7) with `scipy.io.loadmat`, after a check of their structure.
+"""Reads MATLAB files (v5 to v7) with SciPy, after a check of their structure.
 
 SciPy trusts the sizes in a file, so that 240 bytes can allocate 12 GB; it descends into nested arrays without a limit; and for
 an element of an unexpected type it reads beyond its tables, which can crash the process.
@@ -8,22 +8,26 @@ import io
 import math
 import struct
 import zlib
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import scipy.io
 from etils import epath
 
-_HEADER = 128  # bytes, of which the last four are the version and byte order
-_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
+MAX_VALUES = 100_000  # arrays, cells and fields; a RefineNet-152 has some 20,000
+MAX_DEPTH = 64
+ORDERS = {
+    b"\x00\x01IM": "<",
+    b"\x01\x00MI": ">",
+}  # version and byte order, the last four of the 128 bytes of the header
+_MAX_NAMES = 1 << 16  # bytes of all field names of a struct
+
+# Types of elements and classes of arrays ("MAT-File Format", The MathWorks, chapter 1).
 _MATRIX, _COMPRESSED = 14, 15
-_INT8, _INT32, _UINT32 = 1, 5, 6
-_NUMBERS = {*range(1, 8), 9, 12, 13}
-_TEXT = {1, 2, 4, 16, 17, 18}
-_TYPES = _NUMBERS | _TEXT | {_MATRIX, _COMPRESSED}
-_CELL, _STRUCT, _CHAR, _COMPLEX = 1, 2, 4, 0x0800
-_MAX_DEPTH = 16
-_MAX_ARRAYS = 50_000
+_FLAGS, _INTEGERS, _NAMES = {6}, {5, 6}, {1, 16}
+_NUMBERS, _TEXT = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}, {1, 2, 4, 16, 17, 18}
+_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE, _FUNCTION, _OPAQUE = 1, 2, 3, 4, 5, 16, 17
+_CLASSES, _COMPLEX, _MAX_AXES = range(1, 18), 1 << 11, 32
 
 
 def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> np.ndarray:
@@ -44,96 +48,124 @@ def load(path: epath.Path, name: str, *, max_bytes: int, max_unpacked: int) -> n
     try:
         if (size := path.stat().length) > max_bytes:
             raise ValueError(f"it has {size:,} bytes, more than {max_bytes:,}")
-        content = path.read_bytes()
-        order = _ORDERS.get(content[_HEADER - 4 : _HEADER])
-        if order is None:
-            raise ValueError("it is not of MATLAB v5 to v7")
-        # SciPy takes a file whose header starts with a zero byte for v4, which is not checked here.
-        plain = b"MATLAB 5.0 MAT-file".ljust(_HEADER - 4) + content[_HEADER - 4 : _HEADER]
-        plain += b"".join(_inflate(content[_HEADER:], order, max_unpacked))
-        _check(memoryview(plain)[_HEADER:], order, 0, [_MAX_ARRAYS])
-        return scipy.io.loadmat(io.BytesIO(plain), variable_names=[name])[name]
+        with path.open("rb") as file:
+            content = checked(file, Limits(8 * max_unpacked), max_unpacked)
+        return scipy.io.loadmat(content, variable_names=[name])[name]
     except Exception as error:  # which one depends on where the file is damaged
-        raise ValueError(
-            f"{path} cannot be read as a MATLAB file with {name!r} ({type(error).__name__}: {error}). It may be cut short or"
-            " of another dataset; unpack it again."
-        ) from error
+        what = f"{path} cannot be read as a MATLAB file with {name!r} ({type(error).__name__}: {error})"
+        raise ValueError(f"{what}. Unpack it again.") from error
 
 
-def _inflate(content: bytes, order: str, room: int) -> Any:
-    """Yields the variables uncompressed."""
-    for kind, data, whole in _elements(memoryview(content), order):
-        if kind == _COMPRESSED:
-            inflater = zlib.decompressobj()
-            whole = inflater.decompress(data, room + 1)
-            if len(whole) <= room and not inflater.eof:
-                raise ValueError("a compressed variable is truncated")
-        room -= len(whole)
-        if room < 0:
-            raise ValueError("its contents are larger than any in this dataset")
-        yield whole
+class Limits:
+    """How many values, and how many bytes of numbers (8 for each), a file may still declare."""
+
+    def __init__(self, size: int):
+        self.values, self.bytes = MAX_VALUES, size
+
+    def spend(self, values: int, size: int = 0) -> None:
+        self.values -= values
+        self.bytes -= size
+        if self.values < 0 or self.bytes < 0:
+            raise ValueError(f"it declares more than {MAX_VALUES:,} values, or far more numbers than fit its size")
 
 
-def _elements(content: memoryview, order: str) -> Any:
-    """Yields type, data, and the whole element with tag and padding."""
-    position = 0
-    while position < len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, position)
-        start, end = position + 8, position + 8 + length
-        if kind >> 16:  # up to four bytes of data are in the tag
-            kind, length = kind & 0xFFFF, kind >> 16
-            start, end = position + 4, position + 8
-            if length > 4:
-                raise ValueError("an element of four bytes claims more")
-        elif kind != _COMPRESSED:
-            end += -length % 8
-        if kind not in _TYPES:
-            raise ValueError(f"an element has the unknown type {kind}")
-        if start + length > len(content):
-            raise ValueError("it is truncated")
-        yield kind, content[start : start + length], content[position:end]
-        position = end
+def checked(file: BinaryIO, limits: Limits, max_unpacked: int) -> io.BytesIO:
+    """Returns a MATLAB file of v5 to v7 with its variables decompressed, for `scipy.io.loadmat`.
 
-
-def _check(content: memoryview, order: str, depth: int, left: list[int]) -> None:
-    """Raises ValueError unless every array has the elements that its class needs, and no more values than bytes.
-
-    Args:
-      content: elements whose arrays are checked, including nested ones.
-      order: byte order.
-      depth: nesting depth of `content`.
-      left: number of arrays that may follow.
+    Raises:
+      ValueError, struct.error, zlib.error: SciPy could not read it safely.
     """
-    for kind, data, _ in _elements(content, order):
-        left[0] -= kind == _MATRIX
-        if depth > _MAX_DEPTH or left[0] < 0:
-            raise ValueError(f"arrays are nested more than {_MAX_DEPTH} deep, or more than {_MAX_ARRAYS:,}")
-        if kind == _MATRIX and len(data):
-            _check_array(data, order)
-            _check(data, order, depth + 1, left)
+    file.seek(124)
+    if (version := file.read(4)) not in ORDERS:
+        raise ValueError("its header is not that of MATLAB v5 to v7")
+    order, content = ORDERS[version], io.BytesIO()
+    # SciPy decides by the first bytes of the header whether a file is of v4.
+    content.write(b"MATLAB 5.0 MAT-file".ljust(124) + version)
+    while tag := file.read(8):
+        kind, left = struct.unpack(f"{order}II", tag)
+        inflater = zlib.decompressobj() if kind == _COMPRESSED else None
+        if inflater is None:
+            content.write(tag)
+        while left:
+            piece = file.read(min(left, 1 << 16))
+            if not piece:
+                raise ValueError(f"it is truncated: {left:,} bytes are missing")
+            left -= len(piece)
+            content.write(inflater.decompress(piece) if inflater else piece)
+            if content.tell() > max_unpacked:
+                raise ValueError("it inflates to far more than its size")
+        if inflater and not inflater.eof:
+            raise ValueError("a compressed variable is truncated")
+    with content.getbuffer() as buffer:
+        _Elements(buffer, order, limits).check()
+    return content
 
 
-def _check_array(data: memoryview, order: str) -> None:
-    kinds, parts = zip(*((kind, part) for kind, part, _ in _elements(data, order)), strict=True)
-    if kinds[:3] != (_UINT32, _INT32, _INT8) or len(parts[0]) != 8 or len(parts[1]) % 4:
-        raise ValueError(f"an array begins with elements of the types {kinds[:3]}")
-    flags, shape = (
-        struct.unpack_from(f"{order}I", parts[0])[0],
-        struct.unpack(f"{order}{len(parts[1]) // 4}i", parts[1]),
-    )
-    if min(shape) < 0 or math.prod(shape) > len(data):
-        raise ValueError(f"an array of {len(data):,} bytes claims the shape {shape}")
-    kind, rest = flags & 0xFF, kinds[3:]
-    if kind == _CELL:
-        is_sound = rest == (_MATRIX,) * math.prod(shape)
-    elif kind == _STRUCT:
-        width = struct.unpack(f"{order}i", parts[3])[0]
-        names = bytes(parts[4])
-        count = len(names) // width if 0 < width <= 64 else 0
-        is_sound = len(names) == count * width and all(b"\0" in names[i * width :][:width] for i in range(count))
-        is_sound &= rest == (_INT32, _INT8) + (_MATRIX,) * (count * math.prod(shape))
-    else:
-        stored = _TEXT if kind == _CHAR else _NUMBERS
-        is_sound = (kind == _CHAR or 6 <= kind <= 15) and not flags & _COMPLEX and len(rest) == 1 and rest[0] in stored
-    if not is_sound:
-        raise ValueError(f"an array of class {kind} and shape {shape} has elements of the types {rest[:8]}")
+class _Elements:
+    """The elements of a v5 file, walked in the order and by the rules by which SciPy reads them."""
+
+    def __init__(self, content: memoryview, order: str, limits: Limits):
+        self._content, self._order, self._limits, self._at = content, order, limits, 128
+
+    def check(self) -> None:
+        """Raises ValueError or struct.error unless SciPy can read the file safely."""
+        while self._at < len(self._content):
+            self._array(0)
+
+    def _array(self, depth: int) -> None:
+        kind, length = struct.unpack_from(f"{self._order}II", self._content, self._at)
+        self._at += 8
+        end = self._at + length
+        if kind != _MATRIX or depth > MAX_DEPTH:
+            raise ValueError(f"type {kind}, nested {depth} deep, at byte {self._at:,}")
+        self._limits.spend(1)
+        for _ in range(self._head() if length else 0):
+            self._array(depth + 1)
+        if self._at != end:
+            raise ValueError(f"an array is longer or shorter than it declares at byte {self._at:,}")
+
+    def _head(self) -> int:
+        """Walks an array up to the arrays in it, if any, and returns their number."""
+        flags, _ = struct.unpack(f"{self._order}II", self._element(_FLAGS))
+        kind = flags & 0xFF
+        shape = () if kind == _OPAQUE else self._integers()
+        if kind not in _CLASSES or flags & _COMPLEX or len(shape) > _MAX_AXES or min(shape, default=0) < 0:
+            raise ValueError(f"an array is complex, of class {kind}, or of the shape {shape[:_MAX_AXES]}")
+        count = math.prod(shape)
+        for _ in range({_OBJECT: 2, _OPAQUE: 3}.get(kind, 1)):  # the array's name, and the names of types and classes
+            self._element(_NAMES)
+        if kind == _CELL:
+            arrays = count
+        elif kind in (_STRUCT, _OBJECT):
+            (width,) = self._integers()
+            size = len(self._element(_NAMES))
+            if width < 1 or size > _MAX_NAMES:
+                raise ValueError(f"the names of its fields have {width:,} of {size:,} bytes")
+            arrays = count * (size // width)
+            self._limits.spend(count)
+        elif kind in (_FUNCTION, _OPAQUE):
+            arrays = 1
+        else:
+            data = self._element(_TEXT if kind == _CHAR else _NUMBERS)
+            if kind == _SPARSE:
+                self._element(_NUMBERS), self._element(_NUMBERS)
+            elif count > len(data):
+                raise ValueError(f"an array of {len(data):,} bytes claims the shape {shape}")
+            arrays = 0
+        self._limits.spend(arrays, 8 * count)
+        return arrays
+
+    def _element(self, kinds: set[int]) -> memoryview:
+        """Returns the data of the next element, which must be of one of these types."""
+        kind, length = struct.unpack_from(f"{self._order}II", self._content, self._at)
+        start = self._at + 8
+        if kind >> 16:  # up to four bytes of data within the tag
+            kind, length, start = kind & 0xFFFF, kind >> 16, start - 4
+        self._at = start + (4 if start < self._at + 8 else length + -length % 8)
+        if kind not in kinds or start + length > self._at or self._at > len(self._content):
+            raise ValueError(f"{length:,} bytes of type {kind} at byte {start:,}")
+        return self._content[start : start + length]
+
+    def _integers(self) -> tuple[int, ...]:
+        data = self._element(_INTEGERS)
+        return struct.unpack(f"{self._order}{len(data) // 4}i", data)

@@ -1,14 +1,12 @@
-"""Reads photographs and masks of published datasets, with formats detected by content, whatever their file names."""
+"""Reads photographs and masks of published datasets, with formats detected by content."""
 
 import io
 
 import numpy as np
-from absl import logging
 from etils import epath
 from PIL import Image
 
-# For other formats PIL runs external programs.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "GIF")  # some files of HandOverFace named .jpg are GIFs
 _MAX_PIXELS = 89_478_485
 # JPEG and resizing leave gray edges, a few percent of a mask; a picture with more gray is not a mask.
 _MAX_GRAY = 0.25
@@ -20,7 +18,7 @@ def read_image(path: epath.Path, size: tuple[int, int] | None = None) -> bytes:
     """Reads a photograph as it will be stored in a dataset.
 
     Args:
-      path: path of a PNG, JPEG, GIF, BMP, WebP or TIFF file.
+      path: path of a PNG, JPEG or GIF file.
       size: required height and width in pixels; None for any.
 
     Returns:
@@ -32,7 +30,6 @@ def read_image(path: epath.Path, size: tuple[int, int] | None = None) -> bytes:
     image, content = _open(path, size, at_full_size=False)
     if content.startswith(b"\xff\xd8") and image.mode in ("RGB", "L"):
         return content
-    logging.info("%s is not an RGB or gray JPEG; stored as PNG.", path)
     png = io.BytesIO()
     _open(path)[0].convert("RGB").save(png, "PNG")
     return png.getvalue()
@@ -45,46 +42,37 @@ def read_rgb(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarra
 
 def read_gray(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Reads a mask, with colors converted to gray; uint8 [h, w]. Arguments and errors are those of `read_image`."""
-    return _to_gray(_read_mask(path, size))
+    return np.asarray(_read_mask(path, size).convert("L"))
 
 
-def read_binary(path: epath.Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
+def read_binary(path: epath.Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Reads a black-and-white mask, thresholded at 128 if JPEG or resizing left gray. Values 0 and 1 are class ids.
 
     Returns:
-      uint8 [h, w] of 0 and 1, and whether the mask had gray.
+      uint8 [h, w] of 0 and 1.
 
     Raises:
       ValueError: see `read_image`; or the mask has colors, much gray, or gray but no white.
     """
-    pixels = _read_mask(path, size)
-    if pixels.ndim == 3 and np.ptp(pixels, axis=-1).max() > _MAX_TINT:
+    image = _read_mask(path, size)
+    if image.mode == "RGB" and np.ptp(np.asarray(image), axis=-1).max() > _MAX_TINT:
         raise ValueError(f"{path} has colored pixels, but a mask is black and white. Get the official file.")
-    gray = _to_gray(pixels)
-    brightest = int(gray.max())
+    gray = np.asarray(image.convert("L"))
+    brightest, between = int(gray.max()), ((gray > 0) & (gray < 255)).mean()
     if brightest <= 1:
-        return gray, False
-    between = ((gray > 0) & (gray < 255)).mean()
+        return gray
     if brightest < 128 or between > _MAX_GRAY:
-        raise ValueError(
-            f"{path} is not a black-and-white mask: its brightest pixel is {brightest} of 255, and {between:.0%} are gray."
-            " Get the official file."
-        )
-    return (gray >= 128).astype(np.uint8), bool(between)
+        what = f"its brightest pixel is {brightest} of 255, and {between:.0%} are gray"
+        raise ValueError(f"{path} is not a black-and-white mask: {what}. Get the official file.")
+    return (gray >= 128).astype(np.uint8)
 
 
-def _read_mask(path: epath.Path, size: tuple[int, int] | None) -> np.ndarray:
-    """Reads a mask as uint8 [h, w] (0 and 1 for 1-bit files), or [h, w, 3] for files with colors or a palette."""
+def _read_mask(path: epath.Path, size: tuple[int, int] | None) -> Image.Image:
+    """Returns a mask of the mode L or, if it has colors or a palette, RGB."""
     image = _open(path, size)[0]
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+    if image.mode.startswith("I"):
         raise ValueError(f"{path} has the mode {image.mode}, but a mask has 8 bits per value. Get the official file.")
-    if image.mode == "1":
-        return np.asarray(image).astype(np.uint8)
-    return np.asarray(image.convert("L" if image.mode in ("L", "LA") else "RGB"))
-
-
-def _to_gray(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
 def _open(
@@ -108,7 +96,5 @@ def _open(
     except Exception as error:  # the type depends on the damage
         raise ValueError(f"{path} cannot be decoded ({len(content)} bytes: {error}). Unpack it again.") from error
     if size and (height, width) != size:
-        raise ValueError(
-            f"{path} has {width}x{height} pixels, not {size[1]}x{size[0]}. Use pictures and masks of the archive, not resized."
-        )
+        raise ValueError(f"{path} has {width}x{height} pixels, not {size[1]}x{size[0]}. Get the official file.")
     return image, content

@@ -28,36 +28,24 @@ def _photograph(mode="RGB"):
 
 
 def test_a_jpeg_is_kept_byte_for_byte(tmp_path):
-    """Also a gray one, one of several pictures, and one that EXIF turns."""
+    """Also a gray one, and one that EXIF turns."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    more = {"save_all": True, "append_images": [_photograph()]}
-    for mode, form, options in (
-        ("RGB", "JPEG", {}),
-        ("L", "JPEG", {}),
-        ("RGB", "MPO", more),
-        ("RGB", "JPEG", {"exif": exif}),
-    ):
-        path = _save(tmp_path, _photograph(mode), form, **options)
+    for mode, options in (("RGB", {}), ("L", {}), ("RGB", {"exif": exif})):
+        path = _save(tmp_path, _photograph(mode), "JPEG", **options)
         assert read_image(path, (20, 30)) == path.read_bytes()
         assert read_rgb(path, (20, 30)).shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize(
     ("form", "mode"),
-    [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("GIF", "P"), ("BMP", "RGB"), ("WEBP", "RGB"), ("JPEG", "CMYK")],
+    [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("GIF", "P"), ("JPEG", "CMYK")],
 )
 def test_other_pictures_become_png_of_the_same_pixels(tmp_path, form, mode):
     path = _save(tmp_path, _photograph(mode), form)
     stored = Image.open(io.BytesIO(read_image(path, (20, 30))))
     assert (stored.format, stored.mode) == ("PNG", "RGB")
     np.testing.assert_array_equal(np.asarray(stored), np.asarray(Image.open(path).convert("RGB")))
-
-
-def test_the_first_frame_of_an_animation_is_taken(tmp_path):
-    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
-    path = _save(tmp_path, frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert read_rgb(path)[3, 3].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("form", ["JPEG", "GIF", "PNG"])
@@ -90,27 +78,13 @@ def test_another_size_and_one_that_would_fill_memory_are_refused(tmp_path, read)
 @pytest.mark.parametrize("form", ["PNG", "GIF"])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_black_and_white_is_read_in_every_form(tmp_path, mode, form):
-    mask, soft = read_binary(_save(tmp_path, Image.fromarray(MASK * 255).convert(mode), form), (20, 30))
-    np.testing.assert_array_equal(mask, MASK)
-    assert (mask.dtype, soft) == (np.uint8, False)
-
-
-@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]])
-@pytest.mark.parametrize("bits", [1, 8])
-def test_a_palette_is_read_by_its_colors(tmp_path, palette, bits):
-    image = Image.fromarray(MASK if palette[0] == 0 else 1 - MASK, "P")
-    image.putpalette(palette)
-    path = _save(tmp_path, image, bits=bits)
-    assert path.read_bytes()[24:26] == bytes([bits, 3])  # the header: depth, and that there is a palette
-    np.testing.assert_array_equal(read_binary(path)[0], MASK)
-    np.testing.assert_array_equal(read_gray(path), MASK * 255)
+    mask = read_binary(_save(tmp_path, Image.fromarray(MASK * 255).convert(mode), form), (20, 30))
+    np.testing.assert_array_equal(mask, MASK, strict=True)
 
 
 def test_class_ids_are_not_cut_away(tmp_path):
     for mask in (MASK, 0 * MASK):
-        found, soft = read_binary(_save(tmp_path, Image.fromarray(mask)))
-        np.testing.assert_array_equal(found, mask)
-        assert not soft
+        np.testing.assert_array_equal(read_binary(_save(tmp_path, Image.fromarray(mask))), mask)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -118,18 +92,10 @@ def test_a_jpeg_mask_is_cut_at_128(tmp_path, mode):
     path = _save(tmp_path, Image.fromarray(MASK * 255).convert(mode), "JPEG", quality=90)
     between = read_gray(path)
     assert ((between > 0) & (between < 255)).any()
-    mask, soft = read_binary(path)
-    np.testing.assert_array_equal(mask, MASK)
-    assert soft
+    np.testing.assert_array_equal(read_binary(path), MASK)
     ramp = np.zeros((1, 20), np.uint8)
     ramp[0, 10:14] = 1, 127, 128, 255
-    assert np.flatnonzero(read_binary(_save(tmp_path, Image.fromarray(ramp)))[0]).tolist() == [12, 13]
-
-
-def test_colors_are_gray_where_they_may_be(tmp_path):
-    """As in masks that distinguish left and right by colors."""
-    drawn = np.stack([MASK * 255, 0 * MASK, 0 * MASK], -1)
-    np.testing.assert_array_equal(read_gray(_save(tmp_path, Image.fromarray(drawn))), MASK * 76)
+    assert np.flatnonzero(read_binary(_save(tmp_path, Image.fromarray(ramp)))).tolist() == [12, 13]
 
 
 @pytest.mark.parametrize(

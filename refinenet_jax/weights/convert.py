@@ -5,20 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from refinenet_jax import models
 from refinenet_jax.errors import UsageError
-from refinenet_jax.weights.flat import ENDINGS, description_of, save_weights
+from refinenet_jax.weights.flat import ENDING, description_of, save_weights
 from refinenet_jax.weights.loading import build, network_in
 from refinenet_jax.weights.recognize import Network
 
-_LICENSE_KEYS = ("license", "licence", "license_note", "licence_note")
 _EXAMPLES = """examples:
   refinenet-jax convert refinenet_res101.mat
   refinenet-jax convert rf_lw50.pth --output=runs/rf_lw50
-  refinenet-jax convert runs/egohands --output=hands.safetensors --half
+  refinenet-jax convert runs/egohands --output=hands.safetensors
 """
 
 
@@ -29,23 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="FILE", help=".pth, .safetensors, .npz, .tflite, MatConvNet's .mat, or the folder of a run"
     )
-    result = parser.add_argument_group("result")
-    result.add_argument(
+    parser.add_argument(
         "--output",
         metavar="DIR_OR_FILE",
-        help="new folder, or a .safetensors or .npz file (default: nothing is written, the content of FILE is printed)",
+        help="new folder or .safetensors file (default: nothing is written, the content of FILE is printed)",
     )
-    result.add_argument("--half", action="store_true", help="write a file of float16, half as large (default: float32)")
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--variant", choices=models.VARIANTS, metavar="NAME", help=f"for a trunk alone: {', '.join(models.VARIANTS)}"
-    )
-    network.add_argument(
+    parser.add_argument(
         "--classes",
         metavar="NAMES",
         help="names of the classes, background first, as in 'background,left hand,right hand' (default: the file's)",
     )
-    network.add_argument("--license", metavar="TEXT", help="license note for model.json (default: what the file says)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,38 +42,32 @@ def run(args: argparse.Namespace) -> int:
     from refinenet_jax import checkpoint  # loads Orbax, which prediction does not need; it uses `describe`
 
     source, output = Path(args.source), args.output and Path(args.output)
-    if args.half and not (output and output.suffix in ENDINGS):
-        raise UsageError(f"--half is for an --output that ends in {' or '.join(ENDINGS)}.")
     if output and output.exists():
         raise UsageError(f"{output} exists; move it, or give another --output.")
     if source.is_dir():
-        if output is None or output.suffix not in ENDINGS:
-            raise UsageError(f"{source} is a folder already; give an --output that ends in {' or '.join(ENDINGS)}.")
+        if output is None or output.suffix != ENDING:
+            raise UsageError(f"{source} is a folder already; give an --output that ends in {ENDING}.")
         description, variables = checkpoint.load_model(source)
-        if args.license:
-            description = {**description, "license": args.license}
-        _save(output, variables, description, args.half)
+        save_weights(output, variables, description)
         print(f"Written: {output}")
         return 0
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
     network = network_in(source)
     file = network.file
-    for line in _summary(source, file.format, network, file.facts):
+    for line in _summary(source, file.format, network):
         print(line)
     if output is None:
         return 0
-    wanted = {"variant": args.variant}
     if network.variant is None:
-        wanted["num_classes"] = len(classes) or None
-    model, variables = build(network, source, **wanted)
-    description = describe(network.variant or args.variant, model, network, file.facts, classes, args.license)
+        raise UsageError(f"{source} holds a trunk alone. Train from it: --config.init_from={source}.")
+    model, variables = build(network, source)
+    description = describe(network.variant, model, network, file.facts, classes)
     own = description_of(file) or {}
-    kept = {"dtype", "scales", "longest_side", "flip", "dataset", "license", "flip_pairs"}
-    kept -= ({"license"} if args.license else set()) | ({"flip_pairs"} if classes else set())
+    kept = {"dtype", "scales", "longest_side", "flip", "dataset", "license"} | (set() if classes else {"flip_pairs"})
     description |= {key: own[key] for key in kept & own.keys()}
     description |= {"converted_from": source.name}
-    if output.suffix in ENDINGS:
-        _save(output, variables, description, args.half)
+    if output.suffix == ENDING:
+        save_weights(output, variables, description)
     else:
         checkpoint.write_model(output, description, variables)
     print(f"Written: {output}")
@@ -92,12 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(
-    variant: str,
-    model: models.RefineNet,
-    network: Network,
-    facts: Mapping[str, Any],
-    classes: tuple[str, ...] = (),
-    license: str | None = None,
+    variant: str, model: models.RefineNet, network: Network, facts: Mapping[str, Any], classes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Returns the content of model.json for a converted network: as for one trained here, with the file's own facts.
 
@@ -109,7 +87,6 @@ def describe(
         names = names[:-1]
     if not model.num_classes - 1 <= len(names) <= model.num_classes:
         raise UsageError(f"The network has {model.num_classes} channels, but {len(names)} classes: {', '.join(names)}.")
-    noted = next((str(facts[key]) for key in _LICENSE_KEYS if key in facts), "not stated in the file")
     pairs = [
         (i, names.index(other))
         for i, name in enumerate(names)
@@ -125,23 +102,13 @@ def describe(
         "scales": (1.0,),
         "flip": False,
         "dataset": "",
-        "license": license or noted,
+        "license": str(facts.get("license", "not stated in the file")),
     }
 
 
-def _save(output: Path, variables: dict, description: Mapping[str, Any], half: bool) -> None:
-    """Writes one file, in float16 if `half`; raises UsageError where a value is beyond its range."""
-    if half:
-        with np.errstate(over="ignore"):
-            variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-            raise UsageError(f"Some values are beyond float16 ({np.finfo(np.float16).max:,.0f}). Omit --half.")
-    save_weights(output, variables, description)
-
-
-def _summary(source: Path, form: str, network: Network, facts: Mapping[str, Any]) -> list[str]:
+def _summary(source: Path, form: str, network: Network) -> list[str]:
     """Returns the lines that describe a file."""
-    count = sum(int(np.prod(network.arrays[name].shape)) for name in network.arrays)
+    count = sum(array.size for array in network.arrays.values())
     lines = [f"{source}: {form}, {len(network.arrays)} arrays, {count / 1e6:.1f} M numbers"]
     if network.variant:
         void = network.num_classes - len(network.class_names)
@@ -155,8 +122,5 @@ def _summary(source: Path, form: str, network: Network, facts: Mapping[str, Any]
         lines.append(f"unused    {', '.join(network.unused)}")
     if network.options:
         lines.append("computes  " + ", ".join(f"{key} {value}" for key, value in network.options.items()))
-    plain = {key: value for key, value in facts.items() if isinstance(value, str | int | float) and key != "model.json"}
-    if plain:
-        lines.append("says      " + ", ".join(f"{key}: {str(value)[:60]}" for key, value in list(plain.items())[:12]))
     # A file may hold what would steer the terminal.
     return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]

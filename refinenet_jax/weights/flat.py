@@ -1,4 +1,4 @@
-"""Reads and writes the two formats that are a flat list of named arrays: safetensors and NumPy's npz.
+"""Reads the two formats that are a flat list of named arrays, safetensors and NumPy's npz, and writes the former.
 
 Files that this library writes also contain a description like model.json.
 """
@@ -6,7 +6,6 @@ Files that this library writes also contain a description like model.json.
 import json
 import os
 import struct
-import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,24 +21,11 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 DESCRIPTION = "model.json"  # the entry of the file that holds it
-ENDINGS = (".safetensors", ".npz")
+ENDING = ".safetensors"
 
 # A thousand arrays take 100 KB. The format itself allows 100 MB, from which a reader makes gigabytes.
 _MAX_HEADER_BYTES = 4 << 20
-_MAX_NOTE_BYTES = 1 << 16  # of text within an npz file
 _MAX_NPY_HEADER_BYTES = 1 << 12
-
-# NumPy reads the header as a Python literal. Deeply nested ones exhaust the parser: within the limit above, harmlessly.
-_HEADER_FAULTS = (
-    LookupError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-)
 _AGAIN = "Download or copy it again"
 
 
@@ -60,20 +46,15 @@ def read_safetensors(path: str | os.PathLike) -> WeightsFile:
             facts = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
     except (safetensors.SafetensorError, AttributeError, OSError, ValueError, OverflowError) as error:
-        raise WeightsError(
-            f"{path} is a safetensors file that is damaged, or of numbers that NumPy lacks ({error!s:.200})."
-            f" {_AGAIN}, or save it as float32."
-        ) from error
+        raise WeightsError(f"{path} is damaged ({error!s:.200}). {_AGAIN}, or save it as float32.") from error
     for name, array in arrays.items():
-        if array.dtype == ml_dtypes.bfloat16:
-            arrays[name] = array.astype(np.float32)
-        elif array.dtype.kind not in "fiub":
+        if array.dtype.kind not in "fiub" and array.dtype != ml_dtypes.bfloat16:
             raise _not_numbers(path, name, array.dtype)
     return WeightsFile("safetensors", arrays, facts)
 
 
 def read_npz(path: str | os.PathLike, archive: zipfile.ZipFile) -> WeightsFile:
-    """Reads arrays saved by numpy.savez or savez_compressed; single texts among them become facts.
+    """Reads arrays saved by numpy.savez or savez_compressed.
 
     Args:
       path: the file, for messages.
@@ -82,18 +63,15 @@ def read_npz(path: str | os.PathLike, archive: zipfile.ZipFile) -> WeightsFile:
     Raises:
       WeightsError: it is damaged, or holds Python objects, structures or other things that are no numbers.
     """
-    arrays, facts = {}, {}
+    arrays = {}
     for member_name in archive.namelist():
         name = member_name.removesuffix(".npy")
         with archive.open(member_name) as member:
             array = _npy_array(member, path, name)
-        if array.dtype.kind in "fiub":
-            arrays[name] = array
-        elif array.dtype.kind == "U" and array.shape == () and array.nbytes <= _MAX_NOTE_BYTES:
-            facts[name] = str(array)
-        else:
+        if array.dtype.kind not in "fiub":
             raise _not_numbers(path, name, array.dtype)
-    return WeightsFile("npz", arrays, facts)
+        arrays[name] = array
+    return WeightsFile("npz", arrays, {})
 
 
 def _npy_array(member: IO[bytes], path: str | os.PathLike, name: str) -> np.ndarray:
@@ -102,26 +80,22 @@ def _npy_array(member: IO[bytes], path: str | os.PathLike, name: str) -> np.ndar
         array = np.lib.format.read_array(member, allow_pickle=False, max_header_size=_MAX_NPY_HEADER_BYTES)
         if member.read(1):
             raise ValueError(f"more bytes than {array.dtype!s:.50} {list(array.shape[:8])} takes")
-    except _HEADER_FAULTS as error:
+    except Exception as error:  # NumPy reads the header as a Python literal, which fails in many ways
         raise WeightsError(
-            f"{path}: {name!r:.100} is no whole array of numbers ({error!s:.200}). Python objects are never loaded."
-            f" {_AGAIN}."
+            f"{path}: {name!r:.100} is no array of numbers ({error!s:.200}); objects are never loaded."
         ) from error
     return array
 
 
 def _not_numbers(path: str | os.PathLike, name: str, dtype: np.dtype) -> WeightsError:
-    return WeightsError(
-        f"{path}: {name!r:.100} holds {dtype!s:.50}, not numbers. Python objects are never loaded, for they may run"
-        " anything; save numbers alone, bfloat16 as float32: numpy.savez('weights.npz', **arrays)."
-    )
+    return WeightsError(f"{path}: {name!r:.100} holds {dtype!s:.50}, not real numbers. Save those alone, as float32.")
 
 
 def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], description: Mapping[str, Any]) -> None:
     """Writes variables to a new file; `load` gives them back, bit for bit.
 
     Args:
-      path: ends in .safetensors or .npz. Arrays are named by their place, as in 'params/trunk/conv1/kernel'.
+      path: ends in .safetensors. Arrays are named by their place, as in 'params/trunk/conv1/kernel'.
       variables: {'params': ..., 'batch_stats': ...}.
       description: as in model.json: variant, class_names, options, license, ...
 
@@ -129,22 +103,17 @@ def save_weights(path: str | os.PathLike, variables: Mapping[str, Any], descript
       UsageError: another ending, or the file exists.
     """
     path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise UsageError(f"{path} must end in {' or '.join(ENDINGS)}.")
+    if path.suffix != ENDING:
+        raise UsageError(f"{path} must end in {ENDING}.")
     if path.exists():
         raise UsageError(f"{path} exists; move it, or write to another file.")
     arrays = {
         "/".join(key.key for key in place): np.ascontiguousarray(leaf)
         for place, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }
-    text = json.dumps(description)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    if path.suffix == ".npz":
-        with partial.open("wb") as file:
-            np.savez(file, **arrays, **{DESCRIPTION: np.frombuffer(text.encode(), np.uint8)})
-    else:
-        safetensors.numpy.save_file(arrays, partial, {DESCRIPTION: text})
+    safetensors.numpy.save_file(arrays, partial, {DESCRIPTION: json.dumps(description)})
     partial.replace(path)  # whole or not at all
 
 
@@ -155,7 +124,7 @@ def description_of(file: WeightsFile) -> dict[str, Any] | None:
       WeightsError: there is one, but it cannot be read.
     """
     text = file.facts.get(DESCRIPTION)
-    if text is None and DESCRIPTION in file.arrays:
+    if text is None and DESCRIPTION in file.arrays:  # npz files of earlier versions
         text = file.arrays[DESCRIPTION].tobytes()
     if text is None:
         return None

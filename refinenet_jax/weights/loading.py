@@ -48,15 +48,13 @@ def build(
     if network.variant is None:
         if variant is None or num_classes is None:
             fitting = [name for name, (trunk, _) in models.VARIANTS.items() if trunk == network.trunk]
-            raise UsageError(
-                f"{path} holds a {network.trunk} without a cascade. Say what to build on it: load(path, "
-                f"variant={' or '.join(map(repr, fitting))}, num_classes=...)."
-            )
+            fix = f"load(path, variant={' or '.join(map(repr, fitting))}, num_classes=...)"
+            raise UsageError(f"{path} holds a {network.trunk} without a cascade. Say what to build on it: {fix}.")
         model = models.create_model(variant, num_classes, **network.options)
         return model, fill(model, network, path)
     if variant not in (None, network.variant) or num_classes not in (None, network.num_classes):
         raise UsageError(
-            f"{path} holds a {network.variant} with {network.num_classes} channels, not what was asked for."
+            f"{path} holds a {network.variant} with {network.num_classes} channels. Ask for these, or nothing."
         )
     model = models.create_model(network.variant, network.num_classes, **network.options)
     return model, fill(model, network, path)

@@ -64,13 +64,11 @@ def read_matconvnet(path: str | os.PathLike) -> WeightsFile:
 
 
 def _no_network(variables: dict[str, Any]) -> WeightsError:
-    names = [name for name in variables if not name.startswith("#")]
-    what = (
-        f"it has no network (a struct with 'params', 'layers' and 'vars') in its variables {', '.join(names[:8]):.200}"
-    )
+    names = ", ".join(name for name in variables if not name.startswith("#"))
+    fix = "Give a file of weights, such as refinenet_res101_egohands.mat."
     if any(value is None for value in variables.values()):
-        return WeightsError(f"{what}, some of which are objects of MATLAB. {_SAVE_AGAIN}")
-    return WeightsError(f"{what}. Give a file of weights, such as refinenet_res101_egohands.mat.")
+        fix = f"Some are objects of MATLAB. {_SAVE_AGAIN}"
+    return WeightsError(f"it has no network with 'params', 'layers' and 'vars' in its variables {names:.200}. {fix}")
 
 
 def _structs(value: Any) -> Iterator[dict[str, Any]]:
@@ -99,34 +97,25 @@ def _add_stride(layer: dict[str, Any], strides: dict[str, float]) -> None:
     """Adds the largest stride of a layer, if it has any, under its name."""
     block = layer.get("block")
     stride = block.get("stride") if isinstance(block, dict) else None
-    if (
-        isinstance(stride, np.ndarray)
-        and stride.size
-        and strides.setdefault(layer["name"], float(stride.max())) != stride.max()
-    ):
+    if not isinstance(stride, np.ndarray) or not stride.size:
+        return
+    if strides.setdefault(layer["name"], float(stride.max())) != stride.max():
         raise WeightsError(f"it has two different layers named {layer['name']!r}. {_SAVE_AGAIN}")
 
 
 def _scale(value: Any) -> float:
     """Returns the factor by which a network enlarges its input; a model has only one."""
     if not isinstance(value, np.ndarray) or value.size != 1 or not 0 < value.item() < math.inf:
-        raise WeightsError(
-            f"its net_input_img_scales is {value}, not one positive number. Give a network of one scale."
-        )
+        raise WeightsError(f"its net_input_img_scales is {value}, not one positive number.")
     return value.item()
 
 
 def _add_array(found: dict[str, np.ndarray], name: str, value: Any) -> None:
     if not isinstance(value, np.ndarray) or not value.size:
-        raise WeightsError(
-            f"{name!r} has no array of single or double as its value. If it was saved from a GPU, move the network to the "
-            "CPU in MATLAB, and save it again with '-v7.3'."
-        )
+        raise WeightsError(f"{name!r} has no array of single or double. Move the network to the CPU. {_SAVE_AGAIN}")
     known = found.setdefault(name, value)
     if known is not value and not np.array_equal(known, value, equal_nan=True):
-        raise WeightsError(
-            f"it has two different arrays named {name!r}. Give a file of one network; SimpleNN networks are not supported."
-        )
+        raise WeightsError(f"it has two different arrays named {name!r}. Give a file of one network.")
 
 
 def _in_shape(name: str, value: np.ndarray) -> np.ndarray:

@@ -1,15 +1,14 @@
 """Reads MATLAB files of v5 to v7 with SciPy and of v7.3 with h5py, both into the same tree of plain values.
 
 A file may come from anywhere. Both libraries allocate what a file declares, and SciPy also recurses and indexes by what it
-declares (240 bytes can take 12 GB, or crash the interpreter), so `_Elements` and `_Tree` check a file before they do.
+declares (240 bytes can take 12 GB, or crash the interpreter), so files are checked before they do: those of v7.3 by `_Tree`,
+others by the reader that the datasets' builders use, too.
 """
 
-import io
 import math
 import os
-import struct
 import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,21 +16,11 @@ import scipy.io
 from h5py import h5l, h5s, h5z
 
 from refinenet_jax.weights.weights_file import WeightsError
+from tfds_builders.matlab import MAX_DEPTH, Limits, checked
 
-MAX_VALUES = 100_000  # arrays, cells and fields; a RefineNet-152 has some 20,000
-_MAX_DEPTH = 64
 _ROOT = -1  # in place of its address
 _FILTERS = ([], [h5z.FILTER_DEFLATE], [h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE])  # of HDF5
-_MAX_NAMES = 1 << 16  # bytes of all field names of a struct
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}  # version and byte order of v5 to v7
-
-# Types of elements and classes of arrays ("MAT-File Format", The MathWorks, chapter 1).
-_MATRIX, _COMPRESSED = 14, 15
-_FLAGS, _INTEGERS, _NAMES = {6}, {5, 6}, {1, 16}
-_NUMBERS, _TEXT = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}, {1, 2, 4, 16, 17, 18}
-_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE, _FUNCTION, _OPAQUE = 1, 2, 3, 4, 5, 16, 17
-_CLASSES, _COMPLEX, _MAX_AXES = range(1, 18), 1 << 11, 32
 
 
 def read_variables(path: str | os.PathLike) -> tuple[str, dict[str, Any]]:
@@ -47,126 +36,16 @@ def read_variables(path: str | os.PathLike) -> tuple[str, dict[str, Any]]:
     try:
         with open(path, "rb") as file:
             head = file.read(520)
-            limits = _Limits(os.path.getsize(path))
+            limits = Limits(8 * os.path.getsize(path) + (64 << 20))  # networks shrink by a tenth
             if _HDF5_MAGIC in (head[:8], head[512:520]):
                 with h5py.File(path, "r") as tree:
                     return "v7.3", _Tree(tree, limits).variables()
-            if head[124:128] not in _ORDERS:
-                raise ValueError("its header is not that of MATLAB v5 to v7.3")
-            content = _unpacked(file, limits)
-        with content.getbuffer() as buffer:
-            _Elements(buffer, _ORDERS[head[124:128]], limits).check()
+            content = checked(file, limits, limits.bytes)
         variables = scipy.io.loadmat(content, mat_dtype=True)
         return "v7", {name: _plain(value) for name, value in variables.items() if not name.startswith("__")}
     except Exception as error:  # a damaged file fails in any of many ways
-        raise WeightsError(
-            f"{path} cannot be read as a MATLAB file ({error}). Copy or download it again, or save it again in MATLAB "
-            "with '-v7.3'."
-        ) from error
-
-
-class _Limits:
-    """How many values, and how many bytes of numbers, a file may still unpack to; networks shrink by a tenth."""
-
-    def __init__(self, file_size: int):
-        self.values, self.bytes = MAX_VALUES, 8 * file_size + (64 << 20)
-
-    def spend(self, values: int, size: int = 0) -> None:
-        self.values -= values
-        self.bytes -= size
-        if self.values < 0 or self.bytes < 0:
-            raise ValueError(f"it declares more than {MAX_VALUES:,} values, or far more numbers than fit its size")
-
-
-def _unpacked(file: BinaryIO, limits: _Limits) -> io.BytesIO:
-    """Returns a v5 to v7 file with its compressed variables inflated."""
-    file.seek(124)
-    content = io.BytesIO()
-    # SciPy decides by the first bytes of the header whether a file is of v4.
-    content.write(b"MATLAB 5.0 MAT-file".ljust(124) + (order := file.read(4)))
-    while tag := file.read(8):
-        kind, left = struct.unpack(f"{_ORDERS[order]}II", tag)
-        inflater = zlib.decompressobj() if kind == _COMPRESSED else None
-        if inflater is None:
-            content.write(tag)
-        while left:
-            piece = file.read(min(left, 1 << 16))
-            if not piece:
-                raise ValueError(f"it is truncated: {left:,} bytes are missing")
-            left -= len(piece)
-            content.write(inflater.decompress(piece) if inflater else piece)
-            if content.tell() > limits.bytes:
-                raise ValueError("it inflates to far more than its size")
-        if inflater and not inflater.eof:
-            raise ValueError("a compressed variable is truncated")
-    return content
-
-
-class _Elements:
-    """The elements of a v5 file, walked in the order and by the rules by which SciPy reads them."""
-
-    def __init__(self, content: memoryview, order: str, limits: _Limits):
-        self._content, self._order, self._limits, self._at = content, order, limits, 128
-
-    def check(self) -> None:
-        """Raises ValueError or struct.error unless SciPy can read the file safely."""
-        while self._at < len(self._content):
-            self._array(0)
-
-    def _array(self, depth: int) -> None:
-        kind, length = struct.unpack_from(f"{self._order}II", self._content, self._at)
-        self._at += 8
-        end = self._at + length
-        if kind != _MATRIX or depth > _MAX_DEPTH:
-            raise ValueError(f"type {kind}, nested {depth} deep, at byte {self._at:,}")
-        self._limits.spend(1)
-        for _ in range(self._head() if length else 0):
-            self._array(depth + 1)
-        if self._at != end:
-            raise ValueError(f"an array is longer or shorter than it declares at byte {self._at:,}")
-
-    def _head(self) -> int:
-        """Walks an array up to the arrays in it, if any, and returns their number."""
-        flags, _ = struct.unpack(f"{self._order}II", self._element(_FLAGS))
-        kind = flags & 0xFF
-        shape = () if kind == _OPAQUE else self._integers()
-        if kind not in _CLASSES or flags & _COMPLEX or len(shape) > _MAX_AXES or min(shape, default=0) < 0:
-            raise ValueError(f"an array is complex, of class {kind}, or of the shape {shape[:_MAX_AXES]}")
-        count = math.prod(shape)
-        for _ in range({_OBJECT: 2, _OPAQUE: 3}.get(kind, 1)):  # the array's name, and the names of types and classes
-            self._element(_NAMES)
-        if kind == _CELL:
-            arrays = count
-        elif kind in (_STRUCT, _OBJECT):
-            (width,) = self._integers()
-            size = len(self._element(_NAMES))
-            if width < 1 or size > _MAX_NAMES:
-                raise ValueError(f"the names of its fields have {width:,} of {size:,} bytes")
-            arrays = count * (size // width)
-            self._limits.spend(count)
-        elif kind in (_FUNCTION, _OPAQUE):
-            arrays = 1
-        else:
-            for _ in range(3 if kind == _SPARSE else 1):
-                self._element(_TEXT if kind == _CHAR else _NUMBERS)
-            arrays = 0
-        self._limits.spend(arrays, 8 * count)
-        return arrays
-
-    def _element(self, kinds: set[int]) -> memoryview:
-        """Returns the data of the next element, which must be of one of these types."""
-        kind, length = struct.unpack_from(f"{self._order}II", self._content, self._at)
-        start = self._at + 8
-        if kind >> 16:  # up to four bytes of data within the tag
-            kind, length, start = kind & 0xFFFF, kind >> 16, start - 4
-        self._at = start + (4 if start < self._at + 8 else length + -length % 8)
-        if kind not in kinds or start + length > self._at or self._at > len(self._content):
-            raise ValueError(f"{length:,} bytes of type {kind} at byte {start:,}")
-        return self._content[start : start + length]
-
-    def _integers(self) -> tuple[int, ...]:
-        data = self._element(_INTEGERS)
-        return struct.unpack(f"{self._order}{len(data) // 4}i", data)
+        fix = "Copy or download it again, or save it again in MATLAB with '-v7.3'"
+        raise WeightsError(f"{path} cannot be read as a MATLAB file ({error}). {fix}.") from error
 
 
 def _plain(value: Any) -> Any:
@@ -193,7 +72,7 @@ class _Tree:
     Only objects that hard links lead to are opened: no other files, and no bytes that a reference declares to be an object.
     """
 
-    def __init__(self, file: h5py.File, limits: _Limits):
+    def __init__(self, file: h5py.File, limits: Limits):
         self._file, self._limits = file, limits
         self._paths = {_ROOT: "/"}
         self._members: dict[int, dict[str, int]] = {}
@@ -204,7 +83,7 @@ class _Tree:
             for name in thing:
                 link, path = thing.id.links.get_info(name.encode()), f"{thing.name.rstrip('/')}/{name}"
                 limits.spend(1)
-                if link.type != h5l.TYPE_HARD or path.count("/") > _MAX_DEPTH:
+                if link.type != h5l.TYPE_HARD or path.count("/") > MAX_DEPTH:
                     raise ValueError(f"{path} is a link to another place or file, or nested too deeply")
                 members[name] = link.u
                 if link.u not in self._paths:

@@ -10,17 +10,16 @@ each stage of the chained residual pooling, with other names for its convolution
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from refinenet_jax.models.mobilenet import STAGES
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsError
+from refinenet_jax.weights.weights_file import WeightsError
 
 EPSILON = 1e-5  # of batch norm; MatConvNet's moments have it in the standard deviation already
 
-Readers = dict[str, Callable[[], np.ndarray]]
+Arrays = dict[str, np.ndarray]
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _RCU_CONVS = {"conv1": "_conv", "conv2": "_conv_relu_varout_dimred"}
@@ -117,25 +116,25 @@ def from_other_mobilenets(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.n
                 for module, published in zip(theirs, _PUBLISHED[-len(theirs) :], strict=True):
                     name = prefix.format(number=number, group=stage - 2, block=block)
                     modules[f"{name}.{module}"] = f"layer{stage}.{block}.output.{published}"
-            readers = identity_expansion()
-            for name in arrays:
+            renamed = identity_expansion()
+            for name, array in arrays.items():
                 module, _, leaf = name.rpartition(".")
-                readers[f"{modules.get(module, module)}.{leaf}"] = partial(arrays.__getitem__, name)
-            return LazyArrays(readers)
+                renamed[f"{modules.get(module, module)}.{leaf}"] = array
+            return renamed
     return arrays
 
 
-def identity_expansion() -> Readers:
+def identity_expansion() -> Arrays:
     """Returns the first block's expansion for a network that has none: 32 channels, unchanged."""
     kernel = np.eye(32, dtype=np.float32)[:, :, None, None]
-    return {"layer2.0.output.0.0.weight": kernel.copy} | shift("layer2.0.output.0.1", np.zeros(32, np.float32))
+    return {"layer2.0.output.0.0.weight": kernel} | shift("layer2.0.output.0.1", np.zeros(32, np.float32))
 
 
-def shift(module: str, bias: np.ndarray) -> Readers:
+def shift(module: str, bias: np.ndarray) -> Arrays:
     """Returns a batch norm that only adds `bias` [c], for a convolution into which its own was folded."""
     one = np.ones_like(bias)
     values = {"weight": one, "bias": bias, "running_mean": 0 * one, "running_var": (1 - EPSILON) * one}
-    return {f"{module}.{name}": array.copy for name, array in values.items()}
+    return {f"{module}.{name}": array for name, array in values.items()}
 
 
 # ---- MATLAB's names and arrays
@@ -146,30 +145,32 @@ def is_matlab(names: Iterable[str]) -> bool:
     return any(name.endswith(("_filter", "_moments")) for name in names)
 
 
-def from_matlab(arrays: Mapping[str, np.ndarray]) -> LazyArrays:
+def from_matlab(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Returns the arrays under PyTorch's names: convolutions OIHW, variances for MATLAB's sigmas. Unknown names are kept.
 
     Raises:
       WeightsError: two arrays would have one name, as where two generations of names are mixed.
     """
-    readers: Readers = {}
+    renamed: Arrays = {}
     sources: dict[str, str] = {}
-    for name in arrays:
-        if name == "conv1_bias":  # only ResNet-50 has it; `_mean` adds it to the mean of the batch norm after it
+    for name, array in arrays.items():
+        if name == "conv1_bias":  # only ResNet-50 has it; it is added to the mean of the batch norm after it
             continue
         new = _from_matlab(name)
-        entries = {new: partial(_oihw, name, arrays)}
         if name.endswith("_moments"):
-            entries = {
-                f"{new}.running_mean": partial(_mean, name, arrays),
-                f"{new}.running_var": partial(_variance, name, arrays),
-            }
-        if twice := readers.keys() & entries.keys():
+            mean, sigma = array[:, 0], array[:, 1].astype(np.float64)
+            if name == "bn_conv1_moments" and "conv1_bias" in arrays:
+                mean = mean - arrays["conv1_bias"].ravel()
+            variance = np.maximum(sigma**2 - EPSILON, 0).astype(np.float32)
+            entries = {f"{new}.running_mean": mean, f"{new}.running_var": variance}
+        else:
+            entries = {new: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.ravel()}
+        if twice := renamed.keys() & entries.keys():
             other = sources[twice.pop()]
             raise WeightsError(f"It mixes two generations of names: {other} and {name} are the same array.")
-        readers |= entries
+        renamed |= entries
         sources |= dict.fromkeys(entries, name)
-    return LazyArrays(readers)
+    return renamed
 
 
 def _block(match: re.Match) -> str:
@@ -203,17 +204,3 @@ def _from_matlab(name: str) -> str:
     for pattern, replacement in _MATLAB:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def _oihw(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    array = arrays[name]
-    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.ravel()
-
-
-def _mean(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    mean = arrays[name][:, 0]
-    return mean - arrays["conv1_bias"].ravel() if name == "bn_conv1_moments" and "conv1_bias" in arrays else mean
-
-
-def _variance(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.maximum(arrays[name][:, 1].astype(np.float64) ** 2 - EPSILON, 0).astype(np.float32)

@@ -137,22 +137,10 @@ def load(stream: BinaryIO, path: str) -> tuple[Any, dict[str, Storage]]:
     except _RefusedError as refused:
         what = str(refused).encode("unicode_escape").decode()  # it may hold a terminal's control codes
         raise WeightsError(
-            f"{path} asks {what:.200}. Only tensors, numbers, texts and plain containers are read; nothing in a file is"
-            f" ever run, so a whole pickled network or any other object is refused. {SAVE_WEIGHTS}."
+            f"{path} asks {what:.200}. Only tensors and plain values are read; nothing in a file is ever run. {SAVE_WEIGHTS}."
         ) from None
-    except (
-        _DamagedError,
-        pickle.UnpicklingError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise WeightsError(
-            f"{path} is cut short or damaged: its pickle makes no sense ({error!s:.200}). Download or copy it again."
-        ) from error
+    except Exception as error:  # damaged pickles fail in many ways
+        raise WeightsError(f"{path}: its pickle makes no sense ({error!s:.200}). Download or copy it again.") from error
 
 
 def _check_instructions(stream: BinaryIO) -> None:

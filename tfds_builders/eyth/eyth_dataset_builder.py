@@ -15,8 +15,7 @@ from absl import logging
 from etils import epath
 
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
-from tfds_builders.lists import read_list
-from tfds_builders.messages import first_few, raise_faults
+from tfds_builders.lists import first_few, raise_faults, read_list
 from tfds_builders.pictures import read_binary, read_image
 
 _HOMEPAGE = "https://github.com/aurooj/Hand-Segmentation-in-the-Wild"
@@ -28,8 +27,6 @@ _ARCHIVE = Archive(
     f"https://drive.google.com/uc?export=download&id={_ID}",
     tree="eyth_dataset",
     marker=_LISTS,
-    max_bytes=512 << 20,
-    max_members=10_000,
 )
 # The list of each split, and the official number of frames.
 SPLITS = {"train": ("train.txt", 774), "validation": ("val.txt", 258), "test": ("test.txt", 258)}
@@ -66,16 +63,15 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
         return self.hand_info(homepage=_HOMEPAGE, video=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads everything except pictures first, so that faulty files are rejected before anything is written."""
         splits = read_frames(self.locate(dl_manager, _ARCHIVE))
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
     def _generate_examples(self, frames: list[Frame]) -> Any:
-        return self.make_examples(frames, _example)
+        return map(_example, frames)
 
 
 def _example(frame: Frame) -> Example:
-    mask, _ = read_binary(frame.mask)
+    mask = read_binary(frame.mask)
     return frame.name, {
         "image": read_image(frame.image, mask.shape),
         "mask": mask[..., np.newaxis],
@@ -86,15 +82,15 @@ def _example(frame: Frame) -> Example:
 
 
 def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
-    """Reads the lists, finds the files and reads the masks; pictures are not opened. Harmless irregularities are logged.
+    """Reads the lists and finds the files, which are not opened. Harmless irregularities are logged.
 
     Returns:
       The frames of each of the SPLITS, in the order of its list.
 
     Raises:
-      ValueError: lists, listed files or masks are missing or faulty; the message has all faults.
+      ValueError: lists are faulty, or lists or listed files are missing; the message has all faults.
     """
-    faults, listed, soft = [], {}, []
+    faults, listed = [], {}
     splits = {split: [] for split in SPLITS}
     for split, (filename, _) in SPLITS.items():
         try:
@@ -115,10 +111,6 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
                 )
             else:
                 splits[split].append(Frame(name, image, mask, int(match["number"])))
-                try:
-                    soft += [name] if read_binary(mask)[1] else []
-                except ValueError as error:
-                    faults.append(error)
             listed.setdefault(name, filename)
     raise_faults(f"{tree} cannot be used as EYTH:", faults)
     counts = {split: (len(splits[split]), official) for split, (_, official) in SPLITS.items()}
@@ -128,8 +120,4 @@ def read_frames(tree: epath.Path) -> dict[str, list[Frame]]:
     names = {f"{path.parent.name}/{path.stem}" for path in (tree / "images").glob("*/[!.]*.jpg")}
     if unlisted := sorted(names - listed.keys()):
         logging.warning("%s: pictures in no list, skipped (%d): %s", tree, len(unlisted), first_few(unlisted))
-    if soft:
-        logging.warning(
-            "%s: masks with gray, as in JPEG, thresholded at 128 (%d): %s", tree, len(soft), first_few(soft)
-        )
     return splits

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from etils import epath
-from PIL import Image
 
 from tfds_builders import testing
 from tfds_builders.eyth import eyth_dataset_builder
@@ -53,7 +52,6 @@ def test_frames_are_joined_with_masks_of_any_ending_and_oddities_are_logged(tree
     assert [frame.mask.name for frame in splits["train"][:3]] == ["frame25", "frame30", "frame5.png"]
     assert "train 5 of 774, validation 2 of 258, test 2 of 258" in caplog.text
     assert "skipped (1): vid6/frame20" in caplog.text
-    assert "128 (1): vid6/frame15" in caplog.text
     # A lossless mask is preferred to an old JPEG.
     shutil.copy(tree / "masks" / "vid6" / "frame15.png", tree / "masks" / "vid6" / "frame5.jpg")
     assert read_frames(tree)["train"][2].mask.name == "frame5.png"
@@ -89,20 +87,9 @@ def test_a_faulty_list_is_named(tree, content, fact):
 def test_all_faults_are_named_at_once(tmp_path, tree):
     (tree / "train-val-test-split" / "val.txt").unlink()
     (tree / "masks" / "vid4" / "frame25").unlink()
-    (tree / "masks" / "vid4" / "frame30").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tree / "images" / "vid9" / "frame120.jpg").unlink()
-    facts = r"frame25, .* no mask(?s:.*)frame30 cannot be decoded(?s:.*)frame120, .* no image(?s:.*)val\.txt"
+    facts = r"frame25, .* no mask(?s:.*)frame120, .* no image(?s:.*)val\.txt"
     with testing.refused(tmp_path, facts):
-        _build(tmp_path, manual_dir=tree)
-
-
-def test_a_bad_picture_is_named_and_leaves_nothing_built(tmp_path, tree):
-    path = tree / "images" / "vid9" / "frame130.jpg"
-    path.write_bytes(path.read_bytes()[:1500])
-    with testing.refused(tmp_path, r"vid9/frame130\.jpg cannot be decoded"):
-        _build(tmp_path, manual_dir=tree)
-    Image.new("RGB", (768, 432)).save(path)
-    with testing.refused(tmp_path, r"vid9/frame130\.jpg has 768x432 pixels, not 384x216"):
         _build(tmp_path, manual_dir=tree)
 
 

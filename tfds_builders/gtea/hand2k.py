@@ -4,11 +4,10 @@ The layout, in which the last folder is a separate archive, the masks of the CVP
 
     GTEA/Images/<name>.jpg                                  663 frames, 720x405
     GTEA/Masks/<name>.png                                   hands and arms up to the sleeve
-    GTEA/Annotations/<name>.xml                             LabelMe outlines of the same, left and right
     gtea_cropped/gtea_{train,test}_cropped/<name>.jpg       662 masks of the hands up to the wrist
 
-A name is s<subject>_<activity>_<frame number with ten digits>. Other folders of hand2K (GTEA_GAZE_PLUS, oldImages, oldMasks)
-belong to another dataset or are superseded, and are not read.
+A name is s<subject>_<activity>_<frame number with ten digits>. Other folders of hand2K (Annotations,
+GTEA_GAZE_PLUS, oldImages, oldMasks) are not read.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from collections.abc import Iterable
 from absl import logging
 from etils import epath
 
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few
 
 CROPPED_PARTS = ("gtea_train_cropped", "gtea_test_cropped")
 
@@ -26,12 +25,10 @@ CROPPED_PARTS = ("gtea_train_cropped", "gtea_test_cropped")
 # unpublished lists. The frames of a video look alike, so whole videos are held out: these have 92 frames with a wrist mask, are
 # of all three subjects and of four activities that are also in the training set, and have the same share of hand pixels as the
 # rest (5.3 %). They do not include the videos of which hand2K may have one more frame.
-TEST_SUBJECT = "s2"
 VALIDATION_VIDEOS = ("s1_cheese", "s3_hotdog", "s4_coffee", "s4_cofhoney")
 SPLITS = ("train", "validation", "test")
 
 _NAME = re.compile(r"(?P<video>(?P<subject>s[1-4])_[a-z]+)_(?P<number>\d{10})")
-_MAX_NUMBER = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Frame:
 
     Attributes:
       image: path of the picture.
-      label: path of its mask or outlines, as requested.
+      label: path of its mask.
       name: name, such as s1_cheese_0000000020.
       video: video, such as s1_cheese.
       number: frame number in the video.
@@ -55,9 +52,8 @@ class Frame:
     @property
     def split(self) -> str:
         """Split of the frame, one of SPLITS."""
-        if self.video.startswith(f"{TEST_SUBJECT}_"):
-            return "test"
-        return "validation" if self.video in VALIDATION_VIDEOS else "train"
+        part = "validation" if self.video in VALIDATION_VIDEOS else "train"
+        return "test" if self.video.startswith("s2_") else part
 
 
 def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int) -> list[Frame]:
@@ -79,10 +75,7 @@ def read_frames(images: epath.Path, labels: Iterable[epath.Path], official: int)
     where = " and ".join(str(folder) for folder in labels)
     names = sorted(pictures.keys() & named.keys())
     if not names:
-        raise ValueError(
-            f"No frame of {images} has a label in {where}. Frames: {first_few(sorted(pictures)) or 'none'}. Labels:"
-            f" {first_few(sorted(named)) or 'none'}. Unpack both archives again and keep the names."
-        )
+        raise ValueError(f"No frame of {images} has a label in {where}. Unpack both archives again and keep the names.")
     for what, folder, alone in (
         ("frames without a label", images, sorted(pictures.keys() - named.keys())),
         ("labels without a frame", where, sorted(named.keys() - pictures.keys())),
@@ -112,8 +105,7 @@ def index(folders: Iterable[epath.Path]) -> dict[str, epath.Path]:
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.name == "Thumbs.db":
                 continue
-            match = _NAME.fullmatch(path.stem)
-            if not match or path.suffix.lower() not in (".jpg", ".png", ".xml") or int(match["number"]) > _MAX_NUMBER:
+            if not _NAME.fullmatch(path.stem):
                 others.append(path.name)
             elif path.stem in files:
                 raise ValueError(f"{path} and {files[path.stem]} are for the same frame. Remove one of them.")

@@ -11,118 +11,53 @@ The layout, as described by users of the dataset (Urooj and Borji, "Analysis of 
 
 import dataclasses
 import re
-from collections.abc import Callable
-from typing import TypeVar
+import xml.etree.ElementTree as ET
 
 import numpy as np
 from absl import logging
 from etils import epath
 
-from tfds_builders.messages import first_few, raise_faults
-from tfds_builders.outlines import Outline, read_labelme
-from tfds_builders.pictures import read_binary, read_rgb
+from tfds_builders.lists import first_few
+from tfds_builders.outlines import draw
+from tfds_builders.pictures import read_rgb
 
 NUMBERS = range(1, 301)
 SIZE = 216, 384  # height and width of the resized pictures and the masks
-SIDES = ("", "left", "right")  # "" if unknown
+RESIZED = ("images_resized", "jpg"), ("masks", "png")
+ORIGINAL = ("images_original_size", "jpg"), ("annotations", "xml")
 
-# Also has the outline of a person; fixed in hand_over_face_corrected. In other files an unknown label is an error.
-WITH_OTHER_OBJECTS = {225}
-# Appended to messages about a picture.
-HINTS = {
-    10: "In archives before the correction, 10.xml and 10.png belong to another picture: get the corrected archive."
-}
-
-# Names of objects, in lower case and without blanks, '_', '-' and a final number: "Left_Hand 2" is "lefthand". The spelling in
-# the official files is not documented; add missing spellings here.
-SPELLINGS = {
-    **dict.fromkeys(("hand", "hands"), ""),
-    **dict.fromkeys(("left", "lefthand", "handleft", "lhand", "handl", "lh"), "left"),
-    **dict.fromkeys(("right", "righthand", "handright", "rhand", "handr", "rh"), "right"),
-}
+_HAND = re.compile("hand|left|right")  # the spelling in the official files is not documented
 
 # Pixels by which an outline may leave its picture because of inexact clicks; with more, it is for another size or picture.
 _MARGIN = 20
-
-Read = TypeVar("Read")
+_MAX_BYTES = 16 << 20  # of XML, far above any real annotation; a crafted file could fill the memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Masked:
-    """A resized picture and its mask."""
+class Picture:
+    """A picture, and the file of its mask or outlines."""
 
     number: int
     image: epath.Path
-    mask: epath.Path
+    label: epath.Path
 
 
-@dataclasses.dataclass(frozen=True)
-class Hand:
-    """The outline of one hand: float64 [n, 2] of x, y in pixels, and one of SIDES."""
+def list_pictures(tree: epath.Path, images: tuple[str, str], labels: tuple[str, str]) -> dict[int, Picture]:
+    """Returns the pictures by number, in numeric order; no file is opened.
 
-    points: np.ndarray
-    side: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Outlined:
-    """A picture at its original size in pixels, and its hands in the order of the file."""
-
-    number: int
-    image: epath.Path
-    height: int
-    width: int
-    hands: tuple[Hand, ...]
-
-
-def read_resized(tree: epath.Path) -> list[Masked]:
-    """Lists the pictures in numeric order, and checks that they and their masks can be read.
+    Args:
+      tree: the folder hand_over_face.
+      images: folder of the pictures, and the ending of their files.
+      labels: folder of the masks or outlines, and the ending of their files.
 
     Raises:
-      ValueError: a file is missing, cannot be read or has another size; the message has all faults.
+      ValueError: a folder is missing, a file is not named by a number, or a picture or its label is missing.
     """
-
-    def read(number: int, image: epath.Path, mask: epath.Path) -> Masked:
-        read_rgb(image, SIZE)
-        read_binary(mask, SIZE)
-        return Masked(number, image, mask)
-
-    return _read_all(tree, ("images_resized", "jpg"), ("masks", "png"), read)
-
-
-def read_original(tree: epath.Path) -> list[Outlined]:
-    """Reads the outlines of all pictures in numeric order, and checks that the pictures can be decoded.
-
-    Raises:
-      ValueError: a file is missing, cannot be read or does not fit; the message has all faults.
-    """
-    pictures = _read_all(tree, ("images_original_size", "jpg"), ("annotations", "xml"), _read_outlined)
-    without = [str(picture.number) for picture in pictures if not picture.hands]
-    if without:
-        logging.warning("%s: no hand is outlined in %s.", tree / "annotations", ", ".join(without))
-    return pictures
-
-
-def _read_all(
-    tree: epath.Path,
-    images: tuple[str, str],
-    labels: tuple[str, str],
-    read: Callable[[int, epath.Path, epath.Path], Read],
-) -> list[Read]:
-    """Reads all pictures; `images` and `labels` are folders and the endings of their files."""
-    (by_image, strays), (by_label, more_strays) = _numbered(tree, *images), _numbered(tree, *labels)
-    results, faults = [], [*strays, *more_strays]
-    for number in sorted(by_image.keys() | by_label.keys()):
-        try:
-            for (folder, ending), paths in ((images, by_image), (labels, by_label)):
-                if number not in paths:
-                    raise ValueError(f"{tree / folder} has no {number}.{ending}, but the other folder has this number.")
-            results.append(read(number, by_image[number], by_label[number]))
-        except ValueError as error:
-            faults.append(f"{error} {HINTS.get(number, '')}".rstrip())
-    if not faults and not results:
-        faults.append("There are no pictures.")
-    raise_faults(f"{tree} differs from the published HandOverFace:", faults)
+    by_image, by_label = _numbered(tree, *images), _numbered(tree, *labels)
+    if not by_image or by_image.keys() != by_label.keys():
+        unpaired = first_few(sorted(by_image.keys() ^ by_label.keys()), 20) or "none"
+        where = f"{tree}: of {images[0]} and {labels[0]}"
+        raise ValueError(f"{where} only one has the pictures {unpaired}. Unpack the whole archive again.")
     if by_image.keys() != set(NUMBERS):
         missing, others = sorted(set(NUMBERS) - by_image.keys()), sorted(by_image.keys() - set(NUMBERS))
         logging.warning(
@@ -130,65 +65,67 @@ def _read_all(
             *(tree / images[0], len(by_image), len(NUMBERS)),
             *(first_few(numbers, 20) or "none" for numbers in (missing, others)),
         )
-    return results
+    return {number: Picture(number, by_image[number], by_label[number]) for number in sorted(by_image)}
 
 
-def _numbered(tree: epath.Path, folder: str, ending: str) -> tuple[dict[int, epath.Path], list[str]]:
-    """Returns the files by number, and faults of other files with this ending. Hidden files and other endings are ignored."""
+def _numbered(tree: epath.Path, folder: str, ending: str) -> dict[int, epath.Path]:
+    """Returns the files by number. Hidden files and those with other endings are ignored."""
     if not (tree / folder).is_dir():
         raise ValueError(f"{tree} has no folder {folder}. Unpack the whole archive again.")
-    paths, strays = {}, []
-    for path in sorted((tree / folder).iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() != f".{ending}":
-            continue
-        if not re.fullmatch(r"[1-9]\d{0,5}", path.stem):
-            strays.append(f"{path} is not a file of the dataset (such as 1.{ending}). Remove it from this folder.")
-        elif int(path.stem) in paths:
-            strays.append(f"{path} and {paths[int(path.stem)].name} have the same number. Remove one of them.")
-        else:
-            paths[int(path.stem)] = path
-    return paths, strays
+    paths = [path for path in sorted((tree / folder).glob(f"*.{ending}")) if not path.name.startswith(".")]
+    if strays := [path.name for path in paths if not re.fullmatch(r"[1-9]\d{0,5}", path.stem)]:
+        raise ValueError(f"{tree / folder} has files not named like 1.{ending}: {first_few(strays)}. Remove them.")
+    return {int(path.stem): path for path in paths}
 
 
-def _read_outlined(number: int, image: epath.Path, xml: epath.Path) -> Outlined:
-    height, width = read_rgb(image).shape[:2]
-    size, outlines = read_labelme(xml)
-    if size not in (None, (height, width)):
-        raise ValueError(
-            f"{xml} is for a picture of {size[1]}x{size[0]}, but {image} is {width}x{height}: another picture or size. Get the"
-            " official file; if the outlines still fit, delete <imagesize>."
-        )
-    hands = []
-    for index, outline in enumerate(outlines):
-        where = f"{xml}: outline {index} ({outline.label!r})"
-        if ((outline.points < -_MARGIN) | (outline.points > (width + _MARGIN, height + _MARGIN))).any():
-            raise ValueError(
-                f"{where} leaves {image}, which is {width}x{height}: it was drawn on another picture or size. Get the official"
-                " files."
-            )
-        side = _side(where, outline)
-        if side is not None:
-            hands.append(Hand(outline.points, side))
-        elif number in WITH_OTHER_OBJECTS:
-            logging.warning("%s is not a hand; skipped.", where)
-        else:
-            raise ValueError(
-                f"{where} has an unknown label. Known labels, ignoring case, blanks, '_', '-' and a final number, are "
-                f"{', '.join(SPELLINGS)}. If it means a hand, add it to SPELLINGS in hof/hand_over_face.py; otherwise mark the"
-                " object as deleted."
-            )
-    return Outlined(number, image, height, width, tuple(hands))
+class _WithoutDoctype(ET.TreeBuilder):
+    """Rejects entity declarations, with which a small file can expand to gigabytes."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ET.ParseError("it declares a DOCTYPE")
 
 
-def _side(where: str, outline: Outline) -> str | None:
-    """Returns one of SIDES; None if the outline is not a hand.
+def draw_outlines(picture: Picture) -> np.ndarray:
+    """Draws the hands that an annotation of LabelMe outlines, without deleted objects.
 
-    In their annotations of EgoHands the owners name the object "hand" and write "left,holding,..." into its attributes.
+    Returns:
+      uint8 [h, w] at the size of the picture: 0 background, 1 hand.
+
+    Raises:
+      ValueError: picture or annotation cannot be read, an outline does not fit the picture, or an object is not a hand.
     """
-    key = re.sub(r"[\s_-]+", "", outline.label.lower()).rstrip("0123456789")
-    if key not in SPELLINGS:
-        return None
-    sides = {"left", "right"} & {*re.split(r"[^a-z]+", outline.attributes.lower())} | {SPELLINGS[key]} - {""}
-    if len(sides) > 1:
-        raise ValueError(f"{where}, with attributes {outline.attributes!r}, is both left and right. Correct the file.")
-    return sides.pop() if sides else ""
+    height, width = read_rgb(picture.image).shape[:2]
+    path, hands = picture.label, []
+    try:
+        if (size := path.stat().length) > _MAX_BYTES:
+            raise ValueError(f"it has {size:,} bytes")
+        root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_WithoutDoctype()))
+        if root.tag != "annotation":
+            raise ValueError(f"its root element is <{root.tag}>, not <annotation>")
+        for index, item in enumerate(root.iterfind("object")):
+            label = _text(item, "name")
+            if _text(item, "deleted") == "1":
+                continue
+            if not _HAND.search(label.lower()):
+                raise ValueError(f"object {index} is {label!r}, not a hand; if it is not one, mark it as deleted")
+            hands.append(_points(item, index, (width, height)))
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise ValueError(f"{path} does not fit {picture.image}: {error}. Get the official files.") from error
+    if not hands:
+        logging.warning("%s: no hand is outlined.", path)
+    return draw(height, width, [(points, 1) for points in hands])
+
+
+def _points(item: ET.Element, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Returns the outline of an object, float64 [n, 2] of x and y; `size` is (width, height) of its picture."""
+    points = [[float(_text(point, axis)) for axis in "xy"] for point in item.iterfind("polygon/pt")]
+    if len(points) < 3:
+        raise ValueError(f"object {index} has {len(points)} points, fewer than 3")
+    points = np.array(points)
+    if not ((points >= -_MARGIN) & (points <= np.add(size, _MARGIN))).all():  # also fails for NaN
+        raise ValueError(f"object {index} leaves the picture of {size[0]}x{size[1]}, so it is of another one")
+    return points
+
+
+def _text(element: ET.Element, child: str) -> str:
+    return (element.findtext(child) or "").strip()

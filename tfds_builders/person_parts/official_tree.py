@@ -9,12 +9,12 @@
 An <id> is `2008_003228`.
 """
 
+import collections
 import re
 
 from etils import epath
 
-from tfds_builders.lists import read_list
-from tfds_builders.messages import first_few
+from tfds_builders.lists import first_few, read_list
 
 MASKS = "pascal_person_part_gt"
 LISTS = "pascal_person_part_trainval_list"
@@ -22,8 +22,6 @@ PICTURES = "JPEGImages"
 MAIN = "ImageSets/Main"
 
 _ID = re.compile(r"\d{4}_\d{6}")
-# Lines are `2008_003228` or `/JPEGImages/2008_003228.jpg /path/of/its/mask.png`.
-_LINE = re.compile(r"(?:\S*/)?(\d{4}_\d{6})(?:\.jpg)?(?:\s.*)?")
 
 
 def list_files(folder: epath.Path, ending: str) -> dict[str, epath.Path]:
@@ -31,38 +29,27 @@ def list_files(folder: epath.Path, ending: str) -> dict[str, epath.Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and _ID.fullmatch(path.stem)}
 
 
-def read_lists(folder: epath.Path) -> dict[str, list[str]] | None:
-    """Reads the split into training and validation: {train,val}_id.txt, else {train,val}.txt.
+def read_lists(folder: epath.Path, ending: str) -> dict[str, list[str]]:
+    """Reads the split into training and validation.
+
+    Args:
+      folder: folder of the lists.
+      ending: "_id.txt" for the lists of Chen et al., ".txt" for those of VOC.
 
     Returns:
-      The sorted ids of train and validation; None if there is no such folder.
+      The sorted ids of train and validation.
 
     Raises:
-      ValueError: a list is missing, empty or unreadable, or has duplicates, or the lists overlap.
+      ValueError: a list is missing, empty or unreadable, or a picture is listed twice.
     """
-    if not folder.is_dir():
-        return None
-    for ending in ("_id.txt", ".txt"):
-        paths = {"train": folder / f"train{ending}", "validation": folder / f"val{ending}"}
-        if all(path.exists() for path in paths.values()):
-            break
-    else:
-        raise ValueError(
-            f"{folder} has neither train_id.txt and val_id.txt nor train.txt and val.txt. Unpack it again."
-        )
-    lists = {split: _read_list(path) for split, path in paths.items()}
-    if common := sorted(set(lists["train"]) & set(lists["validation"])):
-        raise ValueError(
-            f"{folder} has {first_few(common)} in both lists, for training and for validation. Unpack it again."
-        )
+    lists = {
+        split: sorted(match[0] for match in read_list(folder / f"{name}{ending}", _ID, "2008_003228"))
+        for split, name in (("train", "train"), ("validation", "val"))
+    }
+    ids = [*lists["train"], *lists["validation"]]
+    if twice := [name for name, count in collections.Counter(ids).items() if count > 1]:
+        raise ValueError(f"{folder} has {first_few(twice)} twice in its lists. Unpack it again.")
     return lists
-
-
-def _read_list(path: epath.Path) -> list[str]:
-    ids = [match[1] for match in read_list(path, _LINE, "2008_003228")]
-    if len(ids) != len(set(ids)):
-        raise ValueError(f"{path} has a picture twice. Unpack the list again.")
-    return sorted(ids)
 
 
 def split_by_lists(ids: list[str], lists: dict[str, list[str]], folder: epath.Path) -> dict[str, list[str]]:
@@ -80,5 +67,5 @@ def check_all_there(ids: list[str], files: dict[str, epath.Path], folder: epath.
     """Raises ValueError, with names, unless there is a file for each id."""
     if missing := sorted(set(ids) - set(files)):
         raise ValueError(
-            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again completely."
+            f"{folder} lacks the {what} of {len(missing)} pictures: {first_few(missing)}. Unpack it again."
         )

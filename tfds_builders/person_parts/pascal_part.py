@@ -128,7 +128,5 @@ def read_png(path: epath.Path) -> np.ndarray:
         raise ValueError(f"{path} has the mode {mode}, colors instead of class ids. {_UNPACK}")
     wrong = np.setdiff1d(mask, [*range(len(CLASS_NAMES)), VOID])
     if wrong.size:
-        raise ValueError(
-            f"{path} has the values {wrong[:8].tolist()}; classes are 0 to {len(CLASS_NAMES) - 1}, void is {VOID}. {_UNPACK}"
-        )
+        raise ValueError(f"{path} has the values {wrong[:8].tolist()}, which are no classes. {_UNPACK}")
     return mask

@@ -24,14 +24,6 @@ def _read(tmp_path, objects):
     return read_persons(epath.Path(tmp_path / "1999_000001.mat"))
 
 
-def test_a_person_has_24_parts():
-    lateral = {"ear", "eye", "ebrow", "larm", "uarm", "hand", "lleg", "uleg", "foot"}
-    single = {"head", "nose", "mouth", "hair", "torso", "neck"}
-    assert {*PARTS} == single | {side + part for side in "lr" for part in lateral}
-    assert all(PARTS["l" + part] == PARTS["r" + part] for part in lateral)
-    assert {*PARTS.values()} == {*range(1, HAND + 1)}
-
-
 def test_reads_persons_and_no_other_objects(tmp_path):
     size, persons = _read(tmp_path, [cat(3, 3), person(20, 3), cat(40, 3), person(30, 5, ())])
     assert size == (HEIGHT, WIDTH)

@@ -14,7 +14,6 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 from PIL import Image
-from tqdm import tqdm
 
 from tfds_builders.hand_dataset import Archive, Example, HandConfig, HandDataset
 from tfds_builders.person_parts import official_tree, pascal_part
@@ -28,27 +27,20 @@ _PERSON_PART = Archive(
     "http://www.liangchiehchen.com/data/pascal_person_part.zip",
     tree="pascal_person_part",
     marker=official_tree.MASKS,
-    max_bytes=1 << 30,
-    max_members=20_000,
 )
-# 10,103 annotations of about 20 KB, with MATLAB code and examples.
+# 10,103 annotations of about 20 KB, with MATLAB code and examples; the owners' own address is gone.
 _PASCAL_PART = Archive(
     "trainval.tar.gz",
-    "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz",
+    "https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz",
     tree="trainval/Annotations_Part",
     marker="*.mat",
-    max_bytes=4 << 30,
-    max_members=50_000,
 )
-_MIRROR = dataclasses.replace(_PASCAL_PART, url="https://www.cs.stanford.edu/~roozbeh/pascal-parts/trainval.tar.gz")
 # 1.3 GB; about 35,000 pictures, lists and annotations.
 _VOC = Archive(
     "VOCtrainval_03-May-2010.tar",
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
     tree="VOCdevkit/VOC2010",
     marker=official_tree.PICTURES,
-    max_bytes=8 << 30,
-    max_members=200_000,
     checksum="md5:da459979d0c395079b5c75ee67908abb",
 )
 
@@ -92,7 +84,6 @@ Download the pictures (1.3 GB): {_VOC.url}
 for the config parts, and for the split in all configs, the masks of Chen et al.: {_PERSON_PART.url}
 for the configs hands and lower_arms (and parts, if there are no masks of Chen et al.) PASCAL-Part, from one of
   {_PASCAL_PART.url}
-  {_MIRROR.url}
   http://roozbehm.info/pascal-parts/pascal-parts.html
   https://academictorrents.com/details/f86670296bff85bcdffea6c4fc2e791446f9fb5e
 Put {_VOC.filename}, {_PERSON_PART.filename} and {_PASCAL_PART.filename}, or the folders VOCdevkit/,
@@ -105,7 +96,7 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         """Draws all masks first, so that faulty annotations are rejected before anything is written."""
         person_part = self.locate(dl_manager, _PERSON_PART, required=False)
-        splits = official_tree.read_lists(person_part / official_tree.LISTS) if person_part else None
+        splits = official_tree.read_lists(person_part / official_tree.LISTS, "_id.txt") if person_part else None
         if person_part and self.builder_config.name == "parts":
             folder, ending, draw = person_part / official_tree.MASKS, ".png", _draw_png
         else:
@@ -119,37 +110,27 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         official_tree.check_all_there(ids, annotations, folder, "annotation")
         official_tree.check_all_there(ids, pictures, voc / official_tree.PICTURES, "file")
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            drawn = pool.map(draw, [annotations[name] for name in ids])
-            drawn = tqdm(drawn, "Reading annotations", len(ids), disable=None)  # None: only in a terminal
-            items = {
-                name: _Item(pictures[name], mask) for name, mask in zip(ids, drawn, strict=True) if mask is not None
-            }
+            drawn = zip(ids, pool.map(draw, [annotations[name] for name in ids]), strict=True)
+            items = {name: _Item(pictures[name], mask) for name, mask in drawn if mask is not None}
         if not items:
             raise ValueError(f"{folder} has no annotation of body parts. Unpack it again.")
         splits = splits or _split([*items], voc)
         return {split: self._generate_examples([items[name] for name in names]) for split, names in splits.items()}
 
     def _generate_examples(self, items: list[_Item]) -> Any:
-        return self.make_examples(items, _example)
+        return map(_example, items)
 
     def _locate_annotations(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
         if self.builder_config.name == "parts":
-            logging.warning(
-                "The masks of Chen et al. (%s) are missing: masks are drawn from PASCAL-Part instead, with void where a person "
-                "has no parts. Scores on them are not exactly comparable with published ones.",
-                _PERSON_PART.filename,
-            )
-        return self.locate(dl_manager, _PASCAL_PART, required=False) or self.locate(dl_manager, _MIRROR)
+            what = "masks are drawn from PASCAL-Part instead, and scores are not exactly comparable with published ones"
+            logging.warning("The masks of Chen et al. (%s) are missing: %s.", _PERSON_PART.filename, what)
+        return self.locate(dl_manager, _PASCAL_PART)
 
 
 def _split(ids: list[str], voc: epath.Path) -> dict[str, list[str]]:
     """Splits pictures by the lists of VOC, without those of Chen et al."""
     folder = voc / official_tree.MAIN
-    lists = official_tree.read_lists(folder)
-    if lists is None:
-        raise ValueError(
-            f"There are no lists of Chen et al., and {voc} has no {official_tree.MAIN}. Unpack one of them."
-        )
+    lists = official_tree.read_lists(folder, ".txt")
     logging.warning(
         "The lists of Chen et al. are missing: %d pictures have a person with parts, split by %s.", len(ids), folder
     )

@@ -14,9 +14,7 @@ from tfds_builders.synthetic_hands import scene
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tfds_builders.synthetic_hands", description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=list(scene.NUM_EXAMPLES), default="test")
-    parser.add_argument(
-        "--count", type=int, default=12, help="number of pictures, from the first (default: %(default)s)"
-    )
+    parser.add_argument("--count", type=int, default=12, help="number of pictures (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for SPLIT_NUMBER.png")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

@@ -44,9 +44,9 @@ class Person:
     band: np.ndarray
 
 
-def make_rng(split: str, index: int) -> Rng:
-    """Returns the random generator of one example; splits never share one."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, list(NUM_EXAMPLES).index(split), index])))
+def make_rng(split: str, index: int, seed: int = SEED) -> Rng:
+    """Returns the random generator of one example; splits and seeds never share one."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, list(NUM_EXAMPLES).index(split), index])))
 
 
 def draw_light(rng: Rng) -> shading.Light:

@@ -18,11 +18,6 @@ SEED = 20180619
 FULL = np.array([scene.WIDTH, scene.HEIGHT]) * scene.SUPERSAMPLING  # (width, height) of the fine grid
 
 
-def make_rng(split: str, index: int) -> Rng:
-    """Returns the random generator of one example; it is shared neither between splits nor with `scene.py`."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, list(NUM_EXAMPLES).index(split), index])))
-
-
 def scatter(rng: Rng, picture: np.ndarray, count: int, largest: float) -> np.ndarray:
     """Draws flat shapes of all sizes and colors (ellipses, polygons, strokes, letters) over sRGB float32 [h, w, 3]."""
     picture = np.clip(picture, 0, 255).astype(np.uint8)
@@ -213,7 +208,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       image uint8 [192, 256, 3] RGB and mask uint8 [192, 256] of BACKGROUND, LEFT, RIGHT.
     """
-    rng, shape = make_rng(split, index), (scene.HEIGHT, scene.WIDTH)
+    rng, shape = scene.make_rng(split, index, SEED), (scene.HEIGHT, scene.WIDTH)
     light = scene.draw_light(rng)
     level = 0.35 * light.ambient + 0.75 * light.key * light.direction[2] + 0.2
     picture = (skin.to_linear(draw_wall(rng, shape)) * level).astype(np.float32)
