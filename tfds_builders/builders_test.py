@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from refinenet_jax.data.sources import open_source
 from tfds_builders import testing
 from tfds_builders.archives import UnsafeArchiveError
-from tfds_builders.hand_dataset import Archive
+from tfds_builders.hand_dataset import Archive, HandDataset
 
 ROOT = pathlib.Path(__file__).parent
 DATASETS = sorted(path.parent.name for path in ROOT.glob("*/*_dataset_builder.py"))
@@ -48,11 +50,19 @@ def _build(name, folder, config=None, **kwargs):
     return testing.build(_module(name).Builder, folder, config or CONFIGS[name][0], **kwargs)
 
 
+def _pickled(self, items, make):
+    """Sends items and function through pickle, as Beam does."""
+    items, make = pickle.loads(pickle.dumps((list(items), make)))
+    return map(make, items)
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
 def built(request, tmp_path_factory):
     """Name, builder and data folder of each dataset."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
-    return name, _build(name, folder, manual_dir=ROOT / name / "dummy_data"), folder / "data"
+    with mock.patch.object(HandDataset, "make_examples", _pickled):
+        builder = _build(name, folder, manual_dir=ROOT / name / "dummy_data")
+    return name, builder, folder / "data"
 
 
 def test_importing_the_builders_imports_neither_the_library_nor_jax():
@@ -103,6 +113,19 @@ def test_masks_name_their_classes_and_are_read_alike_with_and_without_tfds(built
             np.testing.assert_array_equal(expected["image"], example["image"])
             values |= {*np.unique(example["mask"]).tolist()}
     assert values == {*range(feature.num_classes)} | ({255} if name == "person_parts" else set())
+
+
+def test_beam_builds_the_same_examples_in_the_same_order(tmp_path):
+    dummy = ROOT / "eyth" / "dummy_data"
+    builder = _build("eyth", tmp_path, manual_dir=dummy)
+    options = PipelineOptions(["--runner=DirectRunner"])
+    other = _build("eyth", tmp_path / "beam", manual_dir=dummy, beam_options=options)
+    assert {*builder.info.splits} == {*other.info.splits}
+    for split in builder.info.splits:
+        ours, theirs = testing.masks_of(builder, split), testing.masks_of(other, split)
+        assert [*ours] == [*theirs]
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key])
 
 
 def _pack(archive: Archive, source: pathlib.Path, folder: pathlib.Path) -> tfds.core.Path:
@@ -196,3 +219,15 @@ def test_known_checksums_are_compared(tmp_path):
     path.write_bytes(b"PK another file")
     with pytest.raises(UnsafeArchiveError, match=r"hand2K_dataset\.zip has the sha256 .* official file has a64c0fcf"):
         gtea._ARCHIVE.check(path)
+    right = dataclasses.replace(voc, checksum="md5:0cc175b9c0f1b6a831c399e269772661")
+    path.write_bytes(b"a")
+    right.check(path)
+
+
+def test_a_tree_is_found_from_each_of_its_folders(tmp_path):
+    archive = Archive("a.zip", "", tree="outer/inner", marker="lists")
+    tree = tmp_path / "root" / "outer" / "inner"
+    (tree / "lists").mkdir(parents=True)
+    for folder in (tmp_path / "root", tree.parent, tree):
+        assert archive.find(tfds.core.Path(folder)) == tfds.core.Path(tree)
+    assert archive.find(tfds.core.Path(tmp_path)) is None

@@ -5,7 +5,8 @@ A builder lists the archives published by the owners and reads the unpacked file
 
 import dataclasses
 import hashlib
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -15,6 +16,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 
 from tfds_builders import archives
 
+Item = TypeVar("Item")
 Example = tuple[str, dict[str, Any]]
 
 # Pictures hardly compress further; archives of flat masks unpack to about ten times their size. The largest, of PASCAL VOC, has
@@ -83,6 +85,7 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     MORE_CONFIGS: ClassVar[list[HandConfig]] = []
     _manual_dir_given = False
+    _beam_given = False
 
     @tfds.core.utils.classproperty
     @classmethod
@@ -124,6 +127,7 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ) -> None:
         """Does the same as in TFDS, and stores whether a manual folder was given: a download manager always has one."""
         self._manual_dir_given = bool(download_config and download_config.manual_dir)
+        self._beam_given = bool(download_config and (download_config.beam_options or download_config.beam_runner))
         super().download_and_prepare(download_config=download_config, **kwargs)
 
     def locate(
@@ -171,6 +175,19 @@ class HandDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"{archive.filename} could not be downloaded from {archive.url} ({error}).\n"
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             ) from error
+
+    def make_examples(self, items: Iterable[Item], make: Callable[[Item], Example]) -> Iterator[Example] | Any:
+        """Returns the examples of a split, or a Beam transform if `tfds build` was given --beam_pipeline_options.
+
+        Args:
+          items: data from which examples are made: small, such as paths, and picklable.
+          make: function that returns key and example of one item; picklable.
+        """
+        if not self._beam_given:
+            return map(make, items)
+        import apache_beam as beam  # slow to import, and optional
+
+        return beam.Create(list(items)) | beam.Map(make)
 
     def _unpack(self, path: epath.Path, archive: Archive, download_dir: epath.Path) -> epath.Path:
         """Unpacks an archive into the download folder of TFDS, once for all configs."""

@@ -96,7 +96,7 @@ Put {_ARCHIVE.filename}, or the folder {labeled_samples.FOLDER}/ from it, into a
         return videos
 
     def _generate_examples(self, frames: list[Frame]) -> Any:
-        return map(functools.partial(_example, classes=self.builder_config.classes), frames)
+        return self.make_examples(frames, functools.partial(_example, classes=self.builder_config.classes))
 
 
 def _example(frame: Frame, classes: tuple[int, ...]) -> Example:

@@ -67,7 +67,7 @@ Put it, or the folder eyth_dataset/ from it, into a folder and pass that as --ma
         return {split: self._generate_examples(frames) for split, frames in splits.items()}
 
     def _generate_examples(self, frames: list[Frame]) -> Any:
-        return map(_example, frames)
+        return self.make_examples(frames, _example)
 
 
 def _example(frame: Frame) -> Example:

@@ -68,7 +68,7 @@ as --manual_dir.
         return {split: self._generate_examples(members) for split, members in splits.items() if members}
 
     def _generate_examples(self, frames: list[hand2k.Frame]) -> Any:
-        return map(functools.partial(_example, wrist=self.builder_config.name == "wrist"), frames)
+        return self.make_examples(frames, functools.partial(_example, wrist=self.builder_config.name == "wrist"))
 
 
 def _example(frame: hand2k.Frame, wrist: bool) -> Example:

@@ -67,7 +67,7 @@ one per line, into {splits.LIST} in the same folder.
         }
 
     def _generate_examples(self, pictures: list[Picture]) -> Any:
-        return map(_original if self.builder_config.name == "original" else _resized, pictures)
+        return self.make_examples(pictures, _original if self.builder_config.name == "original" else _resized)
 
 
 def _resized(picture: Picture) -> Example:

@@ -118,7 +118,7 @@ pascal_person_part/ and Annotations_Part/ from them, into one folder and pass th
         return {split: self._generate_examples([items[name] for name in names]) for split, names in splits.items()}
 
     def _generate_examples(self, items: list[_Item]) -> Any:
-        return map(_example, items)
+        return self.make_examples(items, _example)
 
     def _locate_annotations(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
         if self.builder_config.name == "parts":
