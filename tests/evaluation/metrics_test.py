@@ -33,11 +33,6 @@ def test_counts_beyond_the_exact_range_of_float32():
     assert counts.tolist() == [[[0, 0], [0, 4099 * 4101]]]
 
 
-def test_iou_by_hand_and_nan_for_the_absent_class():
-    counts = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
-    np.testing.assert_allclose(metrics.iou(counts), [8 / 11, 3 / 6, np.nan])
-
-
 def test_sums_of_counts_do_not_overflow_int32():
     counts = np.full((2, 2), 2**30, np.int32)
     np.testing.assert_allclose(metrics.iou(counts), [1 / 3, 1 / 3])

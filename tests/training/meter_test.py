@@ -75,13 +75,6 @@ def test_memory_is_bounded_and_every_step_is_counted():
     assert scalars["mean_iou"] == 0.25  # 1/2 and 0: the counts did not overflow
 
 
-def test_line_of_a_long_run_fits_80_columns():
-    scalars = {"loss": 0.123456, "mean_iou": 0.7083, "learning_rate": 5e-5, "images_per_second": 2.34567}
-    line = meter.line(168000, 288000, 1, scalars)
-    assert line == "step 168000/288000  loss 0.1235  mIoU 0.708  lr 5e-05  2.35 img/s  14:12:38 left"
-    assert len(line) == 80
-
-
 def test_learning_rate_includes_the_plateau_factor():
     speed = _meter()
     speed.set_rate_factor(0.1)
