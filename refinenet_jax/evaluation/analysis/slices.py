@@ -1,8 +1,8 @@
 """Slices of a set of images with a common attribute, and which of them have clearly lower scores than the whole set.
 
 A slice is the images with something in common: small hands, low light, a skin tone. Among twenty slices some look bad by
-chance, and the frames of a video are alike, so a difference is a finding only if it is large compared with how much it differs
-between videos.
+chance, and the frames of a video are alike, so a difference is a finding only if it passes a test that accounts for both
+(`_p_values`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import stdtr
 
 from refinenet_jax.evaluation import metrics, protocols
 from refinenet_jax.evaluation.analysis.attributes import SKIN_TONES
@@ -18,11 +19,12 @@ from refinenet_jax.evaluation.scores import Scores
 FIGURES = ("hand_iou", "per_image_iou", "hand_precision", "hand_recall", "boundary_f")
 MIN_IMAGES = 10  # smaller slices are marked, and nothing is concluded from them
 MIN_DROP = 0.02  # of hand IoU; smaller drops are not reported
-MIN_ERRORS = 2.7  # standard errors; with fewer than eight videos no drop can be as large
+LEVEL = 0.05  # probability of any false finding
+MIN_VIDEOS = 5  # with fewer nothing is concluded
 TEST = (
-    f"A drop is reported if it is at least {MIN_DROP} of hand IoU in at least {MIN_IMAGES} images with hands, and at least"
-    f" {MIN_ERRORS} times its standard error (between videos, or between images if there are no videos). With fewer than eight"
-    " videos nothing can be reported."
+    f"A drop is reported if it is at least {MIN_DROP} of hand IoU in at least {MIN_IMAGES} images with hands, and if the"
+    f" probability that chance makes any slice look as bad is below {LEVEL} (t-test over the videos, or over the images if"
+    f" there are none, corrected for the number of slices). With fewer than {MIN_VIDEOS} videos nothing can be reported."
 )
 
 Cut = tuple[str, np.ndarray]  # label, bool [n]
@@ -57,7 +59,8 @@ class Slice:
       videos: number of videos; 0 if there are none.
       figures: FIGURES in [0, 1], NaN if undefined.
       difference: figures minus those of the whole set.
-      errors: drop of hand IoU in standard errors; NaN in slices with fewer than MIN_IMAGES images with hands.
+      p_value: probability that chance makes any slice of the set drop as clearly; NaN if not tested: in slices with fewer than
+        MIN_IMAGES images with hands.
     """
 
     attribute: str
@@ -66,7 +69,7 @@ class Slice:
     videos: int
     figures: dict[str, float]
     difference: dict[str, float]
-    errors: float
+    p_value: float
 
     @property
     def n(self) -> int:
@@ -96,9 +99,9 @@ def slices(scores: Scores) -> list[Slice]:
     members = np.stack([cut[-1] for cut in cuts], 1)
     with_hands = metrics.foreground(scores.counts)[:, 1].sum(-1) > 0
     tested = with_hands @ members.astype(np.int64) >= MIN_IMAGES
-    errors = np.where(tested, _drops(scores, members), np.nan)
+    p_values = np.where(tested, np.minimum(_p_values(scores, members) * tested.sum(), 1), np.nan)  # Bonferroni
     result = []
-    for (name, label, member), drop in zip(cuts, errors, strict=True):
+    for (name, label, member), p_value in zip(cuts, p_values, strict=True):
         indices = np.flatnonzero(member)
         here = figures(part := scores.subset(indices))
         result.append(
@@ -109,7 +112,7 @@ def slices(scores: Scores) -> list[Slice]:
                 videos=len(set(part.videos) - {""}),
                 figures=here,
                 difference={key: here[key] - whole[key] for key in FIGURES},
-                errors=float(drop),
+                p_value=float(p_value),
             )
         )
     return result
@@ -121,7 +124,7 @@ def findings(slices: Sequence[Slice], limit: int = 5) -> list[str]:
     Of two slices that share more than half of the smaller one's images, only the worse is reported.
     """
     reported: list[Slice] = []
-    clear = [s for s in slices if s.errors >= MIN_ERRORS and s.difference["hand_iou"] <= -MIN_DROP]
+    clear = [s for s in slices if s.p_value < LEVEL and s.difference["hand_iou"] <= -MIN_DROP]
     for candidate in sorted(clear, key=lambda s: s.difference["hand_iou"]):
         if len(reported) < limit and not any(_overlap(candidate, other) > 0.5 for other in reported):
             reported.append(candidate)
@@ -185,20 +188,19 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
-def _drops(scores: Scores, members: np.ndarray) -> np.ndarray:
-    """Computes how far hand IoU of each slice is below that of the whole set, in standard errors of that difference.
+def _p_values(scores: Scores, members: np.ndarray) -> np.ndarray:
+    """Computes the probability that chance makes each slice drop as clearly as it does, by a one-sided t-test.
 
-    The difference is linearized: it is the sum of a contribution of every image. Contributions are added by video (an image
-    without a video is its own), because frames of one video are alike. If an attribute does not matter, the contribution of
-    each video is as likely to have the other sign, so the standard error is the root of the sum of their squares
-    (cluster-robust, with the null hypothesis imposed). With v videos the result is at most the root of v.
+    The difference between hand IoU of the slice and of the whole set is linearized: it is the sum of a contribution of every
+    image. Contributions are added by video (an image without a video is its own), because frames of one video are alike; the
+    test is whether their mean over the videos is below 0.
 
     Args:
       scores: scores of n images.
       members: bool [n, s], membership in s slices.
 
     Returns:
-      float64 [s]; 0 for slices that do not differ.
+      float64 [s], not corrected for the number of slices; 1 with fewer than MIN_VIDEOS videos.
     """
     binary = metrics.foreground(scores.counts).astype(np.float64)
     hits, union = binary[:, 1, 1], binary.sum((-2, -1)) - binary[:, 0, 0]
@@ -206,10 +208,12 @@ def _drops(scores: Scores, members: np.ndarray) -> np.ndarray:
     residual = hits - hits.sum() / total * union
     added = residual[:, None] * (members - union @ members / total)
     clusters = np.unique([video or f"\0{i}" for i, video in enumerate(scores.videos)], return_inverse=True)[1]
-    drop = np.zeros((clusters.max() + 1, members.shape[1]))
-    np.add.at(drop, clusters, -added)
-    norm = np.sqrt((drop**2).sum(0))
-    return np.divide(drop.sum(0), norm, out=np.zeros(len(norm)), where=norm > 1e-9 * total)
+    change = np.zeros((clusters.max() + 1, members.shape[1]))
+    np.add.at(change, clusters, added)
+    if len(change) < MIN_VIDEOS:
+        return np.ones(members.shape[1])
+    error = change.std(0, ddof=1) / np.sqrt(len(change)) + 1e-9 * total  # of equal contributions it is 0
+    return stdtr(len(change) - 1, change.mean(0) / error)
 
 
 def _overlap(a: Slice, b: Slice) -> float:

@@ -11,10 +11,10 @@ from refinenet_jax.evaluation.scores import Scores
 
 _NOTE = (
     "Hand IoU over all pixels of each slice, with its 95 % interval (none where all are of one video), and its difference from"
-    " the whole set. Standard errors: how many of them the slice is below the whole set ('-': not tested)."
+    " the whole set. p: probability that chance makes any slice look as bad ('-': not tested)."
     f" * fewer than {slices.MIN_IMAGES} images: nothing is concluded from them."
 )
-_HEADER = ("slice", "images", "hand IoU", "95 %", "against all", "per image", "precision", "recall", "boundary F")
+_HEADER = ("slice", "images", "hand IoU", "95 %", "against all", "per image", "precision", "recall", "boundary F", "p")
 _SIZE_NOTE = "small: hands cover less than the median of the images with hands."
 
 
@@ -35,7 +35,7 @@ def section(cuts: Sequence[slices.Slice], scores: Scores, dataset: str) -> str:
     content = page.paragraph(_NOTE) if cuts else ""
     for attribute, group in itertools.groupby(cuts, key=lambda cut: cut.attribute):
         content += page.paragraph(_about(attribute, dataset))
-        content += page.table("scores", (*_HEADER, "standard errors"), [_row(cut, scores) for cut in group])
+        content += page.table("scores", _HEADER, [_row(cut, scores) for cut in group])
     return content
 
 
@@ -44,8 +44,7 @@ def _row(cut: slices.Slice, scores: Scores) -> list[str]:
     hand_iou, *others = (page.fraction(cut.figures[key]) for key in slices.FIGURES)
     difference = page.text(cut.difference["hand_iou"], "+.3f")
     name = f"{cut.label} *" if cut.few else cut.label
-    errors = page.text(cut.errors, ".1f")
-    return [name, f"{cut.n:,}", hand_iou, page.interval(interval), difference, *others, errors]
+    return [name, f"{cut.n:,}", hand_iou, page.interval(interval), difference, *others, page.fraction(cut.p_value)]
 
 
 def _about(attribute: str, dataset: str) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from refinenet_jax.evaluation.analysis import slices as slicing
 from refinenet_jax.evaluation.analysis.slices import figures, findings, slices
@@ -92,7 +93,7 @@ def test_figures_by_hand():
     assert (first.n, first.videos, first.few) == (1, 1, True)
     assert first.difference["hand_iou"] == pytest.approx(0.6 - 0.45)
     assert second.difference["hand_recall"] == pytest.approx(0.3 - 0.5)
-    assert np.isnan(first.errors)  # too few images
+    assert np.isnan(first.p_value)  # too few images
 
 
 def population(seed, images, videos=0, drop=0.0, spread=0.1):
@@ -147,14 +148,31 @@ def test_facts_of_a_finding():
 
 
 def test_a_video_is_one_sample():
-    """The same drop in all v videos is the root of v standard errors, however many frames they have."""
-    for count in (4, 7, 8):
+    """One of eight videos gives no finding, however bad it is and however many frames it has; nor do four videos."""
+    hits = np.repeat([80, 80, 80, 80, 80, 80, 80, 5], 50)
+    videos = np.repeat(list("abcdefgh"), 50).tolist()
+    assert (
+        findings(slices(make(hits, 100 - hits, [0] * 400, {"hands": np.repeat([1, 1, 1, 1, 1, 1, 2, 2], 50)}, videos)))
+        == []
+    )
+    for count in (4, 5):
         hits = np.tile([80, 40], 10 * count)
         videos = [f"v{i // 20}" for i in range(20 * count)]
         scores = make(hits, 100 - hits, [0] * len(hits), {"hands": [1, 2] * (10 * count)}, videos)
         better, worse = slices(scores)
-        assert worse.errors == pytest.approx(count**0.5) == -better.errors
-        assert bool(findings([worse, better])) == (count == 8)
+        assert bool(findings([worse, better])) == (count == 5)
+
+
+def test_the_test_is_that_of_scipy_corrected_for_the_number_of_slices():
+    """In two slices of 20 images each, a slice's own images contribute by 1/2 and the others by -1/2."""
+    rng = np.random.default_rng(0)
+    hits = rng.integers(20, 80, 40)
+    scores = make(hits, 100 - hits, [0] * 40, {"hands": [1, 2] * 20})
+    residual = hits - hits.mean()
+    for s, sign in zip(slices(scores), (1, -1), strict=True):
+        change = residual * np.tile([sign, -sign], 20)
+        expected = stats.ttest_1samp(change, 0, alternative="less").pvalue
+        assert s.p_value == pytest.approx(min(2 * expected, 1), rel=1e-4)
 
 
 def test_images_without_hands_and_too_few_images_are_not_tested():
@@ -162,7 +180,7 @@ def test_images_without_hands_and_too_few_images_are_not_tested():
     missed = [20] * 60 + [99] * 9 + [0] * 20
     hands = [1.0] * 60 + [2.0] * 9 + [0.0] * 20
     found = {s.label: s for s in slices(make(hits, missed, [5] * 89, {"hands": hands}))}
-    assert np.isnan([found["hands 0"].errors, found["hands 2"].errors]).all()
+    assert np.isnan([found["hands 0"].p_value, found["hands 2"].p_value]).all()
     assert (found["hands 0"].few, found["hands 2"].few) == (False, True)
     assert findings(list(found.values())) == []
 
@@ -170,7 +188,7 @@ def test_images_without_hands_and_too_few_images_are_not_tested():
 def test_small_drops_are_not_reported():
     hits = np.tile([800, 790], 300)
     found = slices(make(hits, 1000 - hits, [0] * 600, {"hands": [1, 2] * 300}))
-    assert max(s.errors for s in found) > slicing.MIN_ERRORS
+    assert min(s.p_value for s in found) < slicing.LEVEL
     assert findings(found) == []
     without_hands = {"skin_tone": ["light", "tan"] * 15, "hand_area": [0.0] * 30}
     assert findings(slices(make([0] * 30, [0] * 30, [0] * 30, without_hands))) == []
