@@ -25,8 +25,9 @@ from refinenet_jax.evaluation.report.page import (
     table,
     text,
 )
+from refinenet_jax.evaluation.report.plots import COLORS, svg
 from refinenet_jax.training import log
-from refinenet_jax.training.curves import COLORS, curve, draw, is_drawable, number
+from refinenet_jax.training.curves import curve, draw, is_drawable, number
 
 NAME = "report.html"
 _MAX_EVENTS, _MAX_PAGES = 200, 20
@@ -107,7 +108,7 @@ def _curves(training: Sequence[dict], evaluations: Sequence[dict]) -> str:
         curves = {legend: points for legend, points in curves.items() if is_drawable(points)}
         if curves:
             legend = swatches(COLORS, curves) if len(curves) > 1 else ""
-            figures.append(figure(name, draw(name, list(curves.values()), axis), legend))
+            figures.append(figure(name, svg(name, draw, list(curves.values()), axis), legend))
     return panels(figures) if figures else ""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def _cells(datasets, published=0.25):
         "cvpr18": {"images": 9, "per_image_iou": published},
     }
     entry["intervals"] = {"per_image_iou": None, "hand_iou": [0.4, 0.6]}
-    return [Cell(f"runs/{run}", "", name, entry) for run in ("a", "b") for name in datasets]
+    return [Cell(f"runs/{run}", "", name, entry) for run in ("a", "<b>$x_{$") for name in datasets]
 
 
 def test_the_published_matrix(tmp_path):
@@ -163,6 +164,10 @@ def test_the_published_matrix(tmp_path):
     assert below[2].split() == ["EgoHands", "0.814", "~0.503"]
     assert below[4].split() == ["GTEA", "~0.152", "~0.26"]
 
-    html = cross_report.write(tmp_path, cells).read_text()
-    for row in ("<td>b</td><td>0.250</td>", "<td>b</td><td>0.500</td>", "GTEA</td><td>~0.152</td><td>~0.26</td>"):
-        assert row in html, row
+    figures = re.findall("<figure>.*?</figure>", cross_report.write(tmp_path, cells).read_text(), re.S)
+    names = ["egohands/hands", "hof/resized", "mine", "a", "&lt;b&gt;$x_{$"]  # columns and rows
+    theirs = ["EgoHands", "HOF", "EgoHands", "EYTH", "GTEA", "HOF"]
+    theirs += ["0.814", "~0.503", "0.670", "0.528", "~0.152", "~0.26", "0.578", "0.766"]
+    expected = [["0.250"] * 6 + names, theirs, ["-"] * 6 + names, ["0.500"] * 6 + names]
+    for figure, texts in zip(figures, expected, strict=True):
+        assert sorted(re.findall(">([^<]+)</text>", figure)) == sorted(texts)

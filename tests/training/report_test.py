@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from refinenet_jax import checkpoint
+from refinenet_jax.evaluation.report import plots
 from refinenet_jax.training import curves, log, report
 
 EVIL = "<script>alert('1')</script>&\"$x_{$"
@@ -169,7 +170,7 @@ def test_long_curves_are_averaged_and_keep_their_gaps():
 
 def test_a_logarithmic_axis_only_where_values_spread():
     def ticks(values):
-        svg = curves.draw("x", [dict(enumerate(values))], "log")
+        svg = plots.svg("x", curves.draw, [dict(enumerate(values))], "log")
         return re.findall(r">([\d.e-]+)</text>", svg)
 
     assert {"1", "10", "100"} <= set(ticks([0.5, 1.0, 10.0, 200.0]))

@@ -1,4 +1,4 @@
-"""Writes the matrix of checkpoints and datasets as text and as a page, next to the published matrix."""
+"""Writes the matrix of checkpoints and datasets as text and as a page of heat maps, next to the published matrix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from refinenet_jax import text_files
 from refinenet_jax.evaluation.cvpr18 import dataset_of
-from refinenet_jax.evaluation.report import page, published
+from refinenet_jax.evaluation.report import figures, page, plots, published
 
 # Protocol, figure and title.
 MEASURES = (
@@ -70,23 +70,14 @@ def table(cells: Sequence[Cell]) -> str:
 
 
 def write(workdir: Path, cells: Sequence[Cell]) -> Path:
-    """Writes the matrices into cross_dataset.html, a self-contained page; returns its path.
+    """Writes heat maps of the matrices into cross_dataset.html, a self-contained page; returns its path.
 
     Raises:
       OSError: it cannot be written.
     """
-    sections = [
-        (
-            matrix.title,
-            page.table(
-                "scores",
-                ["", *matrix.columns],
-                [[name, *texts] for name, texts in zip(matrix.rows, matrix.texts, strict=True)],
-            ),
-        )
-        for matrix in matrices(cells)
-    ]
+    panels = [page.figure(title, plots.svg(title, figures.matrix, *matrix)) for title, *matrix in matrices(cells)]
     note = "Rows: trained on; columns: tested on. Published scores marked ~ have an uncertain last digit."
+    sections = [("Scores", page.panels(panels))]
     return text_files.replace(workdir / "cross_dataset.html", page.page("Across datasets", note, sections))
 
 

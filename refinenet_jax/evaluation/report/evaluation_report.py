@@ -17,7 +17,7 @@ from refinenet_jax.data.examples import Source
 from refinenet_jax.evaluation import bootstrap, metrics, protocols
 from refinenet_jax.evaluation.analysis import calibration, flicker, slices
 from refinenet_jax.evaluation.protocols import PROTOCOLS
-from refinenet_jax.evaluation.report import gallery, page, published, report, slice_section
+from refinenet_jax.evaluation.report import figures, gallery, page, plots, published, report, slice_section
 from refinenet_jax.evaluation.scores import Scores
 
 PROTOCOL_NOTES = {
@@ -177,13 +177,8 @@ def _calibration(evaluation: Evaluation) -> str:
         f" the network is {more}. Expected calibration error {numbers['ece']:.4f} (Naeini et al., AAAI 2015;"
         f" {calibration.BINS} bins, most probable class)."
     )
-    curve = calibration.curve(evaluation.scores.calibration)
-    rows = [
-        [page.fraction(confidence), page.fraction(accuracy), f"{100 * share:.2f} %"]
-        for confidence, accuracy, share in zip(curve["confidence"], curve["accuracy"], curve["share"], strict=True)
-        if share
-    ]
-    return page.paragraph(note) + page.table("scores", ["mean confidence of a bin", "accuracy", "pixels"], rows)
+    svg = plots.svg("reliability", figures.reliability, evaluation.scores.calibration)
+    return page.panels([page.figure("Reliability", svg), page.paragraph(note)])
 
 
 def _corruptions(evaluation: Evaluation) -> str:
@@ -200,7 +195,10 @@ def _corruptions(evaluation: Evaluation) -> str:
         "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides"
         " counts as background."
     )
-    return page.paragraph(note) + numbers
+    svg = plots.svg("corruptions", figures.corruptions, table)
+    return page.panels([page.figure("Hand IoU by strength", svg), page.paragraph(note)]) + page.folded(
+        "Numbers", numbers
+    )
 
 
 def _videos(evaluation: Evaluation) -> str:

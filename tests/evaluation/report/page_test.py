@@ -14,6 +14,7 @@ def test_markup_is_escaped():
         page.descriptions("facts", [(EVIL, EVIL)]),
         page.table("scores", [EVIL], [[EVIL]]),
         page.figure(EVIL, ""),
+        page.folded(EVIL, ""),
         page.swatches(["#000000"], [EVIL]),
         page.picture(np.zeros((2, 3, 3), np.uint8), EVIL),
         page.page(EVIL, EVIL, [(EVIL, "<p>content</p>")]),
