@@ -20,16 +20,8 @@ RESAMPLES, LEVEL = 1000, 0.95
 FEW = 20  # units, below which `describe` warns
 
 
-def intervals(
-    scores: Scores, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
-) -> dict[str, tuple[float, float] | None]:
-    """Computes percentile intervals of all figures.
-
-    Args:
-      scores: per-image scores.
-      resamples: number of bootstrap resamples.
-      seed: seed of the resampling; intervals are deterministic.
-      level: coverage of the intervals, in (0, 1).
+def intervals(scores: Scores, resamples: int = RESAMPLES) -> dict[str, tuple[float, float] | None]:
+    """Computes percentile intervals of all figures, with coverage LEVEL; the same scores give the same intervals.
 
     Returns:
       Name in FIGURES -> (low, high). None if all images are of one video, if there is only one image, or if a figure is
@@ -40,10 +32,10 @@ def intervals(
     if count < 2:
         return dict.fromkeys(FIGURES)
     sums = _sums_by_unit(scores, units, count)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
     # Sums over a resample are products with how often each unit was drawn; integers up to 2^53 stay exact in them.
     figures = _figures({name: np.tensordot(drawn, values, 1) for name, values in sums.items()})
-    tails = [50 * (1 - level), 50 * (1 + level)]
+    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
     result = {}
     for name in FIGURES:
         values = figures[name][~np.isnan(figures[name])]

@@ -5,8 +5,6 @@ ignored: both masks are assumed to be equal there, with the class of the other m
 inside void costs nothing, and an outline that crosses it is measured from the edge of the void.
 """
 
-import math
-
 import cv2
 import numpy as np
 
@@ -45,22 +43,26 @@ def counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth {list(truth.shape)} and prediction {list(prediction.shape)} must have one size")
+    diagonal = np.hypot(*truth.shape)
+    radius, width = int(np.ceil(TOLERANCE * diagonal)), max(round(BAND * diagonal), 1)
+    # All that is far from both masks has no effect.
+    left, top, across, down = cv2.boundingRect(truth | prediction)
+    rows, columns = (slice(max(at - width, 0), at + length + width) for at, length in ((top, down), (left, across)))
+    truth, prediction = truth[rows, columns], prediction[rows, columns]
     counted = None
     if (truth == VOID).any() or (prediction == VOID).any():
         counted = (truth != VOID) & (prediction != VOID)
         truth, prediction = np.where(truth == VOID, prediction, truth), np.where(prediction == VOID, truth, prediction)
         both = (truth == VOID) & (prediction == VOID)
         truth, prediction = np.where(both, 0, truth), np.where(both, 0, prediction)
-    diagonal = np.hypot(*truth.shape)
     masks = [(mask != 0).view(np.uint8) for mask in (truth, prediction)]
     true, predicted = (_outline(mask) for mask in masks)
-    radius = int(np.ceil(TOLERANCE * diagonal))
     true_hits, predicted_hits = _near(true, predicted, radius), _near(predicted, true, radius)
-    true_band, predicted_band = (_band(mask, max(round(BAND * diagonal), 1)) for mask in masks)
-    columns = predicted, predicted_hits, true, true_hits, true_band & predicted_band, true_band | predicted_band
+    true_band, predicted_band = (_band(mask, width) for mask in masks)
+    regions = predicted, predicted_hits, true, true_hits, true_band & predicted_band, true_band | predicted_band
     if counted is not None:
-        columns = tuple(column & counted for column in columns)
-    return np.array([np.count_nonzero(column) for column in columns], np.int64)
+        regions = tuple(region & counted for region in regions)
+    return np.array([np.count_nonzero(region) for region in regions], np.int64)
 
 
 def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,33 +95,13 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 
 def _near(outline: np.ndarray, other: np.ndarray, radius: int) -> np.ndarray:
     """Pixels of an outline within `radius` pixels of the other outline, uint8 [h, w]."""
-    near = np.zeros_like(outline)
-    left, top, across, down = cv2.boundingRect(other)
-    if down:
-        # Nothing else is near the other outline.
-        rows = slice(max(top - radius, 0), top + down + radius)
-        columns = slice(max(left - radius, 0), left + across + radius)
-        near[rows, columns] = outline[rows, columns] & _dilate(other[rows, columns], radius)
-    return near
-
-
-def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Pixels at most `radius` from one of the mask, uint8 [h, w]."""
-    # A disk is a union of rectangles, and the time of a dilation by a rectangle does not depend on its size.
-    dilated = np.zeros_like(mask)
-    half_widths = [math.isqrt(radius**2 - up**2) for up in range(radius + 1)]
-    for up, half_width in enumerate(half_widths):
-        if up == radius or half_widths[up + 1] < half_width:
-            dilated |= cv2.dilate(mask, np.ones((2 * up + 1, 2 * half_width + 1), np.uint8))
-    return dilated
+    if not other.any():
+        return other
+    distance = cv2.distanceTransform(1 - other, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return outline & (distance <= radius + 1e-3)
 
 
 def _band(mask: np.ndarray, width: int) -> np.ndarray:
     """Foreground pixels that `width` erosions by 3x3 take away, uint8 [h, w]."""
-    band = np.zeros_like(mask)
-    left, top, across, down = cv2.boundingRect(mask)
-    if down:
-        inside = np.s_[top : top + down, left : left + across]
-        square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)  # the same as that many erosions
-        band[inside] = mask[inside] ^ cv2.erode(mask[inside], square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return band
+    square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)  # the same as that many erosions
+    return mask ^ cv2.erode(mask, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)

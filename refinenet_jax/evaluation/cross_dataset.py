@@ -53,7 +53,7 @@ def cross_evaluate(
 
     Args:
       config: uses its fields `evaluate` and `data.dir`.
-      workdir: folder for cross_dataset.json, cross_dataset.csv and the heat maps.
+      workdir: folder for cross_dataset.json (all figures) and cross_dataset.html (the matrices).
       checkpoints: run folders or weight files.
       datasets: dataset names as in `config.data.name`.
       policy: one of label_policies.POLICIES.

@@ -9,14 +9,15 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from refinenet_jax import checkpoint, parallel
+from refinenet_jax import parallel
 from refinenet_jax.data.examples import Source
 from refinenet_jax.data.reading import read_ahead
 from refinenet_jax.data.sources import check_masks, open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.evaluation import cvpr18, metrics, predictions, protocols, results
+from refinenet_jax.evaluation import cvpr18, metrics, predictions, protocols
 from refinenet_jax.evaluation.analysis import corruptions
 from refinenet_jax.evaluation.mask_store import MaskStore
+from refinenet_jax.evaluation.report import evaluation_report
 from refinenet_jax.evaluation.report.evaluation_report import Evaluation
 from refinenet_jax.evaluation.scores import Prediction, Scores, gather, measure
 from refinenet_jax.inference import crf
@@ -152,7 +153,7 @@ def evaluate_checkpoint(
     segmenter = load(directory, options)
     check_classes(segmenter, source, directory)
     workdir = epath.Path(workdir)
-    folder = workdir / f"predictions_{results.slug(source, options.split)}" if save_predictions else None
+    folder = workdir / f"predictions_{evaluation_report.slug(source, options.split)}" if save_predictions else None
     store = MaskStore()
     scores = score(segmenter, source, options, folder, store)
     store.gather()
@@ -163,19 +164,10 @@ def evaluate_checkpoint(
     scales = ", ".join(map(str, options.scales))
     title = f"{source.info.name} [{options.split}], scales {scales}{', flipped' if options.flip else ''}"
     title += f", longest side {options.longest_side}" if options.longest_side else ""
-    title += ", CRF" if options.crf else ""
-    description = (checkpoint.read_description(directory) if epath.Path(directory).is_dir() else None) or {}
-    settings = {
-        "network": description.get("variant", ""),
-        "trained on": description.get("dataset", ""),
-        "longest side": f"resized to {options.longest_side} pixels" if options.longest_side else "as it is",
-        "scales": f"{scales}, times the network's input scale of {segmenter.model.input_scale}",
-        "mirrored": "averaged with the mirrored image" if options.flip else "no",
-        "dense CRF": options.crf or "no",
-    }
+    title += f", CRF {options.crf}" if options.crf else ""
     about = {"checkpoint": str(directory)}
-    evaluation = Evaluation(source, options.split, scores, store.mask, options.protocols, title, about, settings, worse)
-    figures = results.write(workdir, evaluation)
+    evaluation = Evaluation(source, options.split, scores, store.mask, options.protocols, title, about, worse)
+    figures = evaluation_report.write(workdir, evaluation)
     if folder and parallel.is_main_process():
         print(f"Masks: {folder}")
     return figures
@@ -213,7 +205,7 @@ def evaluate_predictions(
         return np.zeros_like(example["mask"]) if pair is None else pair[1]
 
     evaluation = Evaluation(source, options.split, scores, predict, options.protocols, title, about)
-    return results.write(epath.Path(workdir), evaluation)
+    return evaluation_report.write(epath.Path(workdir), evaluation)
 
 
 def check_classes(segmenter: Segmenter, source: Source, directory: str | os.PathLike) -> None:

@@ -1,8 +1,7 @@
 """Reads and writes folders of predicted masks, so that masks of any program can be scored without a network.
 
 A mask is an 8-bit image of class ids, gray or with a palette; for two classes also black and white (0 and 255). It is named by
-the id of its picture: `video/frame.png`, or in a single folder `video_frame.png`, or `frame.png` if that is unambiguous. The
-name may end in `_mask`, as in the output of `refinenet-jax predict`.
+the id of its picture, as in `video/frame.png`. The name may end in `_mask`, as in the output of `refinenet-jax predict`.
 """
 
 import os
@@ -59,10 +58,7 @@ class Predictions:
 
     def path(self, name: str) -> str | None:
         """Returns the path of a picture's mask relative to the folder, or None if it has no mask."""
-        last = name.rpartition("/")[2]
-        choices = dict.fromkeys((name, name.replace("/", "_"), last))
-        found = (self._paths.get(choice + suffix) for choice in choices for suffix in ("", _SUFFIX))
-        return next((path for path in found if path), None)
+        return self._paths.get(name) or self._paths.get(name + _SUFFIX)
 
     def read(self, example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
         """Returns the mask of an example as it is in the file and at the example's size, each uint8 [h, w]; None without a
@@ -133,12 +129,11 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
       picture, are listed on standard error.
 
     Raises:
-      UsageError: a mask cannot be used, belongs to two pictures, or no picture has a mask.
+      UsageError: a mask cannot be used, or no picture has a mask.
     """
     mine = parallel.share(len(source))
     published = np.zeros((len(mine), 2, 2), np.int64)
     dataset = cvpr18.dataset_of(source.info.name)
-    used: list[tuple[str, str]] = []  # path of a mask, id of its picture
 
     def read(index: int) -> tuple[dict, tuple[np.ndarray, np.ndarray] | None]:
         example = source[index]
@@ -148,8 +143,6 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
 
         def read_all() -> Iterator[Prediction]:
             for row, (index, (example, masks)) in enumerate(zip(mine, read_ahead(read, mine), strict=True)):
-                if masks:
-                    used.append((predictions.path(example["id"]), example["id"]))
                 given, mask = masks or (np.zeros_like(example["mask"]),) * 2
                 if "cvpr18" in options.protocols:
                     published[row] = cvpr18.compare(example["mask"], given, dataset)
@@ -159,25 +152,18 @@ def score(predictions: Predictions, source: Source, options: ConfigDict) -> Scor
         rows = measure(read_all(), source.info)
     published = parallel.gather_rows(np.array(mine, np.int64), published, len(source))
     scores = gather(rows, source.info, len(source), published if "cvpr18" in options.protocols else None)
-    _report_mismatches(predictions, scores, [pair for part in parallel.gather_json(used) for pair in part])
+    _report_mismatches(predictions, scores)
     return scores
 
 
-def _report_mismatches(predictions: Predictions, scores: Scores, used: list[tuple[str, str]]) -> None:
-    """Lists pictures without a mask and masks without a picture; refuses masks that belong to several pictures."""
-    picture: dict[str, str] = {}
-    for path, name in used:
-        if picture.setdefault(path, name) != name:
-            raise UsageError(
-                f"{predictions.folder / path} belongs to two pictures, {picture[path]!r} and {name!r}. Put masks into folders "
-                f"by picture id: {name}.png"
-            )
+def _report_mismatches(predictions: Predictions, scores: Scores) -> None:
+    """Lists pictures without a mask and masks without a picture."""
     missing = [name for name, found in zip(scores.ids, scores.found, strict=True) if not found]
-    unused = predictions.unused(set(picture))
-    if not picture:
+    unused = predictions.unused({predictions.path(name) for name in scores.ids})
+    if len(missing) == len(scores):
         raise UsageError(
             f"{predictions.folder} has no mask for any of the {len(scores)} pictures; expected {missing[0]}.png, "
-            f"found {first_few(unused, 3)}."
+            f"found {first_few(unused, 3)}. Name each mask by the id of its picture."
         )
     if missing:
         say(f"No prediction in {predictions.folder} for {len(missing)} of {len(scores)} pictures: {first_few(missing)}")

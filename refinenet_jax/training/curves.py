@@ -1,17 +1,18 @@
-"""Draws curves of a run by step, as SVG for a page."""
+"""Draws curves of a run by step."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refinenet_jax.evaluation.report import plots
 from refinenet_jax.evaluation.report.plots import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Curve = Mapping[float, float]  # value by step, NaN if missing
 
-RESUMED, LEFT_OUT = "#9aa3af", "#c0392b"
 _MAX_POINTS = 600  # per curve; more could not be distinguished
 _LOG_FROM = 50  # ratio of largest to smallest value from which a logarithmic axis is used
 
@@ -33,57 +34,33 @@ def is_drawable(points: Curve) -> bool:
     return any(map(math.isfinite, points.values()))
 
 
-def draw(
-    name: str,
-    curves: Sequence[Curve],
-    *,
-    axis: str,
-    span: tuple[float, float],
-    resumed: Sequence[float],
-    left_out: Sequence[float],
-) -> str:
-    """Draws curves over the same steps; the same arguments give the same text.
+def draw(figure: "Figure", curves: Sequence[Curve], axis: str) -> None:
+    """Draws curves by step, for `plots.svg`; a curve of more than 600 points is averaged over neighboring points.
 
     Args:
-      name: name of the picture, unique on its page.
+      figure: empty figure.
       curves: drawable curves, in the order of `COLORS`.
       axis: the y axis starts at 'zero', fits the 'values', or is 'log' if the values vary widely.
-      span: first and last step to show.
-      resumed: steps that are marked by a dotted line.
-      left_out: steps that are marked on the axis.
-
-    Returns:
-      An svg element; a curve of more than 600 points is averaged over neighboring points.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    with plots.style():
-        figure = Figure(figsize=(4.6, 2.5), layout="constrained")
-        axes = figure.add_subplot(xlabel="step")
-        values = []
-        for points, color in zip(curves, COLORS, strict=False):
-            x, y = _thin(points)
-            values.append(y[np.isfinite(y)])
-            axes.plot(x, y, color=color, marker="o" if len(x) <= 30 else "", markersize=2.5)
-        values = np.concatenate(values)
-        if axis == "log" and values.min() > 0 and values.max() > _LOG_FROM * values.min():
-            axes.set_yscale("log")
-        else:
-            axes.yaxis.set_major_locator(MaxNLocator(5))
-            if axis == "zero":
-                axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-        axes.yaxis.set_minor_formatter("")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.update_datalim([(step, values[0]) for step in span])
-        axes.autoscale_view()
-        for step in resumed:
-            axes.axvline(step, color=RESUMED, linestyle=":", linewidth=1, zorder=0)
-        at_the_bottom = {"transform": axes.get_xaxis_transform(), "clip_on": False}
-        axes.plot(left_out, np.zeros(len(left_out)), "^", color=LEFT_OUT, markersize=4, **at_the_bottom)
-        return plots.svg(figure, name)
+    axes = figure.add_subplot(xlabel="step")
+    values = []
+    for points, color in zip(curves, COLORS, strict=False):
+        x, y = _thin(points)
+        values.append(y[np.isfinite(y)])
+        axes.plot(x, y, color=color, marker="o" if len(x) <= 30 else "", markersize=2.5)
+    values = np.concatenate(values)
+    if axis == "log" and values.min() > 0 and values.max() > _LOG_FROM * values.min():
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if axis == "zero":
+            axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.yaxis.set_minor_formatter("")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def _thin(points: Curve) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,9 @@
 """Compiles the training step and reports its memory and compute, without writing anything."""
 
 import os
-from collections import Counter
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from refinenet_jax import models, parallel
@@ -35,14 +33,10 @@ def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
 
 
 def parameter_table(params: dict) -> list[str]:
-    """Returns lines with the parameter count of each module, for two levels of the tree; blocks of a stage are summed."""
-    counts: Counter[str] = Counter()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        module, *inner = [key.key for key in path][:-1]
-        counts["/".join((module, *(inner[0].split("_block")[:1] if inner else ())))] += int(np.prod(leaf.shape))
-    lines = [f"{'parameters':<40}{'number':>14}"]
-    lines += [f"  {name:<38}{count:>14,}" for name, count in counts.items()]
-    return [*lines, f"{'all':<40}{sum(counts.values()):>14,}"]
+    """Returns lines with the parameter count of each module."""
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(module)) for name, module in params.items()}
+    rows = {**counts, "all": sum(counts.values())}
+    return [f"{'parameters':<40}{'number':>14}", *(f"{name:<40}{count:>14,}" for name, count in rows.items())]
 
 
 def _step_lines(config: ConfigDict, setup: Setup, state: object, compiled: jax.stages.Compiled) -> list[str]:

@@ -35,7 +35,8 @@ def loss_terms(
       logits: float32 [b, h, w, c].
       labels: integer [b, h, w], class ids below c, or 255 for void.
       weight: float32 [b], weight of each example; 0 excludes it.
-      weights: weight of each term, by name (see `TERMS`); terms with weight 0 are not computed.
+      weights: weight of each term, by name (see `TERMS`); terms with weight 0 are not computed. `check_options` checks this
+        and the other options.
       class_weights: c weights for 'cross_entropy' and 'focal'; () for 1 each.
       label_smoothing: label smoothing of 'cross_entropy', in [0, 1).
       hard_fraction: share of the hardest pixels that 'cross_entropy' uses, in (0, 1].
@@ -44,18 +45,7 @@ def loss_terms(
     Returns:
       (total, divisor) by term, float32 scalars. If everything is void both are 0, and so are the gradients: divide by
       `jnp.where(divisor > 0, divisor, 1)`.
-
-    Raises:
-      UsageError: from `check_options`, while tracing.
     """
-    check_options(
-        logits.shape[-1],
-        weights=weights,
-        class_weights=class_weights,
-        label_smoothing=label_smoothing,
-        hard_fraction=hard_fraction,
-        focal_gamma=focal_gamma,
-    )
     terms = {
         "cross_entropy": partial(
             cross_entropy, class_weights=class_weights, label_smoothing=label_smoothing, hard_fraction=hard_fraction
@@ -138,7 +128,7 @@ def cross_entropy(
 def focal(
     logits: jax.Array,
     labels: jax.Array,
-    weight: jax.Array | None = None,
+    weight: jax.Array,
     *,
     class_weights: tuple[float, ...] = (),
     gamma: float = 2.0,
@@ -148,9 +138,7 @@ def focal(
     From Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, who define it for the sigmoid; `class_weights` are
     their alpha. Arguments and results are those of `cross_entropy`, which it equals at gamma 0.
     """
-    counted = (labels != VOID).astype(jnp.float32)
-    if weight is not None:
-        counted = counted * weight[:, None, None]
+    counted = (labels != VOID) * weight[:, None, None]
     per_pixel = _per_pixel(logits, labels)
     # 1 - p without cancellation; kept above 0, where the gradient of a power below 1 is not finite.
     missing = jnp.maximum(-jnp.expm1(-per_pixel), jnp.finfo(per_pixel.dtype).tiny)
@@ -158,7 +146,7 @@ def focal(
     return (missing**gamma * per_pixel * counted).sum(), counted.sum()
 
 
-def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Computes the soft Dice loss of each image, 1 - 2 sum(p t) / (sum(p) + sum(t)), averaged over the classes in its truth.
 
     From Milletari et al., "V-Net", 3DV 2016, with the usual plain sums instead of sums of squares in the denominator.
@@ -167,7 +155,7 @@ def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) 
     Args:
       logits: float32 [b, h, w, c].
       labels: integer [b, h, w], class ids below c, or 255 for void.
-      weight: float32 [b], weight of each image; 0 excludes it. All 1 by default.
+      weight: float32 [b], weight of each image; 0 excludes it.
 
     Returns:
       Sum of the weighted losses, each in [0, 1], and sum of the weights of the images that are not entirely void; two float32
@@ -179,7 +167,7 @@ def dice(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) 
     return _over_images(1 - 2 * (probabilities * truth).sum(1) / both, sizes, weight)
 
 
-def lovasz(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def lovasz(logits: jax.Array, labels: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Computes the Lovasz-softmax loss of each image, averaged over the classes in its truth: the Jaccard loss, 1 - IoU,
     extended from sets to probabilities.
 
@@ -244,13 +232,11 @@ def _probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return probabilities.reshape(len(labels), -1, logits.shape[-1])
 
 
-def _over_images(losses: jax.Array, sizes: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+def _over_images(losses: jax.Array, sizes: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sums over images the mean over present classes, from losses and pixel counts [b, c]."""
     classes = (sizes > 0).sum(1)
     per_image = jnp.where(sizes > 0, losses, 0).sum(1) / jnp.maximum(classes, 1)
-    counted = (classes > 0).astype(losses.dtype)
-    if weight is not None:
-        counted = counted * weight
+    counted = (classes > 0) * weight
     return (per_image * counted).sum(), counted.sum()
 
 

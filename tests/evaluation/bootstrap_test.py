@@ -1,9 +1,9 @@
-"""Intervals compared with a plain bootstrap over tables, and their coverage in synthetic populations."""
+"""Intervals compared with a plain bootstrap over tables."""
 
 import numpy as np
 import pytest
 
-from refinenet_jax.evaluation import bootstrap, metrics, protocols
+from refinenet_jax.evaluation import bootstrap, protocols
 from refinenet_jax.evaluation.scores import Scores
 
 
@@ -48,31 +48,18 @@ def test_equals_a_plain_bootstrap_over_tables(single):
         units.setdefault(video or scores.ids[i], []).append(i)
     members = list(units.values())
 
-    drawn = np.random.default_rng(3).multinomial(len(members), [1 / len(members)] * len(members), 40)
+    drawn = np.random.default_rng(0).multinomial(len(members), [1 / len(members)] * len(members), 40)
     figures = []
     for times in drawn:
         indices = [i for unit, often in zip(members, times, strict=True) for _ in range(often) for i in unit]
         summary = protocols.strict(scores.subset(indices))
         figures.append([summary[name] for name in bootstrap.FIGURES])
-    low, high = np.percentile(np.array(figures, float), [5, 95], axis=0)
+    low, high = np.percentile(np.array(figures, float), [2.5, 97.5], axis=0)
 
-    found = bootstrap.intervals(scores, resamples=40, seed=3, level=0.9)
+    found = bootstrap.intervals(scores, resamples=40)
     assert tuple(found) == bootstrap.FIGURES
     np.testing.assert_allclose(list(found.values()), np.stack([low, high], -1), rtol=1e-12)
     assert all(a < b for a, b in found.values())
-
-
-def test_coverage_of_intervals_by_video_and_by_image():
-    truth = metrics.hand_scores(population(4000, 4, 99).counts)["iou"].mean()
-    by_video = by_image = 0
-    for seed in range(60):
-        scores = population(24, 10, seed)
-        low, high = bootstrap.intervals(scores, 300)["per_image_iou"]
-        by_video += low <= truth <= high
-        low, high = bootstrap.intervals(without_videos(scores, range(len(scores))), 300)["per_image_iou"]
-        by_image += low <= truth <= high
-    assert 54 <= by_video <= 60  # 95 % are 57
-    assert by_image < 40
 
 
 def test_one_video_or_one_image_has_no_intervals():

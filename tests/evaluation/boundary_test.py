@@ -41,7 +41,9 @@ def test_distances_are_euclidean():
         point = np.zeros((31, 31), np.uint8)
         point[15, 15] = 1
         rows, columns = np.indices(point.shape) - 15
-        np.testing.assert_array_equal(boundary._dilate(point, radius), rows**2 + columns**2 <= radius**2)
+        np.testing.assert_array_equal(
+            boundary._near(np.ones_like(point), point, radius), rows**2 + columns**2 <= radius**2
+        )
 
 
 def test_missed_and_false_hands():

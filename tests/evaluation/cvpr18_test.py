@@ -88,24 +88,6 @@ def test_egohands_truth_is_resized_to_the_prediction():
     assert cvpr18.compare(truth, prediction, "eyth").sum() == 720 * 1280
 
 
-def test_resized_truth_follows_imresize_and_otsu():
-    rng = np.random.default_rng(1)
-    truth = (rng.random((12, 20)) < 0.5).astype(np.uint8)
-    gray = np.floor(np.apply_along_axis(_resized, 0, truth * 255.0, 6) + 0.5).clip(0, 255)
-    gray = np.floor(np.apply_along_axis(_resized, 1, gray, 10) + 0.5).clip(0, 255)
-    # Otsu's threshold by its definition, over all 255 cuts.
-    spread = [
-        (gray <= t).mean() * (gray > t).mean() * (gray[gray <= t].mean() - gray[gray > t].mean()) ** 2
-        if 0 < (gray <= t).mean() < 1
-        else 0
-        for t in range(255)
-    ]
-    hand = gray > np.flatnonzero(np.isclose(spread, max(spread), rtol=1e-12)).mean()
-    assert 10 < hand.sum() < 50
-    counts = cvpr18.compare(truth, np.ones((6, 10), np.uint8), "gtea")
-    assert counts.tolist() == [[0, 60 - hand.sum()], [0, hand.sum()]]
-
-
 @pytest.mark.parametrize(
     ("size", "scale", "enlarged", "expected"),
     [

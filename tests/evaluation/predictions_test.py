@@ -84,10 +84,8 @@ def test_jpeg_and_damaged_files_are_refused(tmp_path):
     [
         (["v1/frame.1.png"], "v1/frame.1", "v1/frame.1.png"),
         (["v1/frame_mask.png"], "v1/frame", "v1/frame_mask.png"),
-        (["v1_frame_mask.BMP"], "v1/frame", "v1_frame_mask.BMP"),
-        (["frame.tif"], "v1/frame", "frame.tif"),
-        (["7.gif"], "7", "7.gif"),
-        (["frame.png", "v1_frame.png", "v1/frame.png"], "v1/frame", "v1/frame.png"),
+        (["7.GIF"], "7", "7.GIF"),
+        (["frame.png", "v1_frame.png"], "v1/frame", None),
         *((["v1/frame.1.png"], name, None) for name in ("v1/frame", "v2/frame.1", "frame.10", "../v1/frame.1x")),
     ],
 )
@@ -105,10 +103,6 @@ def test_unusable_folders(tmp_path):
     save(tmp_path / "a.png", MASK)
     with pytest.raises(UsageError, match=r"v/b\.png.* a\.png"):  # expected and found
         predictions.score(predictions.Predictions(tmp_path, HAND), Examples([example("v/b")]), OPTIONS)
-    with pytest.raises(UsageError, match="'v1/a' and 'v2/a'"):
-        predictions.score(
-            predictions.Predictions(tmp_path, HAND), Examples([example("v1/a"), example("v2/a")]), OPTIONS
-        )
     save(tmp_path / "a.bmp", MASK)
     with pytest.raises(UsageError, match=r"a\.bmp and a\.png"):
         predictions.Predictions(tmp_path, HAND)

@@ -33,14 +33,6 @@ def test_strict_excludes_images_without_hands_from_the_means():
     assert figures["missing_predictions"] == 1
 
 
-def test_strict_excludes_absent_classes():
-    counts = [[[90, 5, 0], [0, 5, 0], [0, 0, 0]]]
-    figures = protocols.strict(scores(counts, ("background", "left", "right")))
-    assert figures["absent_classes"] == ["right"]
-    assert figures["iou"]["right"] is None
-    assert figures["mean_iou"] == pytest.approx((90 / 95 + 5 / 10) / 2)
-
-
 def test_cvpr18_counts_images_without_hands_as_0():
     """`getIOU.m`: IoU, precision and recall stay 0 unless a pixel is right."""
     figures = protocols.cvpr18(scores(ALL), "mine")

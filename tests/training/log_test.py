@@ -75,23 +75,11 @@ def test_truncated_line_is_skipped_and_removed_at_the_next_start(tmp_path, kept)
     assert path.read_bytes().count(b"\n") == 2
 
 
-def test_a_log_with_nothing_to_remove_is_not_rewritten(tmp_path):
-    _write(tmp_path, 0, [10, 20])
-    before = (tmp_path / log.NAME).stat().st_ino
-    _write(tmp_path, 20, [30])
-    assert (tmp_path / log.NAME).stat().st_ino == before
-    assert [path.name for path in tmp_path.iterdir()] == [log.NAME]
-
-
 def test_damaged_lines_are_skipped(tmp_path):
     _write(tmp_path, 0, [10])
     with (tmp_path / log.NAME).open("ab") as file:
         file.write(b'\0\xff\n[]\n7\n{"step": "1", "kind": "train"}\n{"step": 1}\n' + b"[" * 100_000 + b"\n")
     assert _steps(tmp_path) == [10]
-
-
-def test_missing_log_has_no_lines(tmp_path):
-    assert log.read(tmp_path) == []
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):

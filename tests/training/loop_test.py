@@ -46,18 +46,6 @@ def test_loss_falls_and_tensorboard_gets_the_metrics(full_run):
     assert summary["images"] == len(EVALUATION)
 
 
-def test_folder_has_what_prediction_needs(full_run):
-    workdir, summary = full_run
-    description, _ = checkpoint.load_model(workdir, 6)
-    assert {key: description[key] for key in ("variant", "class_names", "flip_pairs", "dataset")} == {
-        "variant": "rf101",
-        "class_names": list(tiny.SQUARES.class_names),
-        "flip_pairs": [],
-        "dataset": "squares",
-    }
-    assert summary["mean_iou"] is not None
-
-
 def test_checkpoint_holds_its_own_step_although_training_continued(full_run, half_run):
     """Buffers are donated to the next step while the checkpoint is being written."""
     assert_equal(*(checkpoint.load_model(workdir, 3)[1] for workdir in (full_run[0], half_run)))

@@ -5,11 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.training.losses import TERMS, check_options, cross_entropy, loss_terms
+from refinenet_jax.training.losses import TERMS, check_options, loss_terms
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 3, 4, 3)).astype(np.float32)
@@ -88,34 +87,6 @@ def _lovasz_of_class(p, truth):
     return np.abs(truth - p)[order] @ jaccard
 
 
-def test_values_by_hand():
-    # Two classes, logits (0, log 3): probabilities 1/4 and 3/4.
-    logits = jnp.broadcast_to(jnp.log(jnp.array([1.0, 3.0])), (1, 1, 3, 2))
-    total, count = cross_entropy(logits, jnp.array([[[0, 1, 255]]], jnp.uint8))
-    assert float(total) == pytest.approx(np.log(4) + np.log(4 / 3), rel=1e-6)
-    assert float(count) == 2
-
-
-@pytest.mark.parametrize(
-    ("term", "options", "total", "divisor"),
-    [
-        ("cross_entropy", {"class_weights": (1.0, 3.0)}, np.log(4) + 3 * np.log(4 / 3), 4),
-        ("cross_entropy", {"label_smoothing": 0.2}, np.log(4) + np.log(4 / 3), 2),  # 0.9 and 0.1 of each, and once more
-        ("cross_entropy", {"hard_fraction": 0.5}, np.log(4), 1),
-        ("cross_entropy", {"hard_fraction": 0.5, "class_weights": (1.0, 9.0)}, 9 * np.log(4 / 3), 5),
-        ("focal", {}, (3 / 4) ** 2 * np.log(4) + (1 / 4) ** 2 * np.log(4 / 3), 2),
-        ("focal", {"focal_gamma": 1.0, "class_weights": (2.0, 4.0)}, 2 * 0.75 * np.log(4) + np.log(4 / 3), 6),
-        ("dice", {}, 1 - (2 / 4 / (2 / 4 + 1) + 6 / 4 / (6 / 4 + 1)) / 2, 1),
-        ("lovasz", {}, (3 / 4 * 1 + (3 / 4 * 1 / 2 + 1 / 4 * 1 / 2)) / 2, 1),
-    ],
-)
-def test_terms_by_hand(term, options, total, divisor):
-    logits = np.broadcast_to(np.log(np.array([1, 3], np.float32)), (1, 1, 3, 2))
-    labels = np.array([[[0, 1, 255]]], np.uint8)
-    terms = jax.jit(functools.partial(loss_terms, weights={term: 1.0}, **options))(logits, labels, ONES[:1])
-    np.testing.assert_allclose(terms[term], (total, divisor), rtol=1e-6)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_terms_equal_the_papers_formulas_on_pixels_that_are_not_void(case):
     weight = np.array([1.0, 0.25], np.float32)
@@ -130,6 +101,7 @@ def test_images_are_summed_and_weight_zero_means_absent(case):
     for both, first, second in zip(whole, *parts, strict=True):
         np.testing.assert_allclose(both, first + second, rtol=1e-6)
     assert not parts[0][2][1].any()
+    assert whole[1] == _loss(case, -5 * LOGITS)[1]  # divisors do not depend on the logits
     other = np.stack([LOGITS[0], 7 * LOGITS[0]])
     assert _loss(case, other, VOID[[0, 0]], np.array([1, 0], np.float32))[:2] == parts[0][:2]
 
@@ -172,46 +144,6 @@ def test_all_void_has_zero_loss_and_zero_gradients_in_every_term(case):
         np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_order_of_pixels_does_not_matter(case):
-    order = np.random.default_rng(3).permutation(12)
-
-    def shuffled(x):
-        return x.reshape(2, 12, *x.shape[3:])[:, order].reshape(x.shape)
-
-    total, divisor, gradient = _loss(case)
-    again = _loss(case, shuffled(LOGITS), shuffled(VOID))
-    np.testing.assert_allclose(again[:2], (total, divisor), rtol=1e-6)
-    np.testing.assert_allclose(again[2], shuffled(gradient), rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_divisors_do_not_depend_on_the_logits(case):
-    assert _loss(case)[1] == _loss(case, -5 * LOGITS)[1] == _loss(case, np.zeros_like(LOGITS))[1]
-
-
-def test_no_options_is_plain_cross_entropy_to_the_bit():
-    @jax.jit
-    @functools.partial(jax.value_and_grad, has_aux=True)
-    def plain(logits, labels, weight):
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits, jnp.where(labels == 255, 0, labels).astype(int)
-        )
-        counted = (labels != 255) * weight[:, None, None]
-        return (losses * counted).sum(), counted.sum()
-
-    weight = np.array([1.0, 0.3], np.float32)
-    (total, count), gradient = plain(LOGITS, VOID, weight)
-    assert _loss("cross_entropy", weight=weight)[:2] == (float(total), float(count))
-    np.testing.assert_array_equal(_loss("cross_entropy", weight=weight)[2], gradient)
-
-
-def test_void_pixels_have_no_part():
-    void = LABELS.copy()
-    void[:, 1] = 255
-    np.testing.assert_allclose(cross_entropy(LOGITS, void), cross_entropy(LOGITS[:, ::2], LABELS[:, ::2]), rtol=1e-6)
-
-
 def test_among_equal_pixels_exactly_the_requested_number_is_used():
     """Void has the largest losses of all if it is looked at; ceil(0.4 * 10) = 4 and ceil(0.4 * 7) = 3 pixels."""
     labels = np.where(VOID == 255, 255, 1)
@@ -221,11 +153,6 @@ def test_among_equal_pixels_exactly_the_requested_number_is_used():
     assert taken.sum((1, 2)).tolist() == [4, 3]
     assert not taken[VOID == 255].any()
     assert divisor == pytest.approx((4 + 3) * CLASS_WEIGHTS[1])
-
-
-def test_focal_loss_without_gamma_is_cross_entropy():
-    focal = jax.jit(functools.partial(loss_terms, weights={"focal": 1.0}, focal_gamma=0.0, class_weights=CLASS_WEIGHTS))
-    np.testing.assert_allclose(focal(LOGITS, VOID, ONES)["focal"], _loss("weighted")[:2], rtol=1e-6)
 
 
 def _certain(prediction):
@@ -238,16 +165,6 @@ def test_region_losses_are_0_for_the_truth_and_1_for_nothing_right():
     for case in ("dice", "lovasz"):
         assert _loss(case, _certain(truth))[0] == pytest.approx(0, abs=1e-6)
         assert _loss(case, _certain((truth + 1) % 3))[0] == pytest.approx(2, abs=1e-6)
-
-
-def test_lovasz_of_certain_predictions_is_one_minus_iou():
-    prediction = np.random.default_rng(5).integers(0, 3, VOID.shape)
-    expected = 0
-    for image, guess in zip(VOID, prediction, strict=True):
-        y, guess = image[image != 255], guess[image != 255]
-        ious = [((y == c) & (guess == c)).sum() / ((y == c) | (guess == c)).sum() for c in np.unique(y)]
-        expected += 1 - np.mean(ious)
-    assert _loss("lovasz", _certain(prediction))[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_lovasz_gradient_keeps_its_digits_in_large_images():

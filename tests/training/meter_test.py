@@ -45,20 +45,16 @@ def test_means_are_over_the_steps_since_the_last_line():
 
 def test_skipped_step_is_counted_but_not_averaged():
     speed = _meter()
+    speed.set_rate_factor(0.1)
     speed.add(_step(1.0, dice=0.25))
     speed.add(_step(math.nan, ((0, 9), (9, 0)), math.inf, skipped=1, dice=math.nan))
     scalars = speed.scalars(2)
     assert (scalars["loss"], scalars["loss_dice"], scalars["gradient_norm"], scalars["skipped"]) == (1.0, 0.25, 2.0, 1)
-    assert scalars["learning_rate"] == pytest.approx(1.0)  # of the optimizer's first update, the only one so far
+    assert scalars["learning_rate"] == pytest.approx(0.1 * 1.0)  # of the optimizer's first update, the only one so far
     assert scalars["mean_iou"] == pytest.approx((3 / 4 + 2 / 3) / 2)
-
-
-def test_means_are_nan_if_all_steps_were_skipped():
-    speed = _meter()
     speed.add(_step(math.nan, skipped=1))
-    scalars = speed.scalars(1)
-    assert math.isnan(scalars["loss"])
-    assert math.isnan(scalars["mean_iou"])
+    scalars = speed.scalars(3)
+    assert np.isnan([scalars["loss"], scalars["mean_iou"]]).all()
 
 
 def test_memory_is_bounded_and_every_step_is_counted():
@@ -75,20 +71,6 @@ def test_memory_is_bounded_and_every_step_is_counted():
     assert scalars["mean_iou"] == 0.25  # 1/2 and 0: the counts did not overflow
 
 
-def test_line_of_a_long_run_fits_80_columns():
-    scalars = {"loss": 0.123456, "mean_iou": 0.7083, "learning_rate": 5e-5, "images_per_second": 2.34567}
-    line = meter.line(168000, 288000, 1, scalars)
-    assert line == "step 168000/288000  loss 0.1235  mIoU 0.708  lr 5e-05  2.35 img/s  14:12:38 left"
-    assert len(line) == 80
-
-
-def test_learning_rate_includes_the_plateau_factor():
-    speed = _meter()
-    speed.set_rate_factor(0.1)
-    speed.add(_step())
-    assert speed.scalars(1)["learning_rate"] == pytest.approx(0.1)
-
-
 def test_pauses_do_not_count_in_images_per_second():
     speed = _meter()
     speed.add(_step())
@@ -102,8 +84,8 @@ def test_pauses_do_not_count_in_images_per_second():
     assert speed.scalars(3)["images_per_second"] > 2 * 8 / 0.4
 
 
-@pytest.mark.parametrize(("first", "steps"), [(1, (2, 3)), (3, (2, 3)), (1, (6, 20))])
-def test_requested_steps_are_traced(tmp_path, monkeypatch, first, steps, capsys):
+@pytest.mark.parametrize(("first", "steps"), [(1, (2, 3)), (3, (2, 3)), (1, (6, 20)), (1, ())])
+def test_requested_steps_are_traced(tmp_path, monkeypatch, first, steps):
     calls = []
     for name in ("start_trace", "stop_trace"):
         monkeypatch.setattr(jax.profiler, name, lambda *_, name=name, **__: calls.append((name, number)))
@@ -111,30 +93,14 @@ def test_requested_steps_are_traced(tmp_path, monkeypatch, first, steps, capsys)
     for number in range(first, 8):
         profile.tick(number, jnp.ones(3))
     profile.close()
-    end = min(steps[1] + 1, 7)
-    assert calls == [("start_trace", max(first, steps[0])), ("stop_trace", end)]
+    end = steps and min(steps[1] + 1, 7)
+    assert calls == ([("start_trace", max(first, steps[0])), ("stop_trace", end)] if steps else [])
 
 
-def test_a_trace_is_written(tmp_path):
-    profile = meter.Profile(tmp_path, (2, 2))
-    state = jnp.ones(3)
-    for number in (1, 2, 3):
-        profile.tick(number, state)
-        state = state.sum()
-    profile.close()
-    assert {"trace.json.gz", "xplane.pb"} <= {
-        path.name.split(".", 1)[1] for path in tmp_path.rglob("*.*") if path.is_file()
-    }
-
-
-def test_no_trace_by_default_and_invalid_ranges_are_refused(tmp_path):
-    profile = meter.Profile(tmp_path, ())
-    profile.tick(1, jnp.ones(3))
-    profile.close()
-    assert list(tmp_path.iterdir()) == []
-    for steps in ((5,), (0, 3), (4, 3)):
-        with pytest.raises(UsageError, match="give the first and the last step"):
-            meter.Profile(tmp_path, steps)
+@pytest.mark.parametrize("steps", [(5,), (0, 3), (4, 3)])
+def test_invalid_ranges_of_steps_are_refused(steps, tmp_path):
+    with pytest.raises(UsageError, match="profile_steps"):
+        meter.Profile(tmp_path, steps)
 
 
 def test_only_the_main_process_writes_events(tmp_path, monkeypatch):

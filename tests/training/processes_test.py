@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
@@ -14,7 +15,7 @@ import tiny_runs
 from refinenet_jax import checkpoint, processes
 from refinenet_jax.data import sources
 from refinenet_jax.errors import UsageError
-from refinenet_jax.training import loop
+from refinenet_jax.training import loop, meter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +45,7 @@ def _worker(folder: Path) -> None:
     def show(case, text):
         print(f"\n{case}: {text}", flush=True)
 
+    meter.create_writer = mock.MagicMock()  # importing TensorFlow takes longer than all else
     mine = jax.process_index()
     use(damaged if mine else whole)
     show("prepare", _refusal(lambda: loop.train(_config(), folder / "prepare")))

@@ -1,50 +1,24 @@
 """Attributes of an image and its truth (size, blur, light, skin tone, ...), by which slices are formed."""
 
-import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
 from refinenet_jax.data.examples import VOID
 
-
-class Attribute(NamedTuple):
-    """Title, description and unit ('' if none) of an attribute, for reports."""
-
-    title: str
-    description: str
-    unit: str = ""
-
-
 SMALLEST_HAND = 0.001  # share of the image: a smaller region is a fragment, not counted as a hand
 SKIN_DISTANCE = 2.0  # Mahalanobis: 86 % of the pixels of a normal distribution in two dimensions are nearer
 
-ATTRIBUTES: dict[str, Attribute] = {
-    "hand_area": Attribute("hand area", "share of the labeled pixels that are hand", "share"),
-    "hands": Attribute("hands", "connected regions of one class that cover at least 0.1 % of the image"),
-    "largest_hand": Attribute("largest hand", "share of the image that the largest such region covers", "share"),
-    "border_contact": Attribute(
-        "border contact", "share of the outline of the hands that is cut off by the border", "share"
-    ),
-    "sharpness": Attribute(
-        "sharpness", "variance of the Laplacian over the variance of the brightness, 320 pixels wide"
-    ),
-    "hand_sharpness": Attribute(
-        "sharpness at hands", "the same within 5 % of the image's longer side around the hands"
-    ),
-    "brightness": Attribute("brightness", "mean luma, from 0 (black) to 1 (white)"),
-    "contrast": Attribute("contrast", "standard deviation of the luma, which runs from 0 to 1"),
-    "skin_background": Attribute(
-        "skin-like background", "share of the background with a color like the hands", "share"
-    ),
-    "skin_angle": Attribute(
-        "skin angle", "individual typology angle (ITA) of the hands as pictured, light included", "degrees"
-    ),
-    "skin_tone": Attribute("skin tone", "the usual group of that angle"),
-    "video": Attribute("video", "the video that the image is a frame of"),
-    "activity": Attribute("activity", "activity in the name of an EgoHands or GTEA video"),
-    "place": Attribute("place", "place in the name of an EgoHands video"),
+# Descriptions for reports; the title of an attribute is its name with spaces.
+ATTRIBUTES = {
+    "hand_area": "share of the labeled pixels that are hand",
+    "hands": "connected regions of one class that cover at least 0.1 % of the image",
+    "hand_sharpness": "variance of the Laplacian over that of the luma, within 5 % of the image's longer side around hands",
+    "brightness": "mean luma, from 0 (black) to 1 (white)",
+    "skin_background": "share of the background with a color like the hands",
+    "skin_angle": "individual typology angle (ITA) of the hands as pictured, light included, in degrees",
+    "skin_tone": "the usual group of that angle",
 }
 
 # Smallest angle of each group: Chardon, Cretois and Hourseau (1991), grouped as in Del Bino et al. (2006).
@@ -52,17 +26,13 @@ SKIN_TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "bro
 
 _LONG_SIDE = 320  # pixels; everything but the hand area is measured at this size
 _LEAST_PIXELS = 32  # hand pixels at that size needed to measure color or sharpness
-_VIDEOS = (
-    re.compile(r"(?P<activity>CARDS|CHESS|JENGA|PUZZLE)_(?P<place>COURTYARD|LIVINGROOM|OFFICE)_[BHST]_[BHST]"),
-    re.compile(r"s[1-4]_(?P<activity>cheese|coffee|cofhoney|hotdog|pealate|peanut|tea)"),
-)
 
 
 def of(example: dict[str, Any]) -> dict[str, float | str]:
     """Returns all ATTRIBUTES of an example, in the same order for every example.
 
     Args:
-      example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (0 background, 255 void), `video` if it has one.
+      example: `image` uint8 [h, w, 3] RGB, `mask` uint8 [h, w] of class ids (0 background, 255 void).
 
     Returns:
       Numbers as float (NaN if undefined) and words as str ('' if undefined). Without hands, `hands` and `hand_area` are 0 and
@@ -72,22 +42,16 @@ def of(example: dict[str, Any]) -> dict[str, float | str]:
     image, mask = _reduce(example["image"], example["mask"])
     hand, background = (mask > 0) & (mask != VOID), mask == 0
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    sizes = _region_sizes(mask)
     enough = np.count_nonzero(hand) >= _LEAST_PIXELS
     angle = skin_angle(image[hand]) if enough else np.nan
     return {
         "hand_area": _hand_area(example["mask"]),
-        "hands": float(len(sizes)),
-        "largest_hand": max(sizes, default=np.nan),
-        "border_contact": _border_contact(hand),
-        "sharpness": _sharpness(luma, np.ones_like(hand)),
+        "hands": _count_hands(mask),
         "hand_sharpness": _sharpness(luma, _surroundings(hand)) if enough else np.nan,
         "brightness": float(luma.mean()),
-        "contrast": float(luma.std()),
         "skin_background": _skin_likeness(image, hand, background) if enough else np.nan,
         "skin_angle": angle,
         "skin_tone": next((name for name, least in SKIN_TONES.items() if angle >= least), ""),
-        **_about_video(str(example.get("video", ""))),
     }
 
 
@@ -123,26 +87,13 @@ def _hand_area(mask: np.ndarray) -> float:
     return (np.count_nonzero(mask) - (mask.size - labeled)) / labeled if labeled else np.nan
 
 
-def _region_sizes(mask: np.ndarray) -> list[float]:
-    """Share of the image of each connected region of one class, without those below SMALLEST_HAND."""
-    sizes = []
+def _count_hands(mask: np.ndarray) -> float:
+    """Number of connected regions of one class, without those below SMALLEST_HAND."""
+    count = 0
     for class_id in np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID)[1:VOID]) + 1:
         _, _, regions, _ = cv2.connectedComponentsWithStats((mask == class_id).astype(np.uint8), connectivity=8)
-        sizes += (regions[1:, cv2.CC_STAT_AREA] / mask.size).tolist()
-    return [size for size in sizes if size >= SMALLEST_HAND]
-
-
-def _border_contact(hand: np.ndarray) -> float:
-    """Pixels of the hands in the outermost rows and columns over all pixels of their outline; NaN without hands."""
-    inside = cv2.erode(
-        hand.astype(np.uint8),
-        cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    outline = np.count_nonzero(hand) - np.count_nonzero(inside)
-    cut_off = np.count_nonzero(hand) - np.count_nonzero(hand[1:-1, 1:-1])
-    return cut_off / outline if outline else np.nan
+        count += np.count_nonzero(regions[1:, cv2.CC_STAT_AREA] / mask.size >= SMALLEST_HAND)
+    return float(count)
 
 
 def _surroundings(hand: np.ndarray) -> np.ndarray:
@@ -171,10 +122,3 @@ def _skin_likeness(image: np.ndarray, hand: np.ndarray, background: np.ndarray) 
     x, y = chroma - own.mean(1)[:, None, None]
     alike = a * x**2 + 2 * b * x * y + c * y**2 <= SKIN_DISTANCE**2
     return np.count_nonzero(alike & background) / np.count_nonzero(background)
-
-
-def _about_video(video: str) -> dict[str, str]:
-    """Returns the video, and the activity and place in its name if the naming scheme is known."""
-    match = next(filter(None, (pattern.fullmatch(video) for pattern in _VIDEOS)), None)
-    words = match.groupdict() if match else {}
-    return {"video": video, "activity": words.get("activity", "").lower(), "place": words.get("place", "").lower()}

@@ -35,17 +35,15 @@ def figures(histogram: np.ndarray) -> dict[str, float]:
 
     Returns:
       ece: expected calibration error, the mean over all pixels of the difference between confidence and accuracy of their
-        bin (Naeini et al., AAAI 2015); mce: that difference in the worst non-empty bin; accuracy; confidence: mean confidence.
+        bin (Naeini et al., AAAI 2015); accuracy; confidence: mean confidence.
         A network with more confidence than accuracy is overconfident.
     """
     count, correct, confidence = _columns(histogram)
-    used = count > 0
-    if not used.any():
-        return dict.fromkeys(("ece", "mce", "accuracy", "confidence"), float("nan"))
-    total, gap = count.sum(), np.abs(correct - confidence)
+    total = count.sum()
+    if not total:
+        return dict.fromkeys(("ece", "accuracy", "confidence"), float("nan"))
     return {
-        "ece": float(gap.sum() / total),
-        "mce": float((gap[used] / count[used]).max()),
+        "ece": float(np.abs(correct - confidence).sum() / total),
         "accuracy": float(correct.sum() / total),
         "confidence": float(confidence.sum() / total),
     }
@@ -55,12 +53,11 @@ def curve(histogram: np.ndarray) -> dict[str, np.ndarray]:
     """Computes a reliability diagram from counts [BINS, len(COLUMNS)]; each curve is float64 [BINS].
 
     Returns:
-      low: lower edge of the bin; confidence and accuracy: means in the bin, NaN if empty; share: share of all pixels.
+      confidence and accuracy: means in the bin, NaN if empty; share: share of all pixels.
     """
     count, correct, confidence = _columns(histogram)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "low": np.arange(BINS) / BINS,
             "confidence": confidence / count,
             "accuracy": correct / count,
             "share": count / count.sum(),

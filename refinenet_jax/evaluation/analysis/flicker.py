@@ -33,27 +33,24 @@ _LEAST_FLOW = 64  # pixels
 Flow = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Flicker:
-    """Curves by video, for the same pairs of frames: `mean` (NaN if no pair has a flicker), `frames` int64 [m] and `flicker`
-    float64 [m] with NaN for pairs without hands and those of which too little could be compared.
+    """Mean flicker of each video, over the same pairs of frames; NaN if no pair of a video has a flicker.
 
     Attributes:
       predicted: flicker of the predicted masks.
       true: flicker of the true masks, which are labeled frame by frame and therefore not steady either.
+      pairs: number of pairs of frames.
     """
 
-    predicted: dict[str, dict]
-    true: dict[str, dict]
+    predicted: dict[str, float]
+    true: dict[str, float]
+    pairs: int
 
     def figures(self) -> dict[str, float | int | None]:
         """Returns the means over the videos (None if no pair could be compared) and the numbers of videos and pairs."""
-        means = {
-            name: number(mean(np.array([curve["mean"] for curve in curves.values()])))
-            for name, curves in (("predicted", self.predicted), ("true", self.true))
-        }
-        pairs = sum(len(curve["frames"]) for curve in self.predicted.values())
-        return {**means, "videos": len(self.predicted), "pairs": pairs}
+        means = {name: number(mean(np.array([*getattr(self, name).values()]))) for name in ("predicted", "true")}
+        return {**means, "videos": len(self.predicted), "pairs": self.pairs}
 
 
 def measure(scores: Scores, source: Source, predict: Callable[[dict], np.ndarray]) -> Flicker | None:
@@ -72,7 +69,7 @@ def measure(scores: Scores, source: Source, predict: Callable[[dict], np.ndarray
         return None
     order = list(dict.fromkeys(index for pair in pairs for index in pair))
     pairs = set(pairs)
-    rows: dict[str, list[tuple]] = {}
+    rows: dict[str, list[list[float]]] = {}
     last, before = None, ()
     with progress_bar("measuring flicker", len(order)) as bar:
         for index, example in zip(order, read_ahead(source.__getitem__, order), strict=True):
@@ -84,10 +81,11 @@ def measure(scores: Scores, source: Source, predict: Callable[[dict], np.ndarray
                     return None
                 flow = _flow(last_gray, gray)
                 values = [_compare(flow, a, b) for a, b in zip(last_masks, masks, strict=True)]
-                rows.setdefault(scores.videos[index], []).append((scores.frames[index], *values))
+                rows.setdefault(scores.videos[index], []).append(values)
             last, before = index, (gray, *masks)
             bar.update()
-    return Flicker(*({video: _curve(table, column) for video, table in rows.items()} for column in (1, 2)))
+    predicted, true = ({video: mean(np.array(table)[:, i]) for video, table in rows.items()} for i in (0, 1))
+    return Flicker(predicted, true, len(pairs))
 
 
 def neighbors(scores: Scores) -> list[tuple[int, int]]:
@@ -114,11 +112,6 @@ def flicker(previous_image: np.ndarray, image: np.ndarray, previous_mask: np.nda
     """
     (previous_gray, previous_mask), (gray, mask) = _reduce(previous_image, previous_mask), _reduce(image, mask)
     return _compare(_flow(previous_gray, gray), previous_mask, mask)
-
-
-def _curve(table: list[tuple], column: int) -> dict:
-    values = np.array([row[column] for row in table])
-    return {"mean": mean(values), "frames": np.array([row[0] for row in table], np.int64), "flicker": values}
 
 
 def _reduce(image: np.ndarray, *masks: np.ndarray) -> list[np.ndarray]:

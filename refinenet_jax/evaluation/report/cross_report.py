@@ -1,18 +1,13 @@
-"""Writes the matrix of checkpoints and datasets as a table, CSV and heat maps, next to the published matrix."""
+"""Writes the matrix of checkpoints and datasets as text and as a page of heat maps, next to the published matrix."""
 
-import csv
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from refinenet_jax import text_files
 from refinenet_jax.evaluation.cvpr18 import dataset_of
 from refinenet_jax.evaluation.report import figures, page, plots, published
 
-NAME = "cross_dataset"
 # Protocol, figure and title.
 MEASURES = (
     ("cvpr18", "per_image_iou", "cvpr18: hand IoU, mean per image"),
@@ -22,7 +17,6 @@ MEASURES = (
 )
 PUBLISHED = "published (Urooj and Borji, CVPR 2018; RefineNet-Res101; compare cvpr18)"
 _LABEL = 26  # characters of a row label
-_COLUMNS = ("source", "checkpoint", "trained_on", "tested_on", "images", "measure", "value", "low", "high", "note")
 
 
 class Cell(NamedTuple):
@@ -41,7 +35,16 @@ class Cell(NamedTuple):
     entry: Mapping
 
 
-def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
+class Matrix(NamedTuple):
+    """A matrix of scores as text."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    texts: Sequence[Sequence[str]]
+
+
+def matrices(cells: Sequence[Cell]) -> list[Matrix]:
     """Returns a matrix for each requested measure; the second one is the published matrix, after the one to compare with."""
     checkpoints, datasets = (list(dict.fromkeys(cell[i] for cell in cells)) for i in (0, 2))
     labels = _row_labels(cells)
@@ -51,14 +54,13 @@ def matrices(cells: Sequence[Cell]) -> list[figures.Cells]:
             (cell.checkpoint, cell.dataset): cell.entry[protocol][key] for cell in cells if protocol in cell.entry
         }
         if values:
-            rows = [[values.get((row, column)) for column in datasets] for row in checkpoints]
-            result.append(_matrix(title, [labels[row] for row in checkpoints], datasets, rows))
+            texts = [[page.fraction(values.get((row, column))) for column in datasets] for row in checkpoints]
+            result.append(Matrix(title, [labels[row] for row in checkpoints], datasets, texts))
     known = list(dict.fromkeys(name for name in map(dataset_of, datasets) if name in published.MATRIX))
     if known:
         texts = [[published.MATRIX[row][column] for column in known] for row in published.MATRIX]
         columns = [published.DATASETS[name] for name in known]
-        values = np.array([[published.value(text) for text in row] for row in texts])
-        result.insert(1, figures.Cells(PUBLISHED, list(published.DATASETS.values()), columns, values, texts))
+        result.insert(1, Matrix(PUBLISHED, list(published.DATASETS.values()), columns, texts))
     return result
 
 
@@ -68,45 +70,15 @@ def table(cells: Sequence[Cell]) -> str:
 
 
 def write(workdir: Path, cells: Sequence[Cell]) -> Path:
-    """Writes cross_dataset.csv, and each heat map into figures/; returns the path of the first.
+    """Writes heat maps of the matrices into cross_dataset.html, a self-contained page; returns its path.
 
     Raises:
-      OSError: they cannot be written.
+      OSError: it cannot be written.
     """
-    path = workdir / f"{NAME}.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rows(cells))
-    for matrix in matrices(cells):
-        name = f"{NAME}_{re.sub('[^a-z0-9]+', '_', matrix.title.partition('(')[0].lower()).strip('_')}"
-        plots.write(figures.matrix(matrix), workdir / "figures", name)
-    return path
-
-
-def _rows(cells: Sequence[Cell]) -> Iterator[dict]:
-    """Yields a row per figure, followed by the published figures of the same datasets."""
-    for cell in cells:
-        place = {"source": "measured", "checkpoint": cell.checkpoint}
-        place |= {"trained_on": cell.trained_on, "tested_on": cell.dataset}
-        for protocol, key, title in MEASURES:
-            if protocol in cell.entry:
-                scores, ends = cell.entry[protocol], cell.entry.get("intervals", {}).get(key)
-                low, high = ends if ends and protocol == "strict" else ("", "")
-                figure = {"measure": title, "value": scores[key], "low": low, "high": high}
-                yield {**place, "images": scores.get("images", ""), **figure}
-    known = {dataset_of(cell.dataset) for cell in cells}
-    for trained_on, scores in published.MATRIX.items():
-        for dataset, text in scores.items():
-            if dataset in known:
-                place = {"source": PUBLISHED, "trained_on": trained_on, "tested_on": dataset}
-                note = "last digit uncertain" if "~" in text else ""
-                yield {**place, "measure": "hand IoU, mean per image", "value": published.value(text), "note": note}
-
-
-def _matrix(title: str, rows: list[str], columns: list[str], values: list[list[float | None]]) -> figures.Cells:
-    numbers = np.array([[math.nan if value is None else value for value in row] for row in values], float)
-    return figures.Cells(title, rows, columns, numbers, [[page.fraction(value) for value in row] for row in values])
+    panels = [page.figure(title, plots.svg(title, figures.matrix, *matrix)) for title, *matrix in matrices(cells)]
+    note = "Rows: trained on; columns: tested on. Published scores marked ~ have an uncertain last digit."
+    sections = [("Scores", page.panels(panels))]
+    return text_files.replace(workdir / "cross_dataset.html", page.page("Across datasets", note, sections))
 
 
 def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
@@ -120,7 +92,7 @@ def _row_labels(cells: Sequence[Cell]) -> dict[str, str]:
     return {path: label if len(label) <= _LABEL else f"...{label[3 - _LABEL :]}" for path, label in labels.items()}
 
 
-def _lines(matrix: figures.Cells) -> Iterator[str]:
+def _lines(matrix: Matrix) -> Iterator[str]:
     width = max(map(len, matrix.rows))
     yield matrix.title
     for name, texts in (("", matrix.columns), *zip(matrix.rows, matrix.texts, strict=True)):

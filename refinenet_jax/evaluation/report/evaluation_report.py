@@ -1,31 +1,23 @@
-"""Writes evaluation_NAME.html, a self-contained page on one evaluation, and its figures into figures/NAME/.
+"""Writes the results of an evaluation: metrics.json, per_image_NAME.csv, pictures, and evaluation_NAME.html.
 
-The same table of scores gives the same page.
+The page is self-contained, and the same table of scores gives the same page.
 """
 
+import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from refinenet_jax import text_files
+from refinenet_jax import parallel, text_files
 from refinenet_jax.data.examples import Source
-from refinenet_jax.evaluation import bootstrap, boundary, metrics, protocols
+from refinenet_jax.evaluation import bootstrap, metrics, protocols
 from refinenet_jax.evaluation.analysis import calibration, flicker, slices
 from refinenet_jax.evaluation.protocols import PROTOCOLS
-from refinenet_jax.evaluation.report import (
-    figures,
-    gallery,
-    page,
-    plots,
-    published,
-    report,
-    slice_section,
-    video_section,
-)
-from refinenet_jax.evaluation.report.figures import Estimate
+from refinenet_jax.evaluation.report import figures, gallery, page, plots, published, report, slice_section
 from refinenet_jax.evaluation.scores import Scores
 
 PROTOCOL_NOTES = {
@@ -35,6 +27,10 @@ PROTOCOL_NOTES = {
     "right; predictions are fused from three scales; size and divisor follow each dataset's script.",
     "seed": "over all pixels of the set, the mean IoU of background and hand (everything else).",
 }
+_FLICKER_NOTE = (
+    "Flicker is 1 - IoU of a frame's mask and the previous mask, warped by optical flow; frames more than "
+    f"{flicker.MAX_GAP} apart are not compared. Masks labeled frame by frame flicker as well: compare with the true masks."
+)
 _MAX_CASES = 10
 _PACKAGES = ("refinenet-jax", "jax", "flax", "numpy", "opencv-python-headless")
 
@@ -50,8 +46,7 @@ class Evaluation:
       predict: returns the scored mask of an example, uint8 [h, w].
       protocols: names of the requested protocols.
       title: title of the table and key in metrics.json.
-      about: what was scored, for metrics.json.
-      settings: further settings to list on the page, name -> text.
+      about: what was scored, name -> text.
       corruptions: result of `corruptions.curves`; None if not requested.
     """
 
@@ -62,7 +57,6 @@ class Evaluation:
     protocols: Sequence[str]
     title: str
     about: Mapping[str, str]
-    settings: Mapping[str, str] = field(default_factory=dict)
     corruptions: Mapping[str, Mapping[int, Mapping[str, float]]] | None = None
 
     @property
@@ -81,25 +75,60 @@ class Evaluation:
         return flicker.measure(self.scores, self.source, self.predict)
 
 
-def write(workdir: Path, name: str, evaluation: Evaluation) -> Path:
-    """Writes evaluation_NAME.html and figures/NAME/; returns the path of the page.
+def write(workdir: Path, evaluation: Evaluation) -> dict:
+    """Prints the table and writes metrics.json, a row per image, the best and worst pictures, and the page.
+
+    All processes may call it; only the main process writes. The folder is created if necessary.
+
+    Returns:
+      The figures of `protocols.figures`.
+    """
+    if parallel.is_main_process():
+        workdir.mkdir(parents=True, exist_ok=True)
+        print(report.table(evaluation.title, evaluation.figures))
+        name = slug(evaluation.source, evaluation.split)
+        picture, rows = workdir / f"evaluation_{name}.png", workdir / f"per_image_{name}.csv"
+        more = {"flicker": evaluation.flicker.figures()} if evaluation.flicker else {}
+        more |= {"corruptions": _for_json(evaluation.corruptions)} if evaluation.corruptions else {}
+        summary = {**evaluation.about, **evaluation.figures, **more}
+        report.write_metrics(workdir / "metrics.json", evaluation.title, summary)
+        report.write_per_image(rows, evaluation.scores)
+        print(f"Figures: {workdir / 'metrics.json'}\nEach image: {rows}")
+        if gallery.write(picture, evaluation.predict, evaluation.source, evaluation.scores):
+            print(f"Pictures: {picture}")
+        print(f"Page: {write_page(workdir, name, evaluation)}")
+    return evaluation.figures
+
+
+def slug(source: Source, split: str) -> str:
+    """Returns a dataset and split as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", f"{source.info.name}_{split}").strip("_")
+
+
+def _for_json(corrupted: Mapping[str, Mapping]) -> dict:
+    """Returns the curves with None for NaN."""
+    return {
+        kind: {s: {name: metrics.number(value) for name, value in figures.items()} for s, figures in rows.items()}
+        for kind, rows in corrupted.items()
+    }
+
+
+def write_page(workdir: Path, name: str, evaluation: Evaluation) -> Path:
+    """Writes evaluation_NAME.html; returns its path.
 
     Raises:
       OSError: the page cannot be written.
     """
-    folder, scores = workdir / "figures" / name, evaluation.scores
+    scores = evaluation.scores
     cuts = slices.slices(scores)
-    whole = Estimate("all", slices.figures(scores)["hand_iou"], _ranges(evaluation)["hand_iou"], len(scores))
     sections = (
         ("Summary", _summary(evaluation)),
         ("Protocols side by side", _protocols(evaluation)),
         ("What makes it worse", slice_section.findings(cuts)),
-        ("Slices", slice_section.section(cuts, scores, evaluation.dataset, whole, folder)),
-        ("Calibration", _calibration(evaluation, folder)),
-        ("Images and outlines", _images(evaluation, folder)),
-        ("Corruptions", _corruptions(evaluation, folder)),
-        ("Videos", video_section.by_video(scores, folder)),
-        ("Flicker", video_section.flicker(evaluation.flicker, folder) if evaluation.flicker else ""),
+        ("Slices", slice_section.section(cuts, scores, evaluation.dataset)),
+        ("Calibration", _calibration(evaluation)),
+        ("Corruptions", _corruptions(evaluation)),
+        ("Videos", _videos(evaluation)),
         ("Worst images", _worst(evaluation)),
         ("How this was made", _facts(evaluation)),
     )
@@ -111,7 +140,7 @@ def write(workdir: Path, name: str, evaluation: Evaluation) -> Path:
 def _summary(evaluation: Evaluation) -> str:
     """Returns the main figures with their intervals."""
     numbers, scores = evaluation.figures, evaluation.scores
-    ranges, whole = _ranges(evaluation), slices.figures(scores)
+    ranges, whole = numbers.get("intervals") or bootstrap.intervals(scores), slices.figures(scores)
     tiles = []
     for name, key, what in (
         ("hand IoU", "hand_iou", "all pixels"),
@@ -124,13 +153,6 @@ def _summary(evaluation: Evaluation) -> str:
         right, sure = (page.fraction(numbers["calibration"][key]) for key in ("accuracy", "confidence"))
         note = f"accuracy {right}, confidence {sure}"
         tiles.append(("calibration error", page.fraction(numbers["calibration"]["ece"]), note))
-    if evaluation.flicker:
-        means = evaluation.flicker.figures()
-        tiles.append(("flicker", page.fraction(means["predicted"]), f"true masks {page.fraction(means['true'])}"))
-    if evaluation.corruptions:
-        strongest = max(evaluation.corruptions["mean"])
-        worst = evaluation.corruptions["mean"][strongest]["hand_iou"]
-        tiles.append(("hand IoU, corrupted", page.fraction(worst), f"mean of all kinds at strength {strongest}"))
     videos = len(set(scores.videos) - {""})
     tiles.append(("images", f"{len(scores):,}", f"of {videos:,} videos" if videos else ""))
     return page.descriptions("tiles", tiles)
@@ -145,39 +167,21 @@ def _protocols(evaluation: Evaluation) -> str:
     return content
 
 
-def _calibration(evaluation: Evaluation, folder: Path) -> str:
+def _calibration(evaluation: Evaluation) -> str:
     numbers = evaluation.figures.get("calibration")
     if not numbers or numbers["ece"] is None:
         return ""
     more = "overconfident" if numbers["confidence"] > numbers["accuracy"] else "underconfident"
     note = (
         f"{100 * numbers['accuracy']:.2f} % of the pixels are right, mean confidence {100 * numbers['confidence']:.2f} %:"
-        f" the network is {more}. Expected calibration error {numbers['ece']:.4f} (Naeini et al., AAAI 2015), at most"
-        f" {numbers['mce']:.3f} in a bin; {calibration.BINS} bins, most probable class."
+        f" the network is {more}. Expected calibration error {numbers['ece']:.4f} (Naeini et al., AAAI 2015;"
+        f" {calibration.BINS} bins, most probable class)."
     )
-    svg = plots.write(figures.reliability(evaluation.scores.calibration), folder, "reliability")
-    return page.wide_panel("Reliability", svg, page.paragraph(note))
+    svg = plots.svg("reliability", figures.reliability, evaluation.scores.calibration)
+    return page.panels([page.figure("Reliability", svg), page.paragraph(note)])
 
 
-def _images(evaluation: Evaluation, folder: Path) -> str:
-    scores = evaluation.scores
-    outlines = boundary.scores(scores.boundary)
-    curves = {"boundary F": outlines["boundary_f"], "boundary IoU": outlines["boundary_iou"]}
-    svg = plots.write(figures.distributions({"hand IoU": scores.hand_iou, **curves}), folder, "images")
-    ranges = _ranges(evaluation)
-    rows = [
-        [page.label(name).replace(" f", " F"), page.fraction(metrics.mean(values)), page.interval(ranges[name])]
-        for name, values in outlines.items()
-    ]
-    note = (
-        f"The boundary F-score counts an outline as matched within {100 * boundary.TOLERANCE:g} % of the image's diagonal;"
-        f" boundary IoU (Cheng et al., CVPR 2021) compares bands of {100 * boundary.BAND:g} % along the inside of the outlines."
-    )
-    table = page.table("scores", ["mean of the images", "", "95 % interval"], rows)
-    return page.wide_panel("How many images reach a score", svg, table + page.paragraph(note))
-
-
-def _corruptions(evaluation: Evaluation, folder: Path) -> str:
+def _corruptions(evaluation: Evaluation) -> str:
     table = evaluation.corruptions
     if not table:
         return ""
@@ -186,13 +190,33 @@ def _corruptions(evaluation: Evaluation, folder: Path) -> str:
         [kind.replace("_", " "), *(page.fraction(by_strength[s]["hand_iou"]) for s in strengths)]
         for kind, by_strength in table.items()
     ]
-    svg = plots.write(figures.corruptions(table), folder, "corruptions")
     numbers = page.table("scores", ["hand IoU", "none", *map(str, strengths[1:])], rows)
     note = (
         "Corruptions after Hendrycks and Dietterich (ICLR 2019) in five strengths, reproducible. What an occluding object hides"
         " counts as background."
     )
-    return page.wide_panel("Hand IoU by strength", svg, numbers + page.paragraph(note))
+    svg = plots.svg("corruptions", figures.corruptions, table)
+    return page.panels([page.figure("Hand IoU by strength", svg), page.paragraph(note)]) + page.folded(
+        "Numbers", numbers
+    )
+
+
+def _videos(evaluation: Evaluation) -> str:
+    """Returns hand IoU and flicker of each video, the worst first; '' with fewer than two videos and no flicker."""
+    scores, measured = evaluation.scores, evaluation.flicker
+    names = sorted(set(scores.videos) - {""})
+    if len(names) < 2 and not measured:
+        return ""
+    rows = []
+    for name in names:
+        indices = [i for i, video in enumerate(scores.videos) if video == name]
+        value = slices.figures(scores.subset(indices))["hand_iou"]
+        flickers = [page.fraction(of.get(name)) for of in (measured.predicted, measured.true)] if measured else []
+        rows.append((math.isnan(value), value, [name, f"{len(indices):,}", page.fraction(value), *flickers]))
+    header = ["video", "frames", "hand IoU, all pixels", *(("flicker", "of the true masks") if measured else ())]
+    return (page.paragraph(_FLICKER_NOTE) if measured else "") + page.table(
+        "scores", header, [row for *_, row in sorted(rows)]
+    )
 
 
 def _worst(evaluation: Evaluation) -> str:
@@ -209,13 +233,8 @@ def _worst(evaluation: Evaluation) -> str:
 
 def _facts(evaluation: Evaluation) -> str:
     versions = {name: version(name) for name in _PACKAGES} | {"Python": platform.python_version()}
-    facts = {**evaluation.about, **evaluation.settings, "dataset": evaluation.dataset, "split": evaluation.split}
+    facts = {"scored": evaluation.title, **evaluation.about}
     facts["classes"] = ", ".join(evaluation.scores.class_names)
     facts["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     notes = [f"{name}: {PROTOCOL_NOTES[name]}" for name in PROTOCOLS if name in evaluation.figures]
     return page.descriptions("facts", [(name, text) for name, text in facts.items() if text]) + page.points(notes)
-
-
-def _ranges(evaluation: Evaluation) -> Mapping[str, Sequence[float] | None]:
-    """Returns the intervals, also if the protocol strict was not requested."""
-    return evaluation.figures.get("intervals") or bootstrap.intervals(evaluation.scores)

@@ -78,8 +78,6 @@ def cases(
     for index in indices:
         values = {"IoU" if key == "iou" else key: values[index] for key, values in by_image.items()}
         caption = [f"{key} {'-' if np.isnan(value) else f'{value:.2f}'}" for key, value in values.items()]
-        if "hand_area" in scores.attributes:
-            caption.append(f"hands cover {100 * scores.attributes['hand_area'][index]:.2g} %")
         yield f"{scores.ids[index]}: {', '.join(caption)}", [_reduced(p) for p in _pictures(source[index], predict)]
 
 

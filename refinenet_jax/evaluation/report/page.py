@@ -21,7 +21,7 @@ main { max-width: 960px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { margin: 0; font-size: 1.7rem; font-weight: 600; letter-spacing: -0.01em; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin: 3rem 0 1rem; padding-bottom: 0.35rem; border-bottom: 1px solid var(--line); font-size: 1.05rem; font-weight: 600; }
 p { margin: 0.5rem 0; }
-.quiet, .key, figcaption { color: var(--quiet); font-size: 0.87rem; }
+.quiet, .key, figcaption, summary { color: var(--quiet); font-size: 0.87rem; }
 dl { margin: 0; display: grid; }
 dd { margin: 0; overflow-wrap: anywhere; }
 dt { color: var(--quiet); font-size: 0.87rem; }
@@ -29,8 +29,9 @@ dt { color: var(--quiet); font-size: 0.87rem; }
 .tiles dd { font-size: 0.87rem; color: var(--quiet); }
 .tiles dt + dd { font-size: 1.9rem; line-height: 1.25; color: var(--ink); font-variant-numeric: tabular-nums; }
 .facts { grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0.75rem 2rem; }
-.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.75rem 2rem;
-  align-items: end; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.75rem 2rem;
+  align-items: end; margin-bottom: 1.5rem; }
+.panels:has(p) { align-items: start; }
 figure { margin: 0; break-inside: avoid; }
 figcaption { margin-bottom: 0.35rem; }
 figcaption b { margin-right: 0.6rem; color: var(--ink); font-weight: 600; }
@@ -39,16 +40,12 @@ figcaption span, .key span { margin-right: 0.8rem; white-space: nowrap; }
 .boxes .swatch { height: 0.6rem; border-radius: 2px; }
 svg, img { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit !important; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1.5rem 2rem;
-  align-items: start; margin-bottom: 1.5rem; }
-.panels.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+summary { margin-bottom: 1rem; cursor: pointer; }
 .case { margin-bottom: 1.5rem; }
 .case div { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(48%, 12rem), 1fr)); gap: 0.35rem; }
 .case img { border-radius: 3px; }
 .points { margin: 0.5rem 0; padding-left: 1.1rem; }
 .points li { margin: 0.4rem 0; }
-.picture { margin-bottom: 2rem; }
-.picture img { border: 1px solid var(--line); border-radius: 4px; }
 .scroll { overflow: auto; max-height: 36rem; margin-bottom: 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
 th { position: sticky; top: 0; background: #fff; color: var(--quiet); font-weight: 500; vertical-align: bottom; }
@@ -103,19 +100,19 @@ def points(texts: Iterable[str]) -> str:
 
 
 def figure(title: str, content: str, legend: str = "", kind: str = "") -> str:
-    """Returns a picture below its title; `content` and `legend` are HTML, `kind` is a CSS class such as picture or case."""
+    """Returns a picture below its title; `content` and `legend` are HTML, `kind` is a CSS class such as case."""
     kind = f" class={kind}" if kind else ""
     return f"<figure{kind}><figcaption><b>{escape(title)}</b> {legend}</figcaption>\n{content}</figure>\n"
 
 
-def panels(figures: Sequence[str], kind: str = "panels") -> str:
+def panels(figures: Iterable[str]) -> str:
     """Returns figures in columns, as many as fit."""
-    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""
+    return f"<div class=panels>\n{''.join(figures)}</div>\n"
 
 
-def wide_panel(title: str, content: str, text: str) -> str:
-    """Returns a figure with text (HTML) at its side."""
-    return panels([figure(title, content), f"<div>{text}</div>"], "panels wide")
+def folded(title: str, content: str) -> str:
+    """Returns HTML that is hidden until its title is clicked."""
+    return f"<details><summary>{escape(title)}</summary>\n{content}</details>\n"
 
 
 def picture(pixels: np.ndarray, alt: str, quality: int = 88) -> str:

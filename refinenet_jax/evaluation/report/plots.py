@@ -1,21 +1,21 @@
-"""The style of all figures, and their output as files and SVG elements. matplotlib is imported only when drawing."""
+"""Figures as SVG for a page, in one style. matplotlib is imported only when drawing."""
 
 import io
 import re
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Distinguishable for color-blind readers and in gray: blue, orange, green, violet, gray.
-COLORS = ("#1f5f99", "#d0722a", "#2f8f6b", "#8c5aa8", "#8a8f98")
+# Distinguishable for color-blind readers and in gray: blue, orange, green, violet, gray, red, light blue.
+COLORS = ("#1f5f99", "#d0722a", "#2f8f6b", "#8c5aa8", "#8a8f98", "#b23a6f", "#4a9cc0")
 INK, QUIET, LINE = "#1c2430", "#5b6472", "#c3c8d0"
 _STYLE = {
+    "figure.figsize": (4.6, 2.5),  # inches; text has the same size in all figures of this width
+    "figure.constrained_layout.use": True,
     "svg.fonttype": "none",  # text stays text, in the page's font
     "text.parse_math": False,
     "font.size": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
     "axes.edgecolor": LINE,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -34,42 +34,24 @@ _STYLE = {
 _UNDATED = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def style(salt: str | None = None) -> AbstractContextManager:
-    """Returns a context with the style; ids within an SVG are derived from the salt, so that they are unique on a page."""
-    import matplotlib
-
-    return matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt})
-
-
-def svg(figure: "Figure", name: str) -> str:
-    """Returns a figure as an svg element for a page; the same figure and name give the same text.
+def svg(name: str, draw: Callable[..., None], *arguments: Any) -> str:
+    """Returns a figure as an svg element; the same arguments give the same text.
 
     Args:
-      figure: figure made in `style`.
-      name: unique name on the page.
+      name: name of the figure, unique on its page.
+      draw: draws into a matplotlib figure, its first parameter.
+      *arguments: the other parameters of `draw`.
     """
-    file = io.StringIO()
-    with style(name):
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # Ids within an SVG are derived from the salt, so that they are unique on a page.
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure, file = Figure(), io.StringIO()
+        draw(figure, *arguments)
         figure.savefig(file, format="svg", transparent=True, metadata=_UNDATED)
     text = file.getvalue()
     text = text[text.index("<svg") :]
     used = set(re.findall(r"#([\w-]+)", text))
     # Unused ids would be repeated by every figure on the page.
     return re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
-
-
-def write(figure: "Figure", folder: Path, name: str) -> str:
-    """Writes NAME.png (200 dots per inch) and NAME.svg; returns the svg element.
-
-    Raises:
-      OSError: they cannot be written.
-    """
-    with style():
-        figure.draw_without_rendering()  # lays it out, which takes longest, once for both files
-        figure.set_layout_engine("none")
-    element = svg(figure, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with style(), (folder / f"{name}.png").open("wb") as file:
-        figure.savefig(file, format="png", dpi=200)
-    (folder / f"{name}.svg").write_text(f'<?xml version="1.0" encoding="utf-8"?>\n{element}', encoding="utf-8")
-    return element

@@ -24,11 +24,6 @@ SMALL_AND_BIG = {"egohands": (0.787, 0.750), "eyth": (0.537, 0.867), "gtea": (0.
 SEED = {"egohands": 0.662, "eyth": 0.468, "gtea": 0.637, "hof": 0.623}
 
 
-def value(text: str) -> float:
-    """Returns a printed score as a number."""
-    return float(text.lstrip("~"))
-
-
 def rows(dataset: str) -> list[list[str]]:
     """Returns the published results of a dataset: network, score, how it was measured; [] if there are none."""
     name = dataset_of(dataset)

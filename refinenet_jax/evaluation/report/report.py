@@ -83,7 +83,7 @@ def write_per_image(path: Path, scores: Scores) -> None:
         columns |= {f"cvpr18_{name}": np.nan_to_num(v) for name, v in metrics.hand_scores(scores.cvpr18).items()}
     if scores.found is not None and not scores.found.all():
         columns["has_prediction"] = scores.found.astype(int)
-    columns |= {name: values for name, values in scores.attributes.items() if name != "video"}
+    columns |= scores.attributes
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "video", *columns])
@@ -101,13 +101,8 @@ def _rows(figures: Mapping[str, Mapping]) -> Iterator[Row]:
             yield name, values, figures.get("intervals", {}).get(key) if "strict" in values else None
 
     yield from row("mean IoU", "mean_iou", "strict", "seed")
-    background = {"seed": figures["seed"]["background_iou"]} if "seed" in figures else {}
-    if "strict" in figures:
-        for name, value in figures["strict"]["iou"].items():
-            yield f"IoU of {name}"[:_NAMES], {"strict": value, **background}, None
-            background = {}
-    elif background:
-        yield "IoU of background", background, None
+    for name, value in figures.get("strict", {"iou": {}})["iou"].items():
+        yield f"IoU of {name}"[:_NAMES], {"strict": value}, None
     yield from row("hand IoU, all pixels", "hand_iou", "strict", "seed")
     yield from row("hand precision, all pixels", "hand_precision", "strict")
     yield from row("hand recall, all pixels", "hand_recall", "strict")

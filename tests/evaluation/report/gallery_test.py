@@ -37,10 +37,10 @@ def test_worst_images_at_most_two_of_one_video():
 
 def test_cases():
     source = tiny.Pictures([(24, 32), (700, 1400)])
-    table = scores([[[80, 4], [4, 12]], [[90, 6], [0, 0]]], attributes={"hand_area": [0.16, 0.0]})
+    table = scores([[[80, 4], [4, 12]], [[90, 6], [0, 0]]])
     (first, pictures), (second, reduced) = gallery.cases([0, 1], table, source, lambda example: example["mask"])
-    assert first == "0: IoU 0.60, precision 0.75, recall 0.75, hands cover 16 %"
-    assert second == "1: IoU 0.00, precision 0.00, recall -, hands cover 0 %"
+    assert first == "0: IoU 0.60, precision 0.75, recall 0.75"
+    assert second == "1: IoU 0.00, precision 0.00, recall -"
     assert [picture.shape for picture in pictures] == [(24, 32, 3)] * 4
     assert [picture.shape for picture in reduced] == [(280, 560, 3)] * 4
 

@@ -35,7 +35,6 @@ def test_figures_of_all_protocols_and_their_intervals():
     lines = table("strict", "cvpr18", "seed")
     assert row(lines, "hand IoU, mean per image") == ["0.5000", "0.400", "-", "0.600", "0.3333"]  # 1 / 2 and 1 / 3
     assert row(lines, "hand IoU, all pixels")[0] == row(lines, "hand IoU, all pixels")[-1] == "0.5333"  # 16 / 30
-    assert row(table("seed"), "IoU of background") == [f"{270 / 284:.4f}"]
     histogram = np.zeros((calibration.BINS, len(calibration.COLUMNS)), np.int64)
     histogram[-1] = [100, 90, 100 * 65536]
     assert row(table("strict", calibration=histogram), "calibration error") == ["0.1000"]
@@ -77,7 +76,7 @@ def test_damaged_metrics_file_is_kept(content, tmp_path):
 
 
 def test_rows_of_images(tmp_path):
-    more = {"attributes": {"hands": np.array([1.0, np.nan, 2.0]), "place": np.array(["OFFICE", "", 'a,"b"'])}}
+    more = {"attributes": {"hands": np.array([1.0, np.nan, 2.0]), "skin_tone": np.array(["tan", "", 'a,"b"'])}}
     published = np.array([FAIR, EMPTY, GOOD], np.int64)
     path = tmp_path / "images.csv"
     found = np.array([True, True, False])
@@ -92,5 +91,5 @@ def test_rows_of_images(tmp_path):
     assert [row["cvpr18_iou"] for row in rows] == ["0.4", "0", "0.6"]  # 0 there
     assert [row["has_prediction"] for row in rows] == ["1", "1", "0"]
     assert [row["hands"] for row in rows] == ["1", "", "2"]
-    assert [row["place"] for row in rows] == ["OFFICE", "", 'a,"b"']
+    assert [row["skin_tone"] for row in rows] == ["tan", "", 'a,"b"']
     assert [p.name for p in tmp_path.iterdir()] == ["images.csv"]
