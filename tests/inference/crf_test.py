@@ -13,7 +13,7 @@ from refinenet_jax.inference import crf_lattice
 from refinenet_jax.inference.crf import CrfParameters, _mean_field, crf, parse_parameters
 
 SIZE = (24, 32)
-_build = jax.jit(crf_lattice.build)
+_build = crf_lattice.build
 _filter = jax.jit(crf_lattice.gaussian_filter)
 
 
@@ -114,7 +114,7 @@ def test_lattice_equals_one_of_dictionaries(dimensions):
     features = rng.normal(0, 1.5, (dimensions, 144)).astype(np.float32)
     features[:, 100:] = features[:, :44] + rng.normal(0, 0.01, (dimensions, 44))
     values = rng.uniform(size=144).astype(np.float32)
-    lattice = _build(jnp.asarray(features))
+    lattice = _build(features)
     expected, vertices = _dictionary_filter(features.astype(np.float64), values)
     assert int(lattice.count) == vertices
     found = _filter(lattice, jnp.asarray(values))
