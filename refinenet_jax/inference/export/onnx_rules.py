@@ -106,12 +106,6 @@ def _limit(kind: str) -> Callable[[Graph, core.JaxprEqn], Tensor]:
     return rule
 
 
-def _clamp(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    low, x, high = equation.invars
-    tensor = graph.tensor(x)
-    return Tensor(graph.node("Clip", [tensor.name, graph.read(low), graph.read(high)]), tensor.axes)
-
-
 def _cast(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     tensor = graph.tensor(equation.invars[0])
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["new_dtype"]))
@@ -177,25 +171,6 @@ def _slice(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     return Tensor(graph.node("Slice", inputs), tensor.axes)
 
 
-def _pad(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    x, value = equation.invars
-    tensor, widths = graph.tensor(x), equation.params["padding_config"]
-    _require(
-        all(low >= 0 and high >= 0 and not inner for low, high, inner in widths),
-        "a pad with negative or interior widths",
-    )
-    ordered = tensor.order(widths)
-    pads = graph.constant([low for low, _, _ in ordered] + [high for _, high, _ in ordered])
-    return Tensor(graph.node("Pad", [tensor.name, pads, graph.read(value)]), tensor.axes)
-
-
-def _concatenate(graph: Graph, equation: core.JaxprEqn) -> Tensor:
-    axes = graph.axes_of(equation.invars)
-    names = [graph.read(atom, axes) for atom in equation.invars]
-    axis = Tensor("", axes).axis(equation.params["dimension"])
-    return Tensor(graph.node("Concat", names, axis=axis), axes)
-
-
 def _dot(graph: Graph, equation: core.JaxprEqn) -> Tensor:
     """Multiplies one axis of a tensor by a constant matrix, without a transpose if it is one of the last two axes."""
     sums, batch = equation.params["dimension_numbers"]
@@ -251,11 +226,8 @@ _RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {
     "add": _add,
     "argmax": _argmax,
     "broadcast_in_dim": _broadcast,
-    "clamp": _clamp,
-    "concatenate": _concatenate,
     "conv_general_dilated": _conv,
     "convert_element_type": _cast,
-    "copy": _same,
     "div": _elementwise("Div"),
     "dot_general": _dot,
     "exp": _elementwise("Exp"),
@@ -263,7 +235,6 @@ _RULES: dict[str, Callable[[Graph, core.JaxprEqn], Tensor]] = {
     "max": _limit("Max"),
     "min": _limit("Min"),
     "mul": _elementwise("Mul"),
-    "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_window_max": _max_pool,

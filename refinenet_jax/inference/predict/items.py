@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refinenet_jax.errors import UsageError
 
-_NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_contours.mp4` is the longest name derived from it
+_NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_overlay.mp4` is the longest name derived from it
 _DIGEST = 12
 
 
@@ -50,17 +50,11 @@ class PredictOptions:
       kinds: kinds of results, as for --save; those that a picture or video does not have are ignored.
       batch_size: number of pictures or frames per batch; None for the default of the device. Frames of a camera are not
         batched.
-      min_area: minimum area in pixels of regions in polygons, rle and frames.
-      smoothing: time constant in seconds of the exponential smoothing over earlier frames; 0 for none.
-      max_frames: number of frames after which to stop; None for all.
       max_seconds: time after which to stop; None for all.
     """
 
     kinds: Sequence[str] = ("masks", "overlays", "frames")
     batch_size: int | None = None
-    min_area: int = 1
-    smoothing: float = 0.0
-    max_frames: int | None = None
     max_seconds: float | None = None
 
 

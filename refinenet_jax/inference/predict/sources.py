@@ -3,12 +3,10 @@
 import glob
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.errors import UsageError
@@ -19,15 +17,9 @@ from refinenet_jax.progress import say
 
 SETTINGS = "predict.json"  # marks a folder of results
 
-_PICTURES = "apng avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo pjp pjpeg png tif tiff webp"
-_VIDEOS = (
-    "264 265 3g2 3gp 3gpp asf avc avi divx dv f4v flv h264 h265 hevc insv ismv ivf lrv m1v m2t m2ts m2v m4v mj2 mjpeg mjpg "
-    "mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod trp ts vob webm wmv y4m"
-)
-IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _PICTURES.split())
-VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEOS.split())
-
-_LIST_LIMIT = 1 << 28  # bytes of a list of paths
+# Endings of files in folders; those of files that are given directly may be others.
+_PICTURES = "avif bmp gif heic heif jpeg jpg png tif tiff webp"
+_VIDEOS = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv"
 _EARLIER = "of earlier results"
 
 
@@ -36,12 +28,12 @@ def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | No
 
     Args:
       sources: sources of these kinds:
-        a file: a picture or video, according to its content if the ending is not decisive.
+        a file: a picture or video, according to its content if the ending is unknown.
         a folder: all pictures and videos in it and its subfolders, by their endings, except hidden files.
         a pattern such as 'photos/**/*.jpg': files are named relative to the part before the first * ? or [.
         '@list.txt': the sources in a text file, one per line, relative to the working directory; not further lists. Files are
           named relative to their common folder.
-        'file:///path': a file or folder; 'https://host/a.jpg': a picture to download.
+        'https://host/a.jpg': a picture to download.
         '0', '1', ..., '/dev/video0', 'rtsp://host/stream': a camera.
       leave_out: folder of results, which is excluded, as are results of earlier runs in subfolders.
 
@@ -66,23 +58,6 @@ def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | No
     return with_distinct_names(list(items.values()))
 
 
-def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
-    """Returns the local pictures found by `find`.
-
-    Raises:
-      UsageError: see `find`; or there are only videos or addresses.
-    """
-    items = find(sources)
-    found = [Path(item.path) for item in items if item.kind == "image" and not reading.is_address(item.path)]
-    if not found:
-        raise UsageError(
-            f"No pictures in {', '.join(map(str, sources))}, only videos or addresses. Give picture files."
-        )
-    if len(found) < len(items):
-        say(f"{', '.join(map(str, sources))}: skipped {len(items) - len(found)} videos and addresses")
-    return found
-
-
 class _Search:
     """Resolves sources one after the other.
 
@@ -97,12 +72,13 @@ class _Search:
     def items(self, source: str) -> Iterator[Item]:
         if source.startswith("@") and not os.path.exists(source):
             lines = _lines(Path(source[1:]).expanduser())
-            yield from _below_common_folder([item for line in lines for item in self._items_of_path(_local(line))])
+            yield from _below_common_folder([item for line in lines for item in self._items_of_path(line)])
         else:
-            yield from self._items_of_path(_local(source))
+            yield from self._items_of_path(source)
 
     def _items_of_path(self, source: str) -> Iterator[Item]:
         """Resolves a source other than a list."""
+        source = source if os.path.exists(source) else os.path.expanduser(source)
         path = Path(source)
         try:
             if "://" in source and not os.path.exists(source):
@@ -146,14 +122,9 @@ class _Search:
             yield from self._file(pattern, folder / name, name)
 
     def _file(self, source: str, path: Path, relative: str) -> Iterator[Item]:
-        """Resolves a file that was given directly: its content decides if the ending is not decisive."""
+        """Resolves a file that was given directly: its content decides if the ending is unknown."""
         kind = _kind_by_ending(path)
-        if kind != "video":
-            try:
-                kind = "image" if reading.is_picture(path) else "video" if is_video(path) else kind
-            except OSError as error:
-                if kind is None:
-                    raise UsageError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
+        kind = kind or ("image" if reading.is_picture(path) else "video" if is_video(path) else None)
         if kind:
             yield Item(str(path), relative, kind)
         else:
@@ -187,8 +158,8 @@ class _Search:
 
 
 def _kind_by_ending(path: Path) -> str | None:
-    ending = path.suffix.lower()
-    return "image" if ending in IMAGE_SUFFIXES else "video" if ending in VIDEO_SUFFIXES else None
+    ending = path.suffix.lower().removeprefix(".")
+    return "image" if ending in _PICTURES.split() else "video" if ending in _VIDEOS.split() else None
 
 
 def _ending(path: Path) -> str:
@@ -212,36 +183,12 @@ def _below_common_folder(items: Sequence[Item]) -> Iterator[Item]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if path.stat().st_size > _LIST_LIMIT:
-            raise UsageError(f"{path} is too long for a list of paths ({path.stat().st_size:,} bytes). Split it.")
-        encoded = path.read_bytes()
+        text = os.fsdecode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))  # file names need not be UTF-8
     except OSError as error:
         raise UsageError(f"The list {path} cannot be read ({error.strerror}). Check the path.") from error
-    try:
-        utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # as written by PowerShell's >
-        # File names need not be UTF-8.
-        text = encoded.decode("utf-16") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 or UTF-16 text. Give a list of paths.") from error
-    named = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
-    if any("\0" in line for line in named):
-        raise UsageError(f"{path} contains zero bytes. Give a list of paths.")
-    return named
-
-
-def _local(source: str) -> str:
-    """Returns the path of a source; if it does not exist, expands `~`, file URLs, quotes, backslashes and Unicode forms."""
-    if os.path.exists(source):
-        return source
-    url = urlsplit(source) if source.startswith("file://") else None
-    if url:
-        if url.netloc not in ("", "localhost"):
-            raise UsageError(f"{source} is on another machine. Copy it to this machine.")
-        return url2pathname(url.path)
-    plain = os.path.expanduser(source.strip("\"'"))
-    slashes = plain.replace("\\", "/")
-    forms = plain, slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))
-    return next(filter(os.path.exists, forms), plain)
+    if "\0" in text:
+        raise UsageError(f"{path} is not UTF-8 text. Give a list of paths, in UTF-8.")
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 def _remote(source: str) -> Item:
@@ -255,7 +202,7 @@ def _remote(source: str) -> Item:
     if url.scheme in ("rtsp", "rtsps"):
         return Item(source, f"camera_{_safe(f'{url.hostname}_{last}')}", "camera")
     if not reading.is_address(source):
-        raise UsageError(f"{source} cannot be read. Give a path, http://, https://, rtsp:// or file://.")
+        raise UsageError(f"{source} cannot be read. Give a path, or an address with http://, https:// or rtsp://.")
     if _kind_by_ending(Path(last)) == "video":
         raise UsageError(f"{source} is a video, and only pictures are downloaded. Download the video first.")
     return Item(source, _safe(last or url.hostname or ""), "image")
