@@ -1,16 +1,11 @@
 """A picture, video or camera to predict, the name of its results, and the options for them."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refinenet_jax.errors import UsageError
-
-_NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_overlay.mp4` is the longest name derived from it
-_DIGEST = 12
 
 
 @dataclass(frozen=True)
@@ -31,15 +26,9 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Name of the results: `relative` without its ending, shortened if it exceeds the file system's limit."""
-        path = Path(self.relative)
-        if self.kind != "camera" and not self.keep_ending:
-            path = path.with_suffix("")
-        encoded = os.fsencode(path.name)
-        if len(encoded) > _NAME_BYTES:
-            start = encoded[: _NAME_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
-            path = path.with_name(f"{start}~{hashlib.sha256(encoded).hexdigest()[:_DIGEST]}")
-        return str(path)
+        """Name of the results: `relative`, without its ending unless that is kept."""
+        has_ending = self.kind != "camera" and not self.keep_ending
+        return str(Path(self.relative).with_suffix("")) if has_ending else self.relative
 
 
 @dataclass(frozen=True)

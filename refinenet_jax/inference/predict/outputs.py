@@ -61,7 +61,7 @@ def prepare_folder(folder: Path, root: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """Returns the error for a file that cannot be written."""
     return UsageError(
-        f"{path} cannot be written ({error.strerror or error}). Free some space and use --resume, or give another --output."
+        f"{path} cannot be written ({error.strerror or error}). Correct that and use --resume, or give another --output."
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -137,18 +138,16 @@ class _Search:
             raise UsageError(
                 f"{folder} contains the pictures, and results there would be predicted next time. Give another --output."
             )
-        of_results = {".": False}
+
+        @cache
+        def is_of_results(inner: Path) -> bool:
+            if inner == Path():
+                return False
+            path = here / inner
+            return path == self._results or (path / SETTINGS).is_file() or is_of_results(inner.parent)
+
         for name in names:
-            parent = os.path.dirname(name) or "."
-            for above in [*reversed(Path(parent).parents), Path(parent)]:
-                key = above.as_posix()
-                if key not in of_results:
-                    of_results[key] = (
-                        of_results[above.parent.as_posix()]
-                        or here / above == self._results
-                        or (here / above / SETTINGS).is_file()
-                    )
-            if of_results[parent]:
+            if is_of_results(Path(name).parent):
                 self._skip(source, _EARLIER)
             else:
                 yield name

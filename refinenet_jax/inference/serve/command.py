@@ -94,7 +94,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Opens the port before the network is loaded, so that a port in use is reported at once."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server((address[0], port), family=family)
     except (OSError, OverflowError) as error:
         raise UsageError(
             f"--host={host} --port={port} is not available ({error}). Give another --port (0 for a free one) or --host."

@@ -124,14 +124,6 @@ def test_equal_stems_keep_their_endings(tree):
         find(["in/a.jpg", "in/other/a.jpg"])
 
 
-def test_names_near_the_limit_of_file_systems_are_shortened():
-    names = ["x" * 240 + ".jpg", "x" * 245 + ".jpg", "x" * 245 + "y.jpg", "\u00e9" * 124 + ".jpg"]
-    found = [Item(name, f"sub/{name}", "image").name for name in names]
-    assert found[0] == "sub/" + "x" * 240
-    assert len(set(found)) == 4
-    assert all(len(os.fsencode(Path(name).name)) <= 240 for name in found)
-
-
 def test_skipped_files_are_counted_by_ending(tree, capsys):
     for name in ("x.txt", "y.txt", "README", "old/a_mask.png", "old/predict.json"):
         (tree / name).parent.mkdir(exist_ok=True)

@@ -144,9 +144,7 @@ def test_formats(segmenter, name, options, tmp_path):
         assert np.abs(frame.image.astype(int) - picture).mean() < 8
 
 
-@pytest.mark.parametrize(
-    "stem", ["take: 1", "x" * 250, os.fsdecode(b"caf\xe9"), "cafe\u0301"], ids=["colon", "long", "latin-1", "NFD"]
-)
+@pytest.mark.parametrize("stem", ["take: 1", os.fsdecode(b"caf\xe9"), "cafe\u0301"], ids=["colon", "latin-1", "NFD"])
 def test_names_of_all_kinds_are_written_and_resumed(segmenter, stem, tmp_path, monkeypatch):
     """In relative paths, FFmpeg interprets the part before a colon as a protocol."""
     monkeypatch.chdir(tmp_path)
@@ -234,25 +232,17 @@ def test_killed_run_is_resumed_to_the_same_result(segmenter, tmp_path, monkeypat
     object.__delattr__(segmenter, "stream")
     with pytest.raises(UsageError, match="other settings"):
         predict(segmenter, source, tmp_path / "killed", resume=True, **options, max_seconds=1.5)
+    times = source.stat()
+    os.utime(source, (0, 0))  # another file
+    with pytest.raises(UsageError, match="source"):
+        predict(segmenter, source, tmp_path / "killed", resume=True, **options)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
     count = predict(segmenter, source, tmp_path / "killed", resume=True, **options)
     assert count["frames"] == 50 - 24  # the second run wrote 24 before it was killed
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "killed").iterdir())
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
-
-
-def test_a_changed_source_is_not_resumed(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 8)
-    source = clips.write(tmp_path / "clip.mp4", clips.pictures(20))
-    die_after(segmenter, 12)
-    with pytest.raises(Killed):
-        predict(segmenter, source, tmp_path / "out")
-    clips.write(source, clips.pictures(21))
-    object.__delattr__(segmenter, "stream")
-    with pytest.raises(UsageError, match="source"):
-        predict(segmenter, source, tmp_path / "out", resume=True)
-    assert predict(segmenter, source, tmp_path / "out")["frames"] == 21
 
 
 def test_a_time_limit_cuts_pictures_and_sound(segmenter, tmp_path):
