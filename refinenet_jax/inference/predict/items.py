@@ -57,11 +57,8 @@ def with_distinct_names(items: Sequence[Item]) -> list[Item]:
     def key(item: Item) -> tuple[bool, str]:
         return item.kind == "image", item.name  # a_overlay.jpg and a_overlay.mp4 differ
 
-    settled: list[Item] = []
-    while settled != items:  # a name with its ending may equal a third one
-        settled = list(items)
-        counts = Counter(map(key, settled))
-        items = [replace(item, keep_ending=item.keep_ending or counts[key(item)] > 1) for item in settled]
+    counts = Counter(map(key, items))
+    items = [replace(item, keep_ending=counts[key(item)] > 1) for item in items]
     owner: dict[tuple[bool, str], str] = {}
     for item in items:
         other = owner.setdefault(key(item), item.path)
@@ -70,4 +67,4 @@ def with_distinct_names(items: Sequence[Item]) -> list[Item]:
                 f"{other} and {item.path} would both be written as {item.name}. Predict them separately, or give the folder "
                 "that contains both."
             )
-    return settled
+    return items
