@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -141,6 +141,15 @@ class Segmenter:
             longest_side=description.get("longest_side", 0) if longest_side is None else longest_side,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the fields with the variables on the host, without compiled programs, for pickling."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "variables": jax.device_get(self.variables)
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, variables=parallel.on_local_devices(state["variables"]))
+
     def __call__(self, image: reading.Picture) -> Segmentation:
         """Segments one image: an array uint8 [h, w, 3] RGB, a PIL image, or the path of a file.
 
@@ -246,7 +255,7 @@ class Segmenter:
     @cached_property
     def programs(self) -> Programs:
         """The compiled programs, one for each shape of a batch."""
-        return Programs(self.probabilities)
+        return Programs(self.probabilities, self.settings())
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of the names and values of all weights."""
@@ -255,6 +264,11 @@ class Segmenter:
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.ascontiguousarray(leaf))
         return digest.hexdigest()
+
+    def settings(self) -> tuple:
+        """Returns everything that `probabilities` depends on, as values with a reproducible `repr`."""
+        classes = self._network_classes, self.merged
+        return self.model, *classes, self.flip_pairs, self.scales, self.flip, self.tile
 
     @property
     def _network_classes(self) -> int:

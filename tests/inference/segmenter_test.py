@@ -1,6 +1,7 @@
 """Probabilities of every pixel at its position, for all scales, flips, paddings and batches."""
 
 import gc
+import pickle
 import weakref
 from functools import partial
 
@@ -245,3 +246,10 @@ def test_paths_without_a_checkpoint(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"<html>")
     with pytest.raises(weights.WeightsError, match=r"weights\.pth"):
         Segmenter.from_checkpoint(tmp_path / "weights.pth")
+
+
+def test_a_segmenter_can_be_pickled_after_use():
+    (image,) = _images([(20, 30)])
+    segmenter = _segmenter(scales=(0.5, 1.0), flip=True)
+    before = segmenter(image).scores
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(segmenter))(image).scores, before)
