@@ -33,8 +33,9 @@ SEGMENT_FRAMES = 300
 
 # Codecs of sound in MP4; with any other the file is Matroska.
 _MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float", "opus", "libopus"}
-# No B-frames: packets are in the order of time, and segments do not overlap.
-_H264 = {"crf": "18", "preset": "veryfast", "bf": "0"}
+# No B-frames: packets are in the order of time, and segments do not overlap. No macroblock tree (mbtree): it is not
+# deterministic on a loaded machine, and a resumed video would sometimes differ by some bytes.
+_H264 = {"crf": "18", "preset": "veryfast", "bf": "0", "mbtree": "0"}
 
 
 def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[str] = ()) -> dict[str, Path]:
