@@ -1,11 +1,15 @@
 """A picture, video or camera to predict, the name of its results, and the options for them."""
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refinenet_jax.errors import UsageError
+
+_NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_contours.mp4` is the longest name derived from it
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,15 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Name of the results: `relative`, without its ending unless that is kept."""
-        has_ending = self.kind != "camera" and not self.keep_ending
-        return str(Path(self.relative).with_suffix("")) if has_ending else self.relative
+        """Name of the results: `relative`, without its ending unless that is kept, shortened if it is too long for a file."""
+        path = Path(self.relative)
+        if self.kind != "camera" and not self.keep_ending:
+            path = path.with_suffix("")
+        encoded = os.fsencode(path.name)
+        if len(encoded) > _NAME_BYTES:
+            end = f"~{hashlib.sha256(encoded).hexdigest()[:12]}"
+            path = path.with_name(encoded[: _NAME_BYTES - len(end)].decode("utf-8", "ignore") + end)
+        return str(path)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from refinenet_jax.progress import say
 SETTINGS = "predict.json"  # marks a folder of results
 
 # Endings of files in folders; those of files that are given directly may be others.
-_PICTURES = "avif bmp gif heic heif jpeg jpg png tif tiff webp"
-_VIDEOS = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv"
+_PICTURES = "avif bmp gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
+_VIDEOS = "3g2 3gp asf avi dv f4v flv h264 h265 hevc m2ts m2v m4v mkv mod mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _EARLIER = "of earlier results"
 
 
@@ -79,7 +79,10 @@ class _Search:
 
     def _items_of_path(self, source: str) -> Iterator[Item]:
         """Resolves a source other than a list."""
-        source = source if os.path.exists(source) else os.path.expanduser(source)
+        if not os.path.exists(source):  # lists from elsewhere have quotes, and backslashes between folders
+            source = os.path.expanduser(source.strip("\"'"))
+            slashes = source.replace("\\", "/")
+            source = slashes if os.path.exists(slashes) else source
         path = Path(source)
         try:
             if "://" in source and not os.path.exists(source):
@@ -182,11 +185,14 @@ def _below_common_folder(items: Sequence[Item]) -> Iterator[Item]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = os.fsdecode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))  # file names need not be UTF-8
+        encoded = path.read_bytes()
     except OSError as error:
         raise UsageError(f"The list {path} cannot be read ({error.strerror}). Check the path.") from error
-    if "\0" in text:
-        raise UsageError(f"{path} is not UTF-8 text. Give a list of paths, in UTF-8.")
+    utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # as written by PowerShell's >
+    # File names need not be UTF-8.
+    text = encoded.decode("utf-16", "replace") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
+    if "\0" in text or (utf16 and "\ufffd" in text):
+        raise UsageError(f"{path} is not UTF-8 or UTF-16 text. Give a list of paths.")
     return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 

@@ -94,7 +94,8 @@ def test_cameras_and_addresses(source, path, kind, name, tmp_path, monkeypatch):
         ("ftp://example.org/a.jpg", "ftp://example.org/a.jpg"),
         ("in/list.txt", "@in/list.txt"),
         ("@in/nested.txt", "@in/list.txt"),
-        ("@in/utf16.txt", "utf16.txt is not UTF-8"),
+        ("@in/zero.txt", "zero.txt is not UTF-8"),
+        ("@in/binary.txt", "binary.txt is not UTF-8"),
         ("@in/none.txt", "in/none.txt"),
         ("in/pipe.jpg", "pipe.jpg is not a regular file"),
         ("in/empty", "in/empty"),
@@ -104,7 +105,8 @@ def test_cameras_and_addresses(source, path, kind, name, tmp_path, monkeypatch):
 def test_errors_name_the_source(tree, source, fact):
     (tree / "list.txt").write_text("a.jpg\n")
     (tree / "nested.txt").write_text("@in/list.txt\n")
-    (tree / "utf16.txt").write_bytes("in/a.jpg".encode("utf-16"))
+    (tree / "zero.txt").write_bytes(b"in/a\0.jpg\n")
+    (tree / "binary.txt").write_bytes(b"\xff\xfe\x00")
     (tree / "empty").mkdir()
     os.mkfifo(tree / "pipe.jpg")
     with pytest.raises(UsageError, match=re.escape(fact)):
@@ -122,6 +124,14 @@ def test_equal_stems_keep_their_endings(tree):
     (tree / "other" / "a.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"in/a\.jpg and in/other/a\.jpg"):
         find(["in/a.jpg", "in/other/a.jpg"])
+
+
+def test_names_near_the_limit_of_file_systems_are_shortened():
+    names = ["x" * 240 + ".jpg", "x" * 245 + ".jpg", "x" * 245 + "y.jpg", "\u00e9" * 124 + ".jpg"]
+    found = [Item(name, f"sub/{name}", "image").name for name in names]
+    assert found[0] == "sub/" + "x" * 240
+    assert len(set(found)) == 4
+    assert all(len(os.fsencode(Path(name).name)) <= 240 for name in found)
 
 
 def test_skipped_files_are_counted_by_ending(tree, capsys):
@@ -144,9 +154,25 @@ def test_content_decides_for_a_file_given_directly(tree):
     assert names(find([tree / "clip"])) == {"clip": "video"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_all_systems(tree, encoding):
+    (tree / "caf\u00e9.jpg").write_bytes(b"x")
+    lines = ["in/a.jpg", '"in/with space.gif"', "in\\sub\\b.PNG", "in/caf\u00e9.jpg"]
+    Path("list.txt").write_bytes("\r\n".join(lines).encode(encoding))
+    assert set(names(find(["@list.txt"]))) == {"a.jpg", "with space.gif", "sub/b.PNG", "caf\u00e9.jpg"}
+
+
 def test_home_is_expanded_in_every_form_of_source(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree))
     Path("list.txt").write_text("~/a.jpg\n")
     (tree / "list.txt").write_text("~/a.jpg\n")
     for source in ("~/a.jpg", "~/a*.jpg", "@list.txt", "@~/list.txt", "~"):
         assert "a.jpg" in names(find([source]))
+
+
+def test_endings_in_the_docs_are_those_of_folders(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "predict.md").read_text(encoding="utf-8")
+    endings = [ending for line in text.splitlines() if line.startswith("    .") for ending in line.split()]
+    for ending in endings:
+        (tmp_path / f"a{ending}").write_bytes(b"x")
+    assert [Path(item.path).suffix for item in find([tmp_path])] == sorted(endings)
