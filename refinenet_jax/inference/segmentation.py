@@ -93,6 +93,10 @@ class Segmentation:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
         return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
+    def contours(self) -> np.ndarray:
+        """Returns the image with the classes outlined, uint8 [h, w, 3] RGB."""
+        return visualize.outlines(self.image, self.mask)
+
     def cutout(self) -> np.ndarray:
         """Returns the image with a transparent background, uint8 [h, w, 4] RGBA.
 

@@ -61,6 +61,7 @@ def test_regions_of_a_mask_drawn_by_hand():
 def test_only_background():
     result = _segmentation(np.zeros((5, 7)))
     assert result.regions() == result.polygons() == []
+    np.testing.assert_array_equal(result.contours(), result.image)
     np.testing.assert_array_equal(result.overlay(), result.image)
     assert not result.cutout()[..., 3].any()
 

@@ -178,6 +178,8 @@ def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, roo
     kinds = [kind for kind in ("images", "videos", "frames") if total[kind]]
     done = [f"{total[kind]:,} {kind[:-1] if total[kind] == 1 else kind}" for kind in kinds]
     speed = f" in {seconds:.1f} s" if done else ""
+    if done and (preparing := segmenter.programs.seconds):
+        speed += f", of which {preparing:.1f} s to prepare the network"
     earlier = f", {left} done earlier" if left else ""
     failed = f"; {total['failed']} could not be read completely" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")

@@ -18,8 +18,8 @@ def paths(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
 def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> None:
     """Writes ROOT/NAME_mask.png and so on, replacing existing files.
 
-    masks: uint8 class ids. overlays: the picture with the classes tinted and outlined. cutouts: RGBA with a transparent
-    background. scores: `scores`, float16 [h, w, c] probabilities, and `class_names`, for `numpy.load`.
+    masks: uint8 class ids. palette: class ids with a color palette. overlays, contours: visualizations. cutouts: RGBA with a
+    transparent background. scores: `scores`, float16 [h, w, c] probabilities, and `class_names`, for `numpy.load`.
 
     Raises:
       UsageError: a file cannot be written, or would be outside `root`.
@@ -76,7 +76,9 @@ def _write_scores(result: Segmentation, path: Path) -> None:
 # Ending of the file of each kind, and the function that writes it.
 KINDS: dict[str, tuple[str, Callable[[Segmentation, Path], None]]] = {
     "masks": ("_mask.png", _image(lambda result: result.mask)),
+    "palette": ("_palette.png", lambda result, path: visualize.colored_mask(result.mask).save(path)),
     "overlays": ("_overlay.jpg", _image(Segmentation.overlay)),
+    "contours": ("_contours.jpg", _image(Segmentation.contours)),
     "cutouts": ("_cutout.png", _image(Segmentation.cutout)),
     "scores": ("_scores.npz", _write_scores),
 }

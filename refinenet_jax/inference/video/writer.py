@@ -28,7 +28,7 @@ from refinenet_jax.inference.video.joining import join, sound_codecs
 from refinenet_jax.inference.video.reader import VideoFormat, ffmpeg_path
 
 # Kinds of results, and the ends of their names.
-KINDS = {"masks": "_mask", "overlays": "_overlay", "frames": "_frames"}
+KINDS = {"masks": "_mask", "overlays": "_overlay", "contours": "_contours", "frames": "_frames"}
 SEGMENT_FRAMES = 300
 
 # Codecs of sound in MP4; with any other the file is Matroska.
@@ -220,7 +220,8 @@ class VideoWriter:
             if lossless:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(result.mask), "gray")
             else:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(result.overlay()), "rgb24")
+                picture = result.contours() if kind == "contours" else result.overlay()
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
                 frame = frame.reformat(format=pixels, dst_colorspace=video.matrix, dst_color_range=1)
             frame.pts, frame.time_base = pts, video.time_base
             container.mux(stream.encode(frame))

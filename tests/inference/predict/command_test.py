@@ -67,6 +67,7 @@ def test_each_picture_gets_its_own_mask_and_unreadable_files_are_reported(segmen
     assert all(f"skipped: {tmp_path}/in/{name}" in printed.err for name in broken)
     assert "p0.png: 41x30, " in printed.err  # without a terminal, a line per picture
     assert "Predicted 7 images" in printed.out
+    assert "s to prepare" in printed.out
     assert "4 could not be read" in printed.out
     assert files(tmp_path / "out") == {
         "predict.json",
@@ -126,8 +127,8 @@ def test_other_settings_are_not_mixed_in(pictures, network, tmp_path, monkeypatc
 def test_every_kind_of_result(pictures, segmenter, tmp_path, capsys):
     clips.write(pictures / "clip.mp4", clips.pictures(3, (64, 32)), sound="aac")
     assert predict(pictures, "--output", tmp_path / "out", "--save", *arguments.PICTURE_KINDS, "frames") == 0
-    endings = ("mask.png", "overlay.jpg", "cutout.png", "scores.npz")
-    videos = ("mask.mkv", "overlay.mp4", "frames.csv")
+    endings = ("mask.png", "palette.png", "overlay.jpg", "contours.jpg", "cutout.png", "scores.npz")
+    videos = ("mask.mkv", "overlay.mp4", "contours.mp4", "frames.csv")
     expected = {f"{name}_{end}" for name in ("a", "sub/b") for end in endings} | {f"clip_{end}" for end in videos}
     assert files(tmp_path / "out") == expected | {"coco.json", "predict.json"}
     assert json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]
@@ -153,20 +154,20 @@ def test_without_output_each_run_has_its_own_folder(pictures, tmp_path, monkeypa
         assert predict(".", option, "--output=runs/predict3", "--save", "masks") == 0
 
 
-def test_equal_stems_and_names_of_all_kinds_are_predicted_and_resumed(segmenter, tmp_path, capsys):
+def test_equal_stems_and_long_names_are_predicted_and_resumed(segmenter, tmp_path, capsys):
     rng = np.random.default_rng(3)
     (tmp_path / "in").mkdir()
-    names = ("hand.jpg", "hand.png", os.fsdecode(b"caf\xe9.png"))
+    names = ("hand.jpg", "hand.png", f"{'x' * 246}.png", os.fsdecode(b"caf\xe9.png"))
     for name in names:
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "in" / name)
-    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "overlays", "coco")
+    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "contours", "coco")
     assert predict(*arguments) == 0
     stored = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert {image["file_name"] for image in stored["images"]} == set(names)
     assert {"hand.jpg_mask.png", "hand.png_mask.png", os.fsdecode(b"caf\xe9_mask.png")} < files(tmp_path / "out")
     assert len(files(tmp_path / "out")) == 2 * len(names) + 2
     assert predict(*arguments, "--resume") == 0
-    assert "Predicted nothing, 3 done earlier" in capsys.readouterr().out
+    assert "Predicted nothing, 4 done earlier" in capsys.readouterr().out
 
 
 def test_results_come_one_by_one_in_python(pictures, network, monkeypatch, capsys):

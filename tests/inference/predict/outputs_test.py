@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from refinenet_jax import visualize
 from refinenet_jax.errors import UsageError
 from refinenet_jax.inference import reading
 from refinenet_jax.inference.predict import outputs
@@ -27,6 +28,10 @@ def test_contents_of_every_kind(result, tmp_path):
     with Image.open(files["masks"]) as image:
         assert image.mode == "L"
         np.testing.assert_array_equal(np.array(image), result.mask)
+    with Image.open(files["palette"]) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image), result.mask)
+        np.testing.assert_array_equal(np.array(image.convert("RGB")), visualize.palette()[result.mask])
     with Image.open(files["cutouts"]) as image:
         assert image.mode == "RGBA"
         np.testing.assert_array_equal(np.array(image), result.cutout())
@@ -34,7 +39,8 @@ def test_contents_of_every_kind(result, tmp_path):
         assert stored["scores"].dtype == np.float16
         np.testing.assert_allclose(stored["scores"], result.scores, atol=1e-3)
         assert stored["class_names"].tolist() == ["background", "left", "right"]
-    assert np.abs(reading.read(files["overlays"]).astype(int) - result.overlay()).mean() < 6
+    for kind, expected in (("overlays", result.overlay()), ("contours", result.contours())):
+        assert np.abs(reading.read(files[kind]).astype(int) - expected).mean() < 6
 
 
 def test_a_failed_write_keeps_the_earlier_file(tmp_path):

@@ -72,12 +72,13 @@ def test_times_size_and_sound_are_kept(segmenter, tmp_path):
     source = clips.write(
         tmp_path / "clip.mp4", pictures, pts=pts, time_base=Fraction(1, 90000), pixels="yuv444p", sound="aac"
     )
-    count = predict(segmenter, source, tmp_path)
+    count = predict(segmenter, source, tmp_path, kinds=("masks", "overlays", "contours", "frames"))
     assert count == {"videos": 1, "frames": 7, "failed": 0}
-    found = tmp_path / "clip_overlay.mp4"
-    assert clips.times(found) == [Fraction(time, 90000) for time in pts]
-    assert {frame.shape for frame in clips.frames(found)} == {(33, 47, 3)}
-    assert clips.sound_packets(found) == clips.sound_packets(source)
+    for kind in ("overlay", "contours"):
+        found = tmp_path / f"clip_{kind}.mp4"
+        assert clips.times(found) == [Fraction(time, 90000) for time in pts]
+        assert {frame.shape for frame in clips.frames(found)} == {(33, 47, 3)}
+        assert clips.sound_packets(found) == clips.sound_packets(source)
     frames, _ = read(source)
     assert [frame.pts * Fraction(1, 90000) for frame in frames] == clips.times(source)
     masks = clips.frames(tmp_path / "clip_mask.mkv", "gray")
@@ -144,7 +145,27 @@ def test_formats(segmenter, name, options, tmp_path):
         assert np.abs(frame.image.astype(int) - picture).mean() < 8
 
 
-@pytest.mark.parametrize("stem", ["take: 1", os.fsdecode(b"caf\xe9"), "cafe\u0301"], ids=["colon", "latin-1", "NFD"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.3gp", {"sound": "aac"}),
+        ("a.flv", {"codec": "flv"}),
+        ("a.wmv", {"codec": "wmv2"}),
+        ("a.m2ts", {}),
+        ("a.h264", {}),
+        ("a.vob", {"codec": "mpeg2video"}),
+    ],
+)
+def test_further_endings_of_a_folder(name, options, tmp_path):
+    clips.write(tmp_path / name, clips.pictures(4), **options)
+    (item,) = find([tmp_path])
+    assert item.kind == "video"
+    assert len(read(item.path)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "stem", ["take: 1", "x" * 250, os.fsdecode(b"caf\xe9"), "cafe\u0301"], ids=["colon", "long", "latin-1", "NFD"]
+)
 def test_names_of_all_kinds_are_written_and_resumed(segmenter, stem, tmp_path, monkeypatch):
     """In relative paths, FFmpeg interprets the part before a colon as a protocol."""
     monkeypatch.chdir(tmp_path)
