@@ -7,8 +7,6 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from refinenet_jax.errors import UsageError
-
 # Colors of class 1, 2, ...: distinguishable for color-blind readers, and unlike skin (after Okabe and Ito).
 COLORS = ((0, 200, 120), (60, 130, 255), (255, 190, 0), (230, 80, 200), (120, 220, 255), (255, 110, 60))
 VOID_COLOR = (128, 128, 128)
@@ -89,13 +87,10 @@ def write(path: str, pixels: np.ndarray) -> None:
 
     Raises:
       OSError: the file cannot be written.
-      UsageError: RGBA in a format without transparency.
     """
     ending = "." + str(path).rsplit(".", 1)[-1]
-    transparent = pixels.ndim == 3 and pixels.shape[-1] == 4
-    if transparent and ending.lower() not in (".png", ".webp"):
-        raise UsageError(f"{path}: a picture with transparency is written as .png or .webp.")
     if pixels.ndim == 3:
+        transparent = pixels.shape[-1] == 4
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if transparent else cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(ending, pixels)
     if not done:

@@ -32,7 +32,6 @@ def write(
     turned: int = 0,
     mirrored: bool = False,
     sound: str = "",
-    interlaced: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Writes a video; its container goes by the ending of `path`.
@@ -48,7 +47,6 @@ def write(
       turned: degrees counter-clockwise by which players turn it.
       mirrored: whether players mirror it.
       sound: codec of a sine tone as long as the pictures; '' for none.
-      interlaced: whether frames are coded as two fields.
       options: of the codec.
     """
     pts = range(len(images)) if pts is None else pts
@@ -57,8 +55,6 @@ def write(
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         stream.codec_context.time_base = time_base
-        if interlaced:
-            stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
         if turned or mirrored:
             stream.set_display_rotation(turned, hflip=mirrored)
         tone = container.add_stream(sound, rate=48000) if sound else None

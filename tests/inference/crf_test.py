@@ -1,20 +1,13 @@
-"""The dense CRF compared with sums over all pairs of pixels, and its lattice with one of dictionaries."""
-
-import itertools
+"""The dense CRF compared with sums over all pairs of pixels."""
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference import crf_lattice
 from refinenet_jax.inference.crf import CrfParameters, _mean_field, crf, parse_parameters
 
 SIZE = (24, 32)
-_build = jax.jit(crf_lattice.build)
-_filter = jax.jit(crf_lattice.gaussian_filter)
 
 
 def _exact(image, probabilities, parameters):
@@ -106,50 +99,6 @@ def test_other_parameters_compile_nothing():
     before = _mean_field._cache_size()
     crf(image, scores, CrfParameters(5, 40.5, 7, 1, 0.8, 3))
     assert _mean_field._cache_size() == before
-
-
-@pytest.mark.parametrize("dimensions", [2, 5])
-def test_lattice_equals_one_of_dictionaries(dimensions):
-    rng = np.random.default_rng(dimensions)
-    features = rng.normal(0, 1.5, (dimensions, 144)).astype(np.float32)
-    features[:, 100:] = features[:, :44] + rng.normal(0, 0.01, (dimensions, 44))
-    values = rng.uniform(size=144).astype(np.float32)
-    lattice = _build(jnp.asarray(features))
-    expected, vertices = _dictionary_filter(features.astype(np.float64), values)
-    assert int(lattice.count) == vertices
-    found = _filter(lattice, jnp.asarray(values))
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
-
-
-def _dictionary_filter(features, values):
-    """The algorithm of Adams et al., one point at a time: simplices by sorting, vertices by their coordinates."""
-    d, points = features.shape
-    splat, reads = {}, []
-    for point in range(points):
-        scaled = [features[i, point] * (d + 1) * np.sqrt(2 / 3) / np.sqrt((i + 1) * (i + 2)) for i in range(d)]
-        x = np.array([sum(scaled[i:]) - (i * scaled[i - 1] if i else 0) for i in range(d + 1)])
-        # The remainder-0 vertex nearest to x: of all near it the one with the least distance.
-        low = np.floor(x / (d + 1)).astype(int)
-        near = (low + np.array(up) for up in itertools.product((0, 1), repeat=d + 1))
-        origin = (d + 1) * min((o for o in near if o.sum() == 0), key=lambda o: ((x - (d + 1) * o) ** 2).sum())
-        order = np.argsort(origin - x)  # largest difference first
-        difference = (x - origin)[order] / (d + 1)
-        read = []
-        for k in range(d + 1):
-            vertex = origin.copy()
-            vertex[order[: d + 1 - k]] += k
-            vertex[order[d + 1 - k :]] -= d + 1 - k
-            upper = difference[d - k]
-            lower = difference[d + 1 - k] if k else difference[0] - 1
-            read.append((tuple(vertex), upper - lower))
-            splat[tuple(vertex)] = splat.get(tuple(vertex), 0) + (upper - lower) * values[point]
-        reads.append(read)
-    for direction in range(d + 1):
-        step = np.ones(d + 1, int) - (d + 1) * np.eye(d + 1, dtype=int)[direction]
-        splat = {
-            v: total + (splat.get(tuple(v + step), 0) + splat.get(tuple(v - step), 0)) / 2 for v, total in splat.items()
-        }
-    return np.array([sum(weight * splat[v] for v, weight in read) for read in reads]), len(splat)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_finds_drawn_hands_of_other_datasets(segmenter, pictures, least):
 def test_no_layer_is_dead():
     """An earlier network had a path of the cascade whose ReLU never opened: its gradients are zero."""
     model, variables = weights.load(pretrained.PATH)
-    image = models.normalize(reading.read(ROOT / "docs" / "hands.jpg")[None, :192, :320])
+    image = models.normalize(reading.read(ROOT / "docs" / "hands.jpg")[None, :96, :160])
 
     @jax.jit
     def gradient(params):

@@ -5,7 +5,6 @@ import importlib
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from refinenet_jax.weights import files, flat
 
 FORMATS = ("stablehlo", "onnx", "tflite", "savedmodel")
 INT8_FORMATS = ("onnx", "tflite")
-REJECTED = ".rejected"
 _EXAMPLES = """examples:
   refinenet-jax export --format=onnx --size=720x1280 --output=hands.onnx
   refinenet-jax export --checkpoint=runs/egohands --format=savedmodel \\
@@ -65,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports a network; returns the exit status, which is 1 if the results of the export differ too much."""
+    """Exports a network; returns the exit status.
+
+    Raises:
+      UsageError: the options or pictures are wrong, or the results of the export differ too much from the network's.
+    """
     size = _size(args.size)
     _check_options(args)
     form = _format(args.format)
@@ -89,15 +91,13 @@ def run(args: argparse.Namespace) -> int:
             faults.append("its metadata differ from what was written")
         for line in table(about, form.BATCH, _bytes(partial), comparison, what):
             print(line)
-        final = output.with_name(f"{output.name}{REJECTED}") if faults else output
-        _remove(final)
-        partial.rename(final)
-    if faults:
-        print(
-            f"error: the export differs from the network: {'; '.join(faults)}. Inspect it in {final}.",
-            file=sys.stderr,
-        )
-        return 1
+        if faults:
+            raise UsageError(
+                f"The export differs from the network: {'; '.join(faults)}. {output} was not written; try another "
+                f"{'--calibration or no --int8' if args.int8 else '--format'}."
+            )
+        _remove(output)
+        partial.rename(output)
     print(f"Written: {output}")
     return 0
 

@@ -1,6 +1,5 @@
 """The exported network: pixels in, masks and scores out, at one size; and its metadata."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,8 +15,6 @@ from refinenet_jax.inference.segmenter import Segmenter
 
 INPUT, OUTPUTS = "image", ("mask", "scores")
 SMALLEST = 32  # pixels, which give one pixel in the trunk's last feature map
-# Of the network's largest input: more than the 520 to 590 bytes that XLA needs for rf_lw_mbv2 and rf101.
-BYTES_PER_PIXEL = 1000
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Network:
           precision: precision of matrix products; None for the network's own.
 
         Raises:
-          UsageError: pictures of this size are too small for the network, or too large for the memory of this machine.
+          UsageError: pictures of this size are too small for the network.
         """
         if jnp.dtype(getattr(segmenter.model, "dtype", jnp.float32)) != jnp.float32:
             segmenter = replace(segmenter, model=segmenter.model.clone(dtype=jnp.float32))
@@ -50,17 +47,11 @@ class Network:
             segmenter = replace(segmenter, model=segmenter.model.clone(precision=precision))
         canvas = fitting.canvas_size(fitting.fitted_size(size, segmenter.longest_side))
         sizes = [models.prepared_size(segmenter.model, canvas, scale) for scale in segmenter.scales]
-        smallest, largest = min(min(s) for s in sizes), max(h * w for h, w in sizes)
+        smallest = min(min(s) for s in sizes)
         if smallest < SMALLEST:
             raise UsageError(
                 f"--size={size[0]}x{size[1]} is too small: the network's input has {smallest} pixels and needs {SMALLEST}. "
                 "Give a larger --size, or larger --scales."
-            )
-        need, available = largest * BYTES_PER_PIXEL, _memory()
-        if available is not None and need > available:
-            raise UsageError(
-                f"--size={size[0]}x{size[1]} is too large: the network needs about {need / 1e9:.0f} GB of memory, and this "
-                f"machine has {available / 1e9:.0f} GB. Give a smaller --size, or smaller --scales."
             )
         return cls(segmenter, size)
 
@@ -123,11 +114,3 @@ def metadata(network: Network, description: Mapping[str, Any], source: str, form
 def _variant(model: Any) -> str:
     of_model = getattr(model, "trunk_name", None), getattr(model, "light", None)
     return next((name for name, of_variant in models.VARIANTS.items() if of_variant == of_model), "unknown")
-
-
-def _memory() -> int | None:
-    """Returns the memory of this machine in bytes; None if it is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -9,7 +9,7 @@ import numpy as np
 from refinenet_jax.data.examples import DataError
 from refinenet_jax.data.sources import open_source
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.sources import find_images
+from refinenet_jax.inference.predict.sources import find
 from refinenet_jax.inference.reading import read
 
 Picture = tuple[np.ndarray, np.ndarray | None]  # uint8 [h, w, 3], and its truth, uint8 [h, w], if known
@@ -21,7 +21,10 @@ def from_files(sources: Sequence[str | os.PathLike], size: tuple[int, int], limi
     Raises:
       UsageError: a source does not exist, has no picture, or a picture cannot be read.
     """
-    return [(fit(read(path), size), None) for path in _spread(list(find_images(sources)), limit)]
+    paths = [item.path for item in find(sources) if item.kind == "image"]
+    if not paths:
+        raise UsageError(f"No pictures in {', '.join(map(str, sources))}, only videos. Give picture files.")
+    return [(fit(read(path), size), None) for path in _spread(paths, limit)]
 
 
 def from_dataset(

@@ -63,7 +63,7 @@ def _results(segmenter: Segmenter, items: Sequence[Item], batch_size: int | None
                         yield replace(result, source=item.path, seconds=float(pts * video.format.time_base))
             elif item.kind == "camera":
                 with Camera(item.path) as camera:
-                    frames = camera.frames(None, None, stop=lambda: False)
+                    frames = camera.frames(None, stop=lambda: False)
                     for _, pts, result in segment_frames(segmenter, frames, batch_size=1):
                         yield replace(result, source=item.path, seconds=float(pts * camera.format.time_base))
         except DataError as error:

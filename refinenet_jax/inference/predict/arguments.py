@@ -11,7 +11,7 @@ from refinenet_jax.inference.predict import coco, outputs
 from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.video import writer as video_writer
 
-PICTURE_KINDS = (*outputs.KINDS, *coco.FORMS)
+PICTURE_KINDS = (*outputs.KINDS, coco.KIND)
 _EXAMPLES = """examples:
   refinenet-jax predict photos/ clip.mp4
   refinenet-jax predict 'photos/**/*.jpg' --checkpoint=runs/hands --output=out
@@ -44,13 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"results to write: {', '.join(kinds)} (default: {' '.join(PredictOptions.kinds)}); for videos: "
         f"{', '.join(video_writer.KINDS)}",
     )
-    results.add_argument(
-        "--min-area",
-        type=int,
-        default=1,
-        metavar="PIXELS",
-        help="minimum area of regions in polygons, rle and frames (default: 1)",
-    )
     results.add_argument("--show", action="store_true", help="open the folder of the results at the end")
     again = results.add_mutually_exclusive_group()
     again.add_argument("--overwrite", action="store_true", help="replace results in --output")
@@ -69,14 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refine masks with a dense CRF (slow): default, or bilateral_weight=5,iterations=4 (default: off)",
     )
     videos = parser.add_argument_group("videos and cameras")
-    videos.add_argument(
-        "--smoothing",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="time constant of averaging over earlier frames (default: 0, off)",
-    )
-    videos.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames (default: all)")
     videos.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop after this time (default: all)")
     devices = parser.add_argument_group("devices")
     devices.add_argument("--device", help="cpu, gpu, gpu:0, gpu:0,1 or tpu (default: the fastest available)")
@@ -92,12 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raises UsageError if a number is out of range, or options contradict each other."""
-    for name in ("batch_size", "min_area", "max_frames"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}. Give 1 or more.")
-    if not 0 <= args.smoothing < math.inf:
-        raise UsageError(f"--smoothing is {args.smoothing}. Give 0 or more seconds.")
+    if args.batch_size is not None and args.batch_size < 1:
+        raise UsageError(f"--batch-size is {args.batch_size}. Give 1 or more.")
     if args.max_seconds is not None and not 0 < args.max_seconds < math.inf:
         raise UsageError(f"--max-seconds is {args.max_seconds}. Give more than 0 seconds.")
     if (args.resume or args.overwrite) and not args.output:
@@ -114,6 +95,4 @@ def segmenter_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def predict_options(args: argparse.Namespace) -> PredictOptions:
     """Returns the options for the results of pictures and videos."""
-    return PredictOptions(
-        tuple(args.save), args.batch_size, args.min_area, args.smoothing, args.max_frames, args.max_seconds
-    )
+    return PredictOptions(tuple(args.save), args.batch_size, args.max_seconds)

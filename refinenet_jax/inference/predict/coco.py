@@ -1,7 +1,8 @@
 """Writes regions as COCO JSON, for `pycocotools.COCO` and other tools.
 
 During prediction each picture adds one line of JSON to a journal in a hidden folder, which survives if the run is killed.
-`assemble` creates the file from the journals of all processes. In all of these, kinds other than FORMS are ignored.
+`assemble` creates the file from the journals of all processes. Without KIND among the kinds of results, all of these do
+nothing.
 """
 
 import contextlib
@@ -19,23 +20,19 @@ from refinenet_jax.errors import UsageError
 from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 
-FORMS = ("polygons", "rle")  # kinds of `--save`; each is written to FORM.json
+KIND = "coco"  # of `--save`; written to coco.json
 _JOURNALS = ".journals"
 
 
-def paths(root: Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Returns the file of each requested form."""
-    return {form: root / f"{form}.json" for form in FORMS if form in kinds}
+def path(root: Path) -> Path:
+    """Returns the file of a folder of results."""
+    return root / f"{KIND}.json"
 
 
-def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict]:
+def annotations(result: Segmentation) -> list[dict]:
     """Returns one annotation per region, without `id` and `image_id`.
 
-    Args:
-      result: result of one picture.
-      form: polygons or rle (compressed). With polygons, regions with holes are also RLEs, because COCO's polygons have no
-        holes.
-      min_area: minimum area of a region in pixels; smaller ones are omitted.
+    Regions are polygons; those with holes, which COCO's polygons do not have, are compressed run lengths (RLE).
 
     Returns:
       Annotations with `category_id` (class id), `segmentation`, `bbox` (left, top, width, height), `area` in pixels, `score`
@@ -43,12 +40,10 @@ def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict
     """
     regions = []
     for region, polygon, place in zip(result.regions(), result.polygons(), result._regions(), strict=True):
-        if region.area < min_area:
-            continue
-        if form == "polygons" and not polygon.holes:
-            segmentation = [polygon.outer.ravel().tolist()]
-        else:
+        if polygon.holes:
             segmentation = _run_lengths(result.mask.shape, region.box, place[2])
+        else:
+            segmentation = [polygon.outer.ravel().tolist()]
         regions.append(
             {
                 "category_id": region.class_id,
@@ -62,50 +57,47 @@ def annotations(result: Segmentation, form: str, min_area: int = 1) -> list[dict
     return regions
 
 
-class Journals:
-    """The journals of one process, one for each form; a context manager."""
+class Journal:
+    """The journal of one process; a context manager."""
 
-    def __init__(self, root: Path, kinds: Sequence[str], process: str, min_area: int = 1):
-        """Opens the journals.
+    def __init__(self, root: Path, kinds: Sequence[str], process: str):
+        """Opens the journal.
 
         Args:
           root: folder for the results.
-          kinds: kinds of results; without any of FORMS, nothing is written.
+          kinds: kinds of results; without KIND, nothing is written.
           process: unique name of the process among all that write.
-          min_area: see `annotations`.
         """
-        self._min_area = min_area
         self._lock = threading.Lock()
-        self._files: dict[str, IO[str]] = {}
-        for form in paths(root, kinds):
-            path = root / _JOURNALS / f"{form}.{process}.jsonl"
-            prepare_folder(path.parent, root)
-            self._files[form] = path.open("a", encoding="utf-8")
+        self._file: IO[str] | None = None
+        if KIND in kinds:
+            prepare_folder(root / _JOURNALS, root)
+            self._file = (root / _JOURNALS / f"{process}.jsonl").open("a", encoding="utf-8")
 
-    def __enter__(self) -> "Journals":
+    def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
+        if self._file:
             with contextlib.suppress(OSError):  # reported when writing
-                file.close()
+                self._file.close()
 
     def add(self, result: Segmentation, file_name: str) -> None:
-        """Adds a picture; its lines are on disk when this returns. Threads may share the journals.
+        """Adds a picture; its lines are on disk when this returns. Threads may share the journal.
 
         Raises:
           UsageError: the disk is full.
         """
+        if not self._file:
+            return
         height, width = result.mask.shape
-        for form, file in self._files.items():
-            regions = annotations(result, form, self._min_area)
-            line = {"file_name": file_name, "height": height, "width": width, "annotations": regions}
-            try:
-                with self._lock:
-                    file.write(f"\n{json.dumps(line)}\n")  # a killed run may have left half a line
-                    file.flush()
-            except OSError as error:
-                raise cannot_write(Path(file.name), error) from error
+        line = {"file_name": file_name, "height": height, "width": width, "annotations": annotations(result)}
+        try:
+            with self._lock:
+                self._file.write(f"\n{json.dumps(line)}\n")  # a killed run may have left half a line
+                self._file.flush()
+        except OSError as error:
+            raise cannot_write(Path(self._file.name), error) from error
 
 
 def begin(root: Path, kinds: Sequence[str], resume: bool) -> set[str]:
@@ -114,37 +106,34 @@ def begin(root: Path, kinds: Sequence[str], resume: bool) -> set[str]:
     Args:
       root: folder for the results.
       kinds: requested kinds of results.
-      resume: whether to continue journals and files of an earlier run; otherwise they are removed.
+      resume: whether to continue the journals and file of an earlier run; otherwise the journals are removed.
 
     Returns:
-      The file names of pictures that are already in all forms.
+      The file names of pictures that are already done.
     """
     folder = root / _JOURNALS
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+    if not resume or KIND not in kinds:
         return set()
-    done = []
-    for form, path in paths(root, kinds).items():
-        if path.exists() and not list(folder.glob(f"{form}.*.jsonl")):
-            _to_journal(path, root, form)
-        done.append(set(_lines(folder, form)))
-    return set.intersection(*done) if done else set()
+    if path(root).exists() and not list(folder.glob("*.jsonl")):
+        _to_journal(root)
+    return set(_lines(folder))
 
 
 def assemble(root: Path, kinds: Sequence[str], class_names: Sequence[str]) -> None:
-    """Writes ROOT/FORM.json from all journals, with pictures sorted by name, and removes the journals.
+    """Writes ROOT/coco.json from all journals, with pictures sorted by name, and removes the journals.
 
     Raises:
       UsageError: a file cannot be written.
     """
-    for form, path in paths(root, kinds).items():
-        write_whole(path, root, lambda partial, form=form: _write(partial, root / _JOURNALS, form, class_names))
-    if paths(root, kinds):
+    if KIND in kinds:
+        write_whole(path(root), root, lambda partial: _write(partial, root / _JOURNALS, class_names))
         shutil.rmtree(root / _JOURNALS, ignore_errors=True)
 
 
-def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> None:
-    lines = sorted(_lines(folder, form).items())
+def _write(path: Path, folder: Path, class_names: Sequence[str]) -> None:
+    lines = sorted(_lines(folder).items())
     categories = [{"id": i, "name": name} for i, name in enumerate(class_names) if i]
     with path.open("x", encoding="utf-8") as file:
         file.write('{"info": {"description": "Found by refinenet_jax"},\n"categories": ' + json.dumps(categories))
@@ -163,10 +152,10 @@ def _write(path: Path, folder: Path, form: str, class_names: Sequence[str]) -> N
         file.write("]}\n")
 
 
-def _lines(folder: Path, form: str) -> dict[str, bytes]:
+def _lines(folder: Path) -> dict[str, bytes]:
     """Returns the last complete line of every picture by name, encoded, which needs less memory than its objects."""
     lines = {}
-    for path in sorted(folder.glob(f"{form}.*.jsonl")):
+    for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
             for line in file:
                 with contextlib.suppress(ValueError):  # the incomplete line of a killed process
@@ -174,8 +163,9 @@ def _lines(folder: Path, form: str) -> dict[str, bytes]:
     return lines
 
 
-def _to_journal(final: Path, root: Path, form: str) -> None:
+def _to_journal(root: Path) -> None:
     """Converts a finished file to a journal that can be continued."""
+    final = path(root)
     try:
         whole = json.loads(final.read_bytes())
         lines = {image.pop("id"): image | {"annotations": []} for image in whole["images"]}
@@ -184,9 +174,9 @@ def _to_journal(final: Path, root: Path, form: str) -> None:
             lines[annotation.pop("image_id")]["annotations"].append(annotation)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{final} is damaged ({error!r}). Give --overwrite to replace it.") from error
-    path = root / _JOURNALS / f"{form}.-earlier.jsonl"  # sorts first: later lines count
+    journal = root / _JOURNALS / "-earlier.jsonl"  # sorts first: later lines count
     text = "".join(json.dumps(line) + "\n" for line in lines.values())
-    write_whole(path, root, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_whole(journal, root, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _run_lengths(size: tuple[int, int], box: tuple[int, int, int, int], inside: np.ndarray) -> dict:

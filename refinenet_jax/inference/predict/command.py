@@ -93,8 +93,8 @@ def _find(args: argparse.Namespace, root: Path) -> list[Item]:
             )
         if not args.resume or item.kind == "camera":
             earlier += _existing(root, item, args.save).values()
-    if not args.resume:
-        earlier += [path for path in coco.paths(root, args.save).values() if path.exists()]
+    if not args.resume and coco.KIND in args.save and coco.path(root).exists():
+        earlier.append(coco.path(root))
     if earlier and not args.overwrite:
         raise UsageError(
             f"{first_few(earlier, 1)} would be replaced. Give --overwrite, another --output, or --resume to keep results."
@@ -125,7 +125,7 @@ def _begin(args: argparse.Namespace, root: Path, found: Sequence[Item], settings
         kinds = outputs.KINDS if item.kind == "image" else video_writer.KINDS
         if not args.resume or _existing(root, item, args.save).keys() < set(args.save) & set(kinds):
             return False
-        return item.kind != "image" or not coco.paths(root, args.save) or item.relative in in_coco
+        return item.kind != "image" or coco.KIND not in args.save or item.relative in in_coco
 
     return [item for item in found if not is_done(item)]
 
@@ -178,9 +178,8 @@ def _report(total: Counter, seconds: float, segmenter: Segmenter, left: int, roo
     kinds = [kind for kind in ("images", "videos", "frames") if total[kind]]
     done = [f"{total[kind]:,} {kind[:-1] if total[kind] == 1 else kind}" for kind in kinds]
     speed = f" in {seconds:.1f} s" if done else ""
-    if done and (prepared := len(segmenter.programs.shapes)):
-        sizes = "1 canvas size" if prepared == 1 else f"{prepared} canvas sizes"
-        speed += f", of which {segmenter.programs.seconds:.1f} s to prepare {sizes}"
+    if done and (preparing := segmenter.programs.seconds):
+        speed += f", of which {preparing:.1f} s to prepare the network"
     earlier = f", {left} done earlier" if left else ""
     failed = f"; {total['failed']} could not be read completely" if total["failed"] else ""
     print(f"Predicted {', '.join(done) or 'nothing'}{speed}{earlier}{failed}. Results: {root}")

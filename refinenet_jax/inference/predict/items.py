@@ -10,7 +10,6 @@ from pathlib import Path
 from refinenet_jax.errors import UsageError
 
 _NAME_BYTES = 240  # of at most 255 for a file name; `.NAME_contours.mp4` is the longest name derived from it
-_DIGEST = 12
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Name of the results: `relative` without its ending, shortened if it exceeds the file system's limit."""
+        """Name of the results: `relative`, without its ending unless that is kept, shortened if it is too long for a file."""
         path = Path(self.relative)
         if self.kind != "camera" and not self.keep_ending:
             path = path.with_suffix("")
         encoded = os.fsencode(path.name)
         if len(encoded) > _NAME_BYTES:
-            start = encoded[: _NAME_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
-            path = path.with_name(f"{start}~{hashlib.sha256(encoded).hexdigest()[:_DIGEST]}")
+            end = f"~{hashlib.sha256(encoded).hexdigest()[:12]}"
+            path = path.with_name(encoded[: _NAME_BYTES - len(end)].decode("utf-8", "ignore") + end)
         return str(path)
 
 
@@ -50,17 +49,11 @@ class PredictOptions:
       kinds: kinds of results, as for --save; those that a picture or video does not have are ignored.
       batch_size: number of pictures or frames per batch; None for the default of the device. Frames of a camera are not
         batched.
-      min_area: minimum area in pixels of regions in polygons, rle and frames.
-      smoothing: time constant in seconds of the exponential smoothing over earlier frames; 0 for none.
-      max_frames: number of frames after which to stop; None for all.
       max_seconds: time after which to stop; None for all.
     """
 
     kinds: Sequence[str] = ("masks", "overlays", "frames")
     batch_size: int | None = None
-    min_area: int = 1
-    smoothing: float = 0.0
-    max_frames: int | None = None
     max_seconds: float | None = None
 
 
@@ -74,11 +67,8 @@ def with_distinct_names(items: Sequence[Item]) -> list[Item]:
     def key(item: Item) -> tuple[bool, str]:
         return item.kind == "image", item.name  # a_overlay.jpg and a_overlay.mp4 differ
 
-    settled: list[Item] = []
-    while settled != items:  # a name with its ending may equal a third one
-        settled = list(items)
-        counts = Counter(map(key, settled))
-        items = [replace(item, keep_ending=item.keep_ending or counts[key(item)] > 1) for item in settled]
+    counts = Counter(map(key, items))
+    items = [replace(item, keep_ending=counts[key(item)] > 1) for item in items]
     owner: dict[tuple[bool, str], str] = {}
     for item in items:
         other = owner.setdefault(key(item), item.path)
@@ -87,4 +77,4 @@ def with_distinct_names(items: Sequence[Item]) -> list[Item]:
                 f"{other} and {item.path} would both be written as {item.name}. Predict them separately, or give the folder "
                 "that contains both."
             )
-    return settled
+    return items

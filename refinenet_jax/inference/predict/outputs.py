@@ -18,9 +18,8 @@ def paths(root: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
 def write(result: Segmentation, root: Path, name: str, kinds: Sequence[str]) -> None:
     """Writes ROOT/NAME_mask.png and so on, replacing existing files.
 
-    masks: uint8 class ids. palette: class ids with a color palette. overlays, contours: visualizations. side-by-side: picture
-    and overlay. cutouts: RGBA with a transparent background. scores: `scores`, float16 [h, w, c] probabilities, and
-    `class_names`, for `numpy.load`.
+    masks: uint8 class ids. palette: class ids with a color palette. overlays, contours: visualizations. cutouts: RGBA with a
+    transparent background. scores: `scores`, float16 [h, w, c] probabilities, and `class_names`, for `numpy.load`.
 
     Raises:
       UsageError: a file cannot be written, or would be outside `root`.
@@ -62,13 +61,8 @@ def prepare_folder(folder: Path, root: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """Returns the error for a file that cannot be written."""
     return UsageError(
-        f"{path} cannot be written ({error.strerror or error}). Free some space and use --resume, or give another --output."
+        f"{path} cannot be written ({error.strerror or error}). Correct that and use --resume, or give another --output."
     )
-
-
-def side_by_side(result: Segmentation) -> np.ndarray:
-    """Returns the picture with its overlay at the right, uint8 [h, 2 w, 3]."""
-    return np.concatenate([result.image, result.overlay()], axis=1)
 
 
 def _image(draw: Callable[[Segmentation], np.ndarray]) -> Callable[[Segmentation, Path], None]:
@@ -85,7 +79,6 @@ KINDS: dict[str, tuple[str, Callable[[Segmentation, Path], None]]] = {
     "palette": ("_palette.png", lambda result, path: visualize.colored_mask(result.mask).save(path)),
     "overlays": ("_overlay.jpg", _image(Segmentation.overlay)),
     "contours": ("_contours.jpg", _image(Segmentation.contours)),
-    "side-by-side": ("_side.jpg", _image(side_by_side)),
     "cutouts": ("_cutout.png", _image(Segmentation.cutout)),
     "scores": ("_scores.npz", _write_scores),
 }

@@ -73,7 +73,7 @@ def predict_images(
       segmenter: the network.
       items: pictures of any sizes in any order.
       root: folder for the results.
-      options: kinds of results, batch size and minimum area.
+      options: kinds of results, and batch size.
       process: unique name of the process among all that write into `root`.
       advance: called once per picture with a line about it.
       report: called with a line for each picture that cannot be read.
@@ -93,12 +93,12 @@ def predict_images(
         advance("")
 
     before = time.monotonic()
-    with coco.Journals(root, options.kinds, process, options.min_area) as journals:
+    with coco.Journal(root, options.kinds, process) as journal:
 
         def save(segmented: tuple[Item, Segmentation]) -> str:
             item, result = segmented
             outputs.write(result, root, item.name, options.kinds)
-            journals.add(result, item.relative)
+            journal.add(result, item.relative)
             height, width = result.image.shape[:2]
             return f"{item.relative}: {width}x{height}"
 

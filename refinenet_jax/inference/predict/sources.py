@@ -3,12 +3,11 @@
 import glob
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from refinenet_jax.data.folders.listing import all_files
 from refinenet_jax.errors import UsageError
@@ -19,15 +18,9 @@ from refinenet_jax.progress import say
 
 SETTINGS = "predict.json"  # marks a folder of results
 
-_PICTURES = "apng avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo pjp pjpeg png tif tiff webp"
-_VIDEOS = (
-    "264 265 3g2 3gp 3gpp asf avc avi divx dv f4v flv h264 h265 hevc insv ismv ivf lrv m1v m2t m2ts m2v m4v mj2 mjpeg mjpg "
-    "mk3d mkv mod mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod trp ts vob webm wmv y4m"
-)
-IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _PICTURES.split())
-VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEOS.split())
-
-_LIST_LIMIT = 1 << 28  # bytes of a list of paths
+# Endings of files in folders; those of files that are given directly may be others.
+_PICTURES = "avif bmp gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
+_VIDEOS = "3g2 3gp asf avi dv f4v flv h264 h265 hevc m2ts m2v m4v mkv mod mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _EARLIER = "of earlier results"
 
 
@@ -36,12 +29,12 @@ def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | No
 
     Args:
       sources: sources of these kinds:
-        a file: a picture or video, according to its content if the ending is not decisive.
+        a file: a picture or video, according to its content if the ending is unknown.
         a folder: all pictures and videos in it and its subfolders, by their endings, except hidden files.
         a pattern such as 'photos/**/*.jpg': files are named relative to the part before the first * ? or [.
         '@list.txt': the sources in a text file, one per line, relative to the working directory; not further lists. Files are
           named relative to their common folder.
-        'file:///path': a file or folder; 'https://host/a.jpg': a picture to download.
+        'https://host/a.jpg': a picture to download.
         '0', '1', ..., '/dev/video0', 'rtsp://host/stream': a camera.
       leave_out: folder of results, which is excluded, as are results of earlier runs in subfolders.
 
@@ -66,23 +59,6 @@ def find(sources: Sequence[str | os.PathLike], leave_out: str | os.PathLike | No
     return with_distinct_names(list(items.values()))
 
 
-def find_images(sources: Sequence[str | os.PathLike]) -> list[Path]:
-    """Returns the local pictures found by `find`.
-
-    Raises:
-      UsageError: see `find`; or there are only videos or addresses.
-    """
-    items = find(sources)
-    found = [Path(item.path) for item in items if item.kind == "image" and not reading.is_address(item.path)]
-    if not found:
-        raise UsageError(
-            f"No pictures in {', '.join(map(str, sources))}, only videos or addresses. Give picture files."
-        )
-    if len(found) < len(items):
-        say(f"{', '.join(map(str, sources))}: skipped {len(items) - len(found)} videos and addresses")
-    return found
-
-
 class _Search:
     """Resolves sources one after the other.
 
@@ -97,12 +73,16 @@ class _Search:
     def items(self, source: str) -> Iterator[Item]:
         if source.startswith("@") and not os.path.exists(source):
             lines = _lines(Path(source[1:]).expanduser())
-            yield from _below_common_folder([item for line in lines for item in self._items_of_path(_local(line))])
+            yield from _below_common_folder([item for line in lines for item in self._items_of_path(line)])
         else:
-            yield from self._items_of_path(_local(source))
+            yield from self._items_of_path(source)
 
     def _items_of_path(self, source: str) -> Iterator[Item]:
         """Resolves a source other than a list."""
+        if not os.path.exists(source):  # lists from elsewhere have quotes, and backslashes between folders
+            source = os.path.expanduser(source.strip("\"'"))
+            slashes = source.replace("\\", "/")
+            source = slashes if os.path.exists(slashes) else source
         path = Path(source)
         try:
             if "://" in source and not os.path.exists(source):
@@ -146,14 +126,9 @@ class _Search:
             yield from self._file(pattern, folder / name, name)
 
     def _file(self, source: str, path: Path, relative: str) -> Iterator[Item]:
-        """Resolves a file that was given directly: its content decides if the ending is not decisive."""
+        """Resolves a file that was given directly: its content decides if the ending is unknown."""
         kind = _kind_by_ending(path)
-        if kind != "video":
-            try:
-                kind = "image" if reading.is_picture(path) else "video" if is_video(path) else kind
-            except OSError as error:
-                if kind is None:
-                    raise UsageError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
+        kind = kind or ("image" if reading.is_picture(path) else "video" if is_video(path) else None)
         if kind:
             yield Item(str(path), relative, kind)
         else:
@@ -166,18 +141,16 @@ class _Search:
             raise UsageError(
                 f"{folder} contains the pictures, and results there would be predicted next time. Give another --output."
             )
-        of_results = {".": False}
+
+        @cache
+        def is_of_results(inner: Path) -> bool:
+            if inner == Path():
+                return False
+            path = here / inner
+            return path == self._results or (path / SETTINGS).is_file() or is_of_results(inner.parent)
+
         for name in names:
-            parent = os.path.dirname(name) or "."
-            for above in [*reversed(Path(parent).parents), Path(parent)]:
-                key = above.as_posix()
-                if key not in of_results:
-                    of_results[key] = (
-                        of_results[above.parent.as_posix()]
-                        or here / above == self._results
-                        or (here / above / SETTINGS).is_file()
-                    )
-            if of_results[parent]:
+            if is_of_results(Path(name).parent):
                 self._skip(source, _EARLIER)
             else:
                 yield name
@@ -187,8 +160,8 @@ class _Search:
 
 
 def _kind_by_ending(path: Path) -> str | None:
-    ending = path.suffix.lower()
-    return "image" if ending in IMAGE_SUFFIXES else "video" if ending in VIDEO_SUFFIXES else None
+    ending = path.suffix.lower().removeprefix(".")
+    return "image" if ending in _PICTURES.split() else "video" if ending in _VIDEOS.split() else None
 
 
 def _ending(path: Path) -> str:
@@ -212,36 +185,15 @@ def _below_common_folder(items: Sequence[Item]) -> Iterator[Item]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if path.stat().st_size > _LIST_LIMIT:
-            raise UsageError(f"{path} is too long for a list of paths ({path.stat().st_size:,} bytes). Split it.")
         encoded = path.read_bytes()
     except OSError as error:
         raise UsageError(f"The list {path} cannot be read ({error.strerror}). Check the path.") from error
-    try:
-        utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # as written by PowerShell's >
-        # File names need not be UTF-8.
-        text = encoded.decode("utf-16") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 or UTF-16 text. Give a list of paths.") from error
-    named = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
-    if any("\0" in line for line in named):
-        raise UsageError(f"{path} contains zero bytes. Give a list of paths.")
-    return named
-
-
-def _local(source: str) -> str:
-    """Returns the path of a source; if it does not exist, expands `~`, file URLs, quotes, backslashes and Unicode forms."""
-    if os.path.exists(source):
-        return source
-    url = urlsplit(source) if source.startswith("file://") else None
-    if url:
-        if url.netloc not in ("", "localhost"):
-            raise UsageError(f"{source} is on another machine. Copy it to this machine.")
-        return url2pathname(url.path)
-    plain = os.path.expanduser(source.strip("\"'"))
-    slashes = plain.replace("\\", "/")
-    forms = plain, slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))
-    return next(filter(os.path.exists, forms), plain)
+    utf16 = encoded.startswith((b"\xff\xfe", b"\xfe\xff"))  # as written by PowerShell's >
+    # File names need not be UTF-8.
+    text = encoded.decode("utf-16", "replace") if utf16 else os.fsdecode(encoded.removeprefix(b"\xef\xbb\xbf"))
+    if "\0" in text or (utf16 and "\ufffd" in text):
+        raise UsageError(f"{path} is not UTF-8 or UTF-16 text. Give a list of paths.")
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 def _remote(source: str) -> Item:
@@ -255,7 +207,7 @@ def _remote(source: str) -> Item:
     if url.scheme in ("rtsp", "rtsps"):
         return Item(source, f"camera_{_safe(f'{url.hostname}_{last}')}", "camera")
     if not reading.is_address(source):
-        raise UsageError(f"{source} cannot be read. Give a path, http://, https://, rtsp:// or file://.")
+        raise UsageError(f"{source} cannot be read. Give a path, or an address with http://, https:// or rtsp://.")
     if _kind_by_ending(Path(last)) == "video":
         raise UsageError(f"{source} is a video, and only pictures are downloaded. Download the video first.")
     return Item(source, _safe(last or url.hostname or ""), "image")

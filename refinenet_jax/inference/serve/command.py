@@ -92,16 +92,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Opens the port before the network is loaded, so that a port in use is reported at once."""
-    if not 0 <= port < 2**16:
-        raise UsageError(f"--port={port} is not a port. Give a number from 0 to {2**16 - 1}.")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
-    except socket.gaierror as error:
-        raise UsageError(f"--host={host} is not an address of this machine ({error.strerror}). Correct it.") from error
-    except OSError as error:
+        return socket.create_server((address[0], port), family=family)
+    except (OSError, OverflowError) as error:
         raise UsageError(
-            f"{host}, port {port}, is not available ({error.strerror}). Give another --port, or 0 for a free one."
+            f"--host={host} --port={port} is not available ({error}). Give another --port (0 for a free one) or --host."
         ) from error
 
 

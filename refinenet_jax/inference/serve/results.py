@@ -14,7 +14,6 @@ import numpy as np
 from refinenet_jax import visualize
 from refinenet_jax.data import images
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.items import PredictOptions
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video.predict import segment_frames
@@ -136,7 +135,7 @@ def _predict_clip(
         _check_pixels("The clip's frames have", video.format.size, _CLIP_MEGAPIXELS)
         if video.length > limits.clip_length * video.format.rate:
             raise UsageError(f"The clip is longer than {limits.clip_length:g} seconds. Cut it.")
-        writer = VideoWriter(folder, "clip", video.format, segmenter.class_names, PredictOptions(_CLIP_KINDS))
+        writer = VideoWriter(folder, "clip", video.format, segmenter.class_names, _CLIP_KINDS)
         with closing(writer):
             count = 0
             for index, pts, result in segment_frames(segmenter, video.frames(), batch_size=1):

@@ -56,12 +56,12 @@ class Camera:
     def __exit__(self, *_: object) -> None:
         self._capture.release()
 
-    def frames(self, limit: int | None, seconds: float | None, stop: Callable[[], bool]) -> Iterator[Frame]:
-        """Yields frames until `limit` frames, `seconds` after the first one, `stop()` is true, or the camera is unplugged."""
+    def frames(self, seconds: float | None, stop: Callable[[], bool]) -> Iterator[Frame]:
+        """Yields frames until `seconds` after the first one, `stop()` is true, or the camera is unplugged."""
         begin = time.monotonic()
         last = -1
         index = 0
-        while not stop() and (limit is None or index < limit):
+        while not stop():
             success, picture = self._capture.read()
             passed = time.monotonic() - begin
             if not success or (seconds is not None and passed >= seconds):

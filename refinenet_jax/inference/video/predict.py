@@ -1,6 +1,5 @@
 """Predicts videos of any length in constant memory; writes videos of the results and a table of the frames."""
 
-import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -45,16 +44,14 @@ def predict_video(
     kept = asdict(replace(options, kinds=sorted(options.kinds), batch_size=None))
     with VideoReader(path) as video:
         settings = settings | kept | {"source": [video.about.st_size, video.about.st_mtime_ns]}
-        writer = VideoWriter(root, item.name, video.format, segmenter.class_names, options, settings, resume)
+        writer = VideoWriter(root, item.name, video.format, segmenter.class_names, options.kinds, settings, resume)
         first = writer.frames
         if first:
             say(f"{path}: resuming at frame {first}")
-        frames = video.frames(first, options.max_frames, options.max_seconds)
-        total = min(video.length, options.max_frames or video.length)
-        with closing(writer), progress_bar(path.name, total, first) as bar:
+        frames = video.frames(first, options.max_seconds)
+        with closing(writer), progress_bar(path.name, video.length, first) as bar:
             count = _write(segment_frames(segmenter, frames, options.batch_size), writer, bar)
-            limited = options.max_frames is not None or options.max_seconds is not None
-            writer.finish(path, cut=limited, start=video.start)
+            writer.finish(path, cut=options.max_seconds is not None, start=video.start)
         if video.faults:
             say(f"{path}: {video.faults} packets or frames are damaged; {first + count} frames were predicted")
         return Counter(videos=1, frames=count, failed=int(video.faults > 0))
@@ -69,12 +66,11 @@ def predict_camera(segmenter: Segmenter, item: Item, root: Path, options: Predic
       UsageError: the camera does not exist, or the disk is full.
     """
     with Camera(item.path) as camera, parallel.StopSignal() as stop:
-        writer = VideoWriter(root, item.name, camera.format, segmenter.class_names, options)
-        total = options.max_frames or 0
+        writer = VideoWriter(root, item.name, camera.format, segmenter.class_names, options.kinds)
         height, width = camera.format.size
         say(f"Camera {item.name}, {width} x {height}; press Ctrl-C to stop")
-        with closing(writer), progress_bar(item.name, total) as bar:
-            frames = camera.frames(options.max_frames, options.max_seconds, stop=lambda: stop.requested(0))
+        with closing(writer), progress_bar(item.name, 0) as bar:
+            frames = camera.frames(options.max_seconds, stop=lambda: stop.requested(0))
             count = _write(segment_frames(segmenter, frames, batch_size=1), writer, bar)
             if not count:
                 raise UsageError(f"Camera {item.name} returned no picture. Check its connection.")
@@ -97,29 +93,10 @@ def segment_frames(
         yield *waiting.popleft(), result
 
 
-def _smooth(
-    results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter
-) -> Iterator[tuple[int, int, Segmentation]]:
-    """Smooths the probabilities exponentially over time.
-
-    The smoothed previous frame has the weight exp(-d / smoothing) if the frame comes d seconds later. The result depends on
-    times, not on the frame rate.
-    """
-    seconds = writer.options.smoothing
-    before, before_pts = writer.scores, writer.last_pts
-    for index, pts, result in results:
-        if seconds > 0:
-            if before is not None:
-                weight = np.float32(math.exp(-float((pts - before_pts) * writer.video.time_base) / seconds))
-                result = replace(result, scores=weight * before + (1 - weight) * result.scores)
-            before, before_pts = result.scores, pts
-        yield index, pts, result
-
-
 def _write(results: Iterable[tuple[int, int, Segmentation]], writer: VideoWriter, bar) -> int:
-    """Smooths, draws and encodes frames while the network runs; returns the number of frames."""
+    """Draws and encodes frames while the network runs; returns the number of frames."""
     count = 0
-    for _ in read_ahead(lambda frame: writer.add(*frame), _smooth(results, writer), threads=1, window=4):
+    for _ in read_ahead(lambda frame: writer.add(*frame), results, threads=1, window=4):
         count += 1
         bar.update()
         if bar.format_dict["rate"]:

@@ -19,9 +19,8 @@ _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,nut,ogg,flv,asf,mxf,gif,"
     "dv,ivf,m4v,mjpeg,obu,rm,yuv4mpegpipe",
 }
-# FFmpeg's ids of YUV matrices in files (AVColorSpace) -> ids for its scaler (SWS_CS_*)
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-_UNKNOWN, _BT709, _BT601, _HD_HEIGHT = 2, 1, 5, 720
+_MATRICES = (1, 4, 5, 6, 7, 9)  # of YUV, as FFmpeg's AVColorSpace; its scaler uses the same numbers
+_BT709, _BT601, _HD_HEIGHT = 1, 5, 720  # players assume these two for files that name none
 _MOST_FAULTS = 1000  # consecutive faults after which the rest of a video is skipped
 
 
@@ -34,15 +33,14 @@ class VideoFormat:
       time_base: unit of times in seconds.
       rate: mean frames per second.
       aspect: width of a pixel divided by its height, upright.
-      matrix: YUV matrix as AVColorSpace (2 if unknown), and as the id of FFmpeg's scaler (if unknown, what players assume for
-        the size).
+      matrix: YUV matrix as FFmpeg's AVColorSpace; if the file names none, what players assume for the size.
     """
 
     size: tuple[int, int]
     time_base: Fraction
     rate: Fraction
     aspect: Fraction = Fraction(1)
-    matrix: tuple[int, int] = (2, 5)
+    matrix: int = _BT601
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,19 +112,16 @@ class VideoReader:
         first = next(self._decoded, None)
         if first is None:
             raise _unreadable(f"{self.path} has no frame that can be decoded; it is damaged. Replace it.")
-        self._deinterlace = first.interlaced_frame
         turned = _turn(first)
-        self._stored = first.width, first.height
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         length = self._stream.frames
         if not length and self._container.duration:
             length = round(self._container.duration / av.time_base * rate)
         self.length = max(length, 0)
-        size = self._stored if turned[0] else self._stored[::-1]
+        size = (first.width, first.height) if turned[0] else (first.height, first.width)
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         assumed = _BT709 if min(size) >= _HD_HEIGHT else _BT601
-        known = first.colorspace in _MATRICES
-        matrix = (first.colorspace, _MATRICES[first.colorspace]) if known else (_UNKNOWN, assumed)
+        matrix = first.colorspace if first.colorspace in _MATRICES else assumed
         self.format = VideoFormat(size, self._stream.time_base, rate, 1 / aspect if turned[0] else aspect, matrix)
         self._decoded = chain([first], self._decoded)
 
@@ -135,57 +130,38 @@ class VideoReader:
         """Time stamp of the beginning in seconds: 0 in most files, but not in streams."""
         return Fraction(self._container.start_time or 0, av.time_base)
 
-    def frames(self, first: int = 0, limit: int | None = None, seconds: float | None = None) -> Iterator[Frame]:
+    def frames(self, first: int = 0, seconds: float | None = None) -> Iterator[Frame]:
         """Yields the frames, once. Those before number `first` are decoded too, so that the others do not depend on it.
 
         Args:
           first: number of the first frame to yield.
-          limit: number of the frame at which to stop.
           seconds: time after the first frame at which to stop.
         """
-        return read_ahead(self._to_frame, self._timed(first, limit, seconds), window=4)
+        return read_ahead(self._to_frame, self._timed(first, seconds), window=4)
 
-    def _timed(self, first: int, limit: int | None, seconds: float | None) -> Iterator[tuple[int, int, av.VideoFrame]]:
+    def _timed(self, first: int, seconds: float | None) -> Iterator[tuple[int, int, av.VideoFrame]]:
         time_base = self.format.time_base
         origin = round(self.start / time_base)
         step = max(round(1 / (self.format.rate * time_base)), 1)
         until = None if seconds is None else Fraction(seconds).limit_denominator(1_000_000)
         last = begin = None
-        for index, frame in enumerate(self._upright_fields()):
+        for index, frame in enumerate(self._decoded):
             pts = None if frame.pts is None else frame.pts - origin
             if last is None:
                 pts = begin = max(pts or 0, 0)
             elif pts is None or pts <= last:  # missing or repeated
                 pts = last + step
             last = pts
-            if (limit is not None and index >= limit) or (until is not None and (pts - begin) * time_base >= until):
+            if until is not None and (pts - begin) * time_base >= until:
                 return
             if index >= first:
                 yield index, pts, frame
-
-    def _upright_fields(self) -> Iterator[av.VideoFrame]:
-        """Yields whole frames; of interlaced frames, the second field is interpolated from the first."""
-        if not self._deinterlace:
-            yield from self._decoded
-            return
-        pixels = self._stream.codec_context.pix_fmt
-        graph = av.filter.Graph()
-        source, yadif = graph.add_buffer(template=self._stream), graph.add("yadif", "mode=send_frame:deint=interlaced")
-        sink = graph.add("buffersink")
-        source.link_to(yadif)
-        yadif.link_to(sink)
-        graph.configure()
-        for frame in self._decoded:
-            graph.push(frame.reformat(*self._stored, pixels))  # the format may change within a video
-            yield from _pull(graph)
-        graph.push(None)
-        yield from _pull(graph)
 
     def _to_frame(self, timed: tuple[int, int, av.VideoFrame]) -> Frame:
         index, pts, frame = timed
         transposed, mirror_x, mirror_y = _turn(frame)
         height, width = self.format.size[::-1] if transposed else self.format.size
-        matrix = _MATRICES.get(frame.colorspace, self.format.matrix[1])
+        matrix = frame.colorspace if frame.colorspace in _MATRICES else self.format.matrix
         image = frame.reformat(width, height, "rgb24", src_colorspace=matrix).to_ndarray()
         if transposed:
             image = image.swapaxes(0, 1)
@@ -262,14 +238,6 @@ def ffmpeg_path(path: Path) -> str:
 def sound_tracks(container: av.container.InputContainer) -> list[av.AudioStream]:
     """Returns the audio tracks whose codec FFmpeg knows."""
     return [track for track in container.streams.audio if track.codec_context]
-
-
-def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
 
 
 def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -4,7 +4,6 @@ While a video is processed, a hidden folder next to its results, .NAME.parts, co
 
     state.json         settings of the run, number of frames of every complete segment, time of the last frame
     0000.overlays.nut  segment 0 of a kind, and 0000.frames.csv
-    0002.scores.npy    with smoothing: the probabilities after segment 2, the last one
 
 Files not listed in state.json belong to the segment in which a run was killed; they are written again. Encoders restart in
 every segment, whether or not the run was interrupted, so that the result is identical.
@@ -23,27 +22,20 @@ import av
 import numpy as np
 
 from refinenet_jax.errors import UsageError
-from refinenet_jax.inference.predict.items import PredictOptions
-from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, side_by_side, write_whole
+from refinenet_jax.inference.predict.outputs import cannot_write, prepare_folder, write_whole
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.video.joining import join, sound_codecs
 from refinenet_jax.inference.video.reader import VideoFormat, ffmpeg_path
 
 # Kinds of results, and the ends of their names.
-KINDS = {
-    "masks": "_mask",
-    "overlays": "_overlay",
-    "contours": "_contours",
-    "side-by-side": "_side",
-    "frames": "_frames",
-}
+KINDS = {"masks": "_mask", "overlays": "_overlay", "contours": "_contours", "frames": "_frames"}
 SEGMENT_FRAMES = 300
 
 # Codecs of sound in MP4; with any other the file is Matroska.
 _MP4_SOUND = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float", "opus", "libopus"}
-# No B-frames: packets are in the order of time, and segments do not overlap.
-_H264 = {"crf": "18", "preset": "veryfast", "bf": "0"}
-_PICTURES = {"overlays": Segmentation.overlay, "contours": Segmentation.contours, "side-by-side": side_by_side}
+# No B-frames: packets are in the order of time, and segments do not overlap. No macroblock tree (mbtree): it is not
+# deterministic on a loaded machine, and a resumed video would sometimes differ by some bytes.
+_H264 = {"crf": "18", "preset": "veryfast", "bf": "0", "mbtree": "0"}
 
 
 def paths(root: Path, name: str, kinds: Sequence[str], audio_codecs: Sequence[str] = ()) -> dict[str, Path]:
@@ -64,10 +56,7 @@ class VideoWriter:
 
     Attributes:
       video: format of the frames.
-      options: kinds of results, minimum area and smoothing.
       frames: number of frames in complete segments.
-      last_pts: time of the last of them; None before the first.
-      scores: with smoothing, the probabilities of the last of them, float32 [h, w, c].
     """
 
     def __init__(
@@ -76,7 +65,7 @@ class VideoWriter:
         name: str,
         video: VideoFormat,
         class_names: Sequence[str],
-        options: PredictOptions,
+        kinds: Sequence[str],
         settings: dict | None = None,
         resume: bool = False,
     ):
@@ -87,33 +76,27 @@ class VideoWriter:
           name: name of the video, relative to `root`.
           video: format of the frames.
           class_names: names of the classes, background first.
-          options: kinds of results, minimum area and smoothing.
+          kinds: kinds of results; those that videos do not have are ignored.
           settings: everything that the results depend on, JSON.
           resume: whether to continue existing segments; otherwise they are removed.
 
         Raises:
           UsageError: the folder cannot be created, or contains a run with other settings.
         """
-        self.video, self.options = video, options
-        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in options.kinds]
+        self.video = video
+        self._root, self._name, self._kinds = root, name, [kind for kind in KINDS if kind in kinds]
         self._class_names = tuple(class_names)
         self._folder = (root / name).parent / f".{Path(name).name}.parts"
         if not resume:
             shutil.rmtree(self._folder, ignore_errors=True)
         prepare_folder(self._folder, root)
         self._state = self._read_state(settings or {})
-        number = len(self._state["segments"])
-        self.scores = np.load(self._folder / f"{number - 1:04}.scores.npy") if number and options.smoothing else None
         self._open: ExitStack | None = None
         self._count = 0
 
     @property
     def frames(self) -> int:
         return sum(self._state["segments"])
-
-    @property
-    def last_pts(self) -> int | None:
-        return self._state["last_pts"]
 
     def add(self, index: int, pts: int, result: Segmentation) -> None:
         """Adds a frame.
@@ -127,7 +110,7 @@ class VideoWriter:
             for kind in self._kinds:
                 self._sinks[kind](index, pts, result)
             self._count += 1
-            self._last = pts, result.scores
+            self._last_pts = pts
             if self._count == SEGMENT_FRAMES:
                 self._end_segment()
         except (OSError, av.FFmpegError) as error:
@@ -152,7 +135,7 @@ class VideoWriter:
                 self._end_segment()
             if not self.frames:
                 raise UsageError(f"{source or self._name} has no frame that can be decoded. Replace it.")
-            until = self.last_pts * self.video.time_base + 1 / self.video.rate if cut else None
+            until = self._state["last_pts"] * self.video.time_base + 1 / self.video.rate if cut else None
             made = paths(self._root, self._name, self._kinds, sound_codecs(source) if source else ())
             for kind, path in made.items():
                 parts = [self._part(number, kind) for number in range(len(self._state["segments"]))]
@@ -188,15 +171,10 @@ class VideoWriter:
     def _end_segment(self) -> None:
         stack, self._open = self._open, None
         stack.close()
-        number = len(self._state["segments"])
-        last_pts, scores = self._last
-        if self.options.smoothing:  # to resume it
-            np.save(self._folder / f"{number:04}.scores.npy", scores)
         self._state["segments"].append(self._count)
-        self._state["last_pts"] = last_pts
+        self._state["last_pts"] = self._last_pts
         state = json.dumps(self._state)
         write_whole(self._folder / "state.json", self._root, lambda partial: partial.write_text(state))
-        (self._folder / f"{number - 1:04}.scores.npy").unlink(missing_ok=True)
 
     def _read_state(self, settings: dict) -> dict:
         path = self._folder / "state.json"
@@ -223,7 +201,7 @@ class VideoWriter:
         """Opens a segment of frames; returns a function that encodes one frame."""
         container = self._open.enter_context(av.open(ffmpeg_path(path), "w", format="nut"))
         video = self.video
-        height, width = video.size[0], video.size[1] * (2 if kind == "side-by-side" else 1)
+        height, width = video.size
         lossless = kind == "masks"
         # 4:2:0 needs even sides; with odd ones, 4:4:4 (which some players do not support) avoids cropping.
         pixels = "gray" if lossless else "yuv444p" if height % 2 or width % 2 else "yuv420p"
@@ -234,7 +212,7 @@ class VideoWriter:
         stream.codec_context.sample_aspect_ratio = video.aspect
         if not lossless:
             stream.codec_context.color_range = 1
-            stream.codec_context.colorspace = video.matrix[0]
+            stream.codec_context.colorspace = video.matrix
         self._open.callback(lambda: container.mux(stream.encode(None)))
 
         def take(index: int, pts: int, result: Segmentation) -> None:
@@ -242,8 +220,9 @@ class VideoWriter:
             if lossless:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(result.mask), "gray")
             else:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(_PICTURES[kind](result)), "rgb24")
-                frame = frame.reformat(format=pixels, dst_colorspace=video.matrix[1], dst_color_range=1)
+                picture = result.contours() if kind == "contours" else result.overlay()
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+                frame = frame.reformat(format=pixels, dst_colorspace=video.matrix, dst_color_range=1)
             frame.pts, frame.time_base = pts, video.time_base
             container.mux(stream.encode(frame))
 
@@ -255,7 +234,7 @@ class VideoWriter:
 
         def take(index: int, pts: int, result: Segmentation) -> None:
             row: list[object] = [index, f"{float(pts * self.video.time_base):.6f}"]
-            regions = [region for region in result.regions() if region.area >= self.options.min_area]
+            regions = result.regions()
             for class_id in range(1, len(self._class_names)):
                 own = [region for region in regions if region.class_id == class_id]
                 boxes = "; ".join(" ".join(map(str, region.box)) for region in own)

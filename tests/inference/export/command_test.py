@@ -111,10 +111,10 @@ def test_an_inaccurate_export_is_rejected(squares, trained, capsys):
     visualize.write("black/a.png", np.zeros((*SIZE, 3), np.uint8))
     options = ("--format=onnx", "--int8", "--calibration", "black", "--images", "squares/images")
     (trained / "net.onnx").write_bytes(b"earlier")
-    assert run(*options, "--output=net.onnx", "--overwrite") == 1
-    assert "net.onnx.rejected" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"net\.onnx was not written"):
+        run(*options, "--output=net.onnx", "--overwrite")
     assert (trained / "net.onnx").read_bytes() == b"earlier"
-    assert (trained / "net.onnx.rejected").exists()
+    assert not list(trained.glob("*.rejected"))
 
 
 def test_files_are_replaced_only_with_overwrite(trained, tmp_path):
@@ -134,7 +134,6 @@ def test_files_are_replaced_only_with_overwrite(trained, tmp_path):
         (["--size=dynamic"], "--size=dynamic.*--size=720x1280"),
         (["--size=0x64"], "--size=0x64"),
         (["--size=64x64", "--scales", "0.4"], "--size=64x64.*26 pixels"),
-        (["--size=99999x99999"], "--size=99999x99999.*GB"),
         (["--int8"], "--calibration"),
         (["--calibration", "x"], "--int8"),
         (["--format=savedmodel", "--int8", "--output=x"], "savedmodel.*onnx.*tflite"),

@@ -76,13 +76,3 @@ def test_a_convolution_that_is_read_twice_is_unchanged(rng):
         return y * scale + y
 
     assert_same(function, rng.normal(size=(1, 6, 7, 4)).astype(np.float32), conv_general_dilated=2, add=1)
-
-
-def test_constants_are_computed_once(rng):
-    table = jnp.asarray(rng.normal(size=5), jnp.float32)
-
-    def function(x):
-        return x + jnp.sqrt(jnp.abs(table) + 1).sum()
-
-    program = assert_same(function, rng.normal(size=(1, 2, 2, 4)).astype(np.float32), add=1)
-    assert program.jaxpr.eqns[0].invars[1].aval.shape == ()

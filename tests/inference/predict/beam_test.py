@@ -41,7 +41,7 @@ def test_beam_writes_the_same_files(loads, tmp_path, capsys):
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     clips.write(tmp_path / "in" / "clip.mp4", clips.pictures(3, (64, 32)))
     (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
-    options = ["--save", "masks", "scores", "rle", "frames", "--scales", "1.0"]
+    options = ["--save", "masks", "scores", "coco", "frames", "--scales", "1.0"]
     assert predict(tmp_path / "in", "--output", tmp_path / "plain", *options) == 1
     plain = capsys.readouterr()
     loads.clear()

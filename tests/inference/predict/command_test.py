@@ -67,6 +67,7 @@ def test_each_picture_gets_its_own_mask_and_unreadable_files_are_reported(segmen
     assert all(f"skipped: {tmp_path}/in/{name}" in printed.err for name in broken)
     assert "p0.png: 41x30, " in printed.err  # without a terminal, a line per picture
     assert "Predicted 7 images" in printed.out
+    assert "s to prepare" in printed.out
     assert "4 could not be read" in printed.out
     assert files(tmp_path / "out") == {
         "predict.json",
@@ -99,7 +100,7 @@ def test_stopped_run_is_resumed(pictures, tmp_path, monkeypatch, capsys):
         written.append(name)
         write(result, root, name, kinds)
 
-    arguments = [pictures, "--output", tmp_path / "out", "--save", "masks", "rle", "--batch-size", "1"]
+    arguments = [pictures, "--output", tmp_path / "out", "--save", "masks", "coco", "--batch-size", "1"]
     monkeypatch.setattr(outputs, "write", interrupted)
     assert predict(*arguments) == 130
     assert f"--output={tmp_path / 'out'} --resume" in capsys.readouterr().err
@@ -107,8 +108,8 @@ def test_stopped_run_is_resumed(pictures, tmp_path, monkeypatch, capsys):
     assert predict(*arguments, "--resume") == 0
     assert "Predicted 1 image in" in capsys.readouterr().out
     assert sorted(written) == ["a", "sub/b"]
-    assert files(tmp_path / "out") == {"a_mask.png", "sub/b_mask.png", "rle.json", "predict.json"}
-    found = COCO(str(tmp_path / "out" / "rle.json"))
+    assert files(tmp_path / "out") == {"a_mask.png", "sub/b_mask.png", "coco.json", "predict.json"}
+    found = COCO(str(tmp_path / "out" / "coco.json"))
     assert {image["file_name"] for image in found.imgs.values()} == {"a.png", "sub/b.png"}
     assert predict(*arguments, "--resume") == 0
     assert "Predicted nothing, 2 done earlier" in capsys.readouterr().out
@@ -125,17 +126,12 @@ def test_other_settings_are_not_mixed_in(pictures, network, tmp_path, monkeypatc
 
 def test_every_kind_of_result(pictures, segmenter, tmp_path, capsys):
     clips.write(pictures / "clip.mp4", clips.pictures(3, (64, 32)), sound="aac")
-    assert (
-        predict(pictures, "--output", tmp_path / "out", "--save", *arguments.PICTURE_KINDS, "frames", "--min-area=4")
-        == 0
-    )
-    endings = ("mask.png", "palette.png", "overlay.jpg", "contours.jpg", "side.jpg", "cutout.png", "scores.npz")
-    videos = ("mask.mkv", "overlay.mp4", "contours.mp4", "side.mp4", "frames.csv")
+    assert predict(pictures, "--output", tmp_path / "out", "--save", *arguments.PICTURE_KINDS, "frames") == 0
+    endings = ("mask.png", "palette.png", "overlay.jpg", "contours.jpg", "cutout.png", "scores.npz")
+    videos = ("mask.mkv", "overlay.mp4", "contours.mp4", "frames.csv")
     expected = {f"{name}_{end}" for name in ("a", "sub/b") for end in endings} | {f"clip_{end}" for end in videos}
-    assert files(tmp_path / "out") == expected | {"rle.json", "polygons.json", "predict.json"}
-    rles = json.loads((tmp_path / "out" / "rle.json").read_text())["annotations"]
-    assert rles
-    assert min(entry["area"] for entry in rles) >= 4
+    assert files(tmp_path / "out") == expected | {"coco.json", "predict.json"}
+    assert json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]
     for frame, mask in zip(
         clips.frames(pictures / "clip.mp4"), clips.frames(tmp_path / "out" / "clip_mask.mkv", "gray"), strict=True
     ):
@@ -164,9 +160,9 @@ def test_equal_stems_and_long_names_are_predicted_and_resumed(segmenter, tmp_pat
     names = ("hand.jpg", "hand.png", f"{'x' * 246}.png", os.fsdecode(b"caf\xe9.png"))
     for name in names:
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "in" / name)
-    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "contours", "rle")
+    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--save", "masks", "contours", "coco")
     assert predict(*arguments) == 0
-    stored = json.loads((tmp_path / "out" / "rle.json").read_text())
+    stored = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert {image["file_name"] for image in stored["images"]} == set(names)
     assert {"hand.jpg_mask.png", "hand.png_mask.png", os.fsdecode(b"caf\xe9_mask.png")} < files(tmp_path / "out")
     assert len(files(tmp_path / "out")) == 2 * len(names) + 2
@@ -197,7 +193,6 @@ def test_results_come_one_by_one_in_python(pictures, network, monkeypatch, capsy
         (["empty"], "empty"),
         (["in", "--save", "frames"], "--save frames"),
         (["in", "--batch-size", "0"], "--batch-size is 0"),
-        (["in", "--smoothing", "-1"], "--smoothing is -1"),
         (["in", "--max-seconds", "nan"], "--max-seconds is nan"),
         (["97"], "Camera 97"),
         (["in/a.png", "in/again/a.png"], "in/again/a.png"),

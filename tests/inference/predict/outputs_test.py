@@ -39,14 +39,8 @@ def test_contents_of_every_kind(result, tmp_path):
         assert stored["scores"].dtype == np.float16
         np.testing.assert_allclose(stored["scores"], result.scores, atol=1e-3)
         assert stored["class_names"].tolist() == ["background", "left", "right"]
-    for kind, expected in (
-        ("overlays", result.overlay()),
-        ("contours", result.contours()),
-        ("side-by-side", np.concatenate([result.image, result.overlay()], 1)),
-    ):
-        difference = reading.read(files[kind]).astype(int) - expected
-        assert np.abs(difference).mean() < 6
-        assert difference.shape == expected.shape
+    for kind, expected in (("overlays", result.overlay()), ("contours", result.contours())):
+        assert np.abs(reading.read(files[kind]).astype(int) - expected).mean() < 6
 
 
 def test_a_failed_write_keeps_the_earlier_file(tmp_path):

@@ -1,9 +1,7 @@
 """Videos: every frame once and at its own time, for files of all kinds; the same result after a killed run."""
 
-import argparse
 import csv
 import gc
-import math
 import os
 import re
 import signal
@@ -27,10 +25,9 @@ from refinenet_jax.inference.predict.sources import find
 from refinenet_jax.inference.segmentation import Segmentation
 from refinenet_jax.inference.segmenter import Segmenter
 from refinenet_jax.inference.video import camera as video_camera
-from refinenet_jax.inference.video import predict as video
 from refinenet_jax.inference.video import writer as video_writer
 from refinenet_jax.inference.video.predict import predict_camera, predict_video
-from refinenet_jax.inference.video.reader import VideoFormat, VideoReader
+from refinenet_jax.inference.video.reader import VideoReader
 
 NAMES = ("background", "left", "right")
 
@@ -75,12 +72,12 @@ def test_times_size_and_sound_are_kept(segmenter, tmp_path):
     source = clips.write(
         tmp_path / "clip.mp4", pictures, pts=pts, time_base=Fraction(1, 90000), pixels="yuv444p", sound="aac"
     )
-    count = predict(segmenter, source, tmp_path, kinds=("masks", "overlays", "contours", "side-by-side", "frames"))
+    count = predict(segmenter, source, tmp_path, kinds=("masks", "overlays", "contours", "frames"))
     assert count == {"videos": 1, "frames": 7, "failed": 0}
-    for kind, width in (("overlay", 47), ("contours", 47), ("side", 94)):
+    for kind in ("overlay", "contours"):
         found = tmp_path / f"clip_{kind}.mp4"
         assert clips.times(found) == [Fraction(time, 90000) for time in pts]
-        assert {frame.shape for frame in clips.frames(found)} == {(33, width, 3)}
+        assert {frame.shape for frame in clips.frames(found)} == {(33, 47, 3)}
         assert clips.sound_packets(found) == clips.sound_packets(source)
     frames, _ = read(source)
     assert [frame.pts * Fraction(1, 90000) for frame in frames] == clips.times(source)
@@ -98,24 +95,25 @@ def test_times_size_and_sound_are_kept(segmenter, tmp_path):
 
 
 def test_colors_are_kept(segmenter, tmp_path):
+    """In a small video, a large one, whose matrix is another, and one with the full range."""
     for size, pixels in (((48, 64), "yuv420p"), ((720, 64), "yuv420p"), ((48, 64), "yuvj420p")):
-        flat = [np.full((*size, 3), (180, 120, 100), np.uint8)] * 2
+        flat = [np.full((*size, 3), (120, 120, 180), np.uint8)] * 2
         source = clips.write(tmp_path / "clip.mp4", flat, pixels=pixels, options={"crf": "1"})
-        predict(segmenter, source, tmp_path, kinds=("contours",))
-        assert clips.frames(source)[1].mean((0, 1)) == pytest.approx((180, 120, 100), abs=5)
-        assert clips.frames(tmp_path / "clip_contours.mp4")[1].mean((0, 1)) == pytest.approx((180, 120, 100), abs=5)
+        predict(segmenter, source, tmp_path, kinds=("overlays",))
+        assert clips.frames(source)[1].mean((0, 1)) == pytest.approx((120, 120, 180), abs=5)
+        assert clips.frames(tmp_path / "clip_overlay.mp4")[1].mean((0, 1)) == pytest.approx((120, 120, 180), abs=5)
 
 
 @pytest.mark.parametrize(("turned", "mirrored"), [(0, True), (90, False), (180, False), (-90, True)])
 def test_rotated_videos_are_read_and_written_upright(segmenter, turned, mirrored, tmp_path):
     """Only the upper left quarter is white, so that its position shows the rotation."""
-    picture = np.zeros((48, 64, 3), np.uint8)
+    picture = np.full((48, 64, 3), 100, np.uint8)
     picture[:24, :32] = 255
     source = clips.write(tmp_path / "clip.mp4", [picture] * 2, turned=turned, mirrored=mirrored)
     expected = np.rot90(picture, turned // 90)
     expected = expected[:, ::-1] if mirrored else expected
-    predict(segmenter, source, tmp_path, kinds=("contours",))
-    for found in (read(source)[0][1].image, clips.frames(tmp_path / "clip_contours.mp4")[1]):
+    predict(segmenter, source, tmp_path, kinds=("overlays",))
+    for found in (read(source)[0][1].image, clips.frames(tmp_path / "clip_overlay.mp4")[1]):
         assert found.shape == expected.shape
         assert np.abs(found.astype(int) - expected).mean() < 12
 
@@ -124,9 +122,7 @@ def test_rotated_videos_are_read_and_written_upright(segmenter, turned, mirrored
     ("name", "options"),
     [
         ("ten_bits.mp4", {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=none"}}),
-        ("b_frames.mkv", {"options": {"bf": "3"}}),
-        ("transport.ts", {"sound": "aac"}),
-        ("old.avi", {"codec": "mpeg4", "sound": "libmp3lame"}),
+        ("transport.ts", {"options": {"bf": "3"}, "sound": "aac"}),
         ("vp9.webm", {"codec": "libvpx-vp9", "sound": "libopus"}),
         ("raw.mov", {"codec": "mjpeg", "pixels": "yuvj420p", "sound": "pcm_s16le"}),
     ],
@@ -158,10 +154,6 @@ def test_formats(segmenter, name, options, tmp_path):
         ("a.m2ts", {}),
         ("a.h264", {}),
         ("a.vob", {"codec": "mpeg2video"}),
-        ("a.mxf", {"codec": "mpeg2video"}),
-        ("a.ivf", {"codec": "libvpx-vp9"}),
-        ("a.y4m", {"codec": "wrapped_avframe"}),
-        ("a.mjpeg", {"codec": "mjpeg", "pixels": "yuvj420p"}),
     ],
 )
 def test_further_endings_of_a_folder(name, options, tmp_path):
@@ -184,21 +176,6 @@ def test_names_of_all_kinds_are_written_and_resumed(segmenter, stem, tmp_path, m
     names = {f"{item.name}_mask.mkv", f"{item.name}_overlay.mp4", f"{item.name}_frames.csv"}
     assert {path.name for path in Path("out:1").iterdir()} == names
     assert len(clips.sound_packets(tmp_path / "out:1" / f"{item.name}_overlay.mp4")) > 0
-
-
-def test_interlaced_frames_have_no_comb(tmp_path):
-    """A square that moves by 12 pixels between the fields of a frame."""
-    fields = clips.pictures(1)[0]
-    moved = np.roll(fields, 12, axis=1)
-    fields[1::2] = moved[1::2]
-    options = {"codec": "mpeg2video", "interlaced": True, "options": {"b": "4M"}}
-    frames, _ = read(clips.write(tmp_path / "a.mpg", [fields] * 6, **options))
-    assert len(frames) == 6
-
-    def comb(image):
-        return np.abs(np.diff(image[..., 0].astype(int), axis=0))[:20].mean()
-
-    assert comb(frames[3].image) < comb(fields) / 2
 
 
 @pytest.mark.parametrize("damage", ["middle", "end"])
@@ -262,11 +239,10 @@ def die_after(segmenter, count):
     object.__setattr__(segmenter, "stream", stream)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_killed_run_is_resumed_to_the_same_result(segmenter, smoothing, tmp_path, monkeypatch):
+def test_killed_run_is_resumed_to_the_same_result(segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 12)
     source = clips.write(tmp_path / "clip.mp4", clips.pictures(50), sound="aac")
-    options = {"kinds": ("masks", "overlays", "frames"), "batch_size": 4, "smoothing": smoothing}
+    options = {"kinds": ("masks", "overlays", "frames"), "batch_size": 4}
     predict(segmenter, source, tmp_path / "whole", **options)
 
     for stop in (5, 30, 3):
@@ -276,7 +252,12 @@ def test_killed_run_is_resumed_to_the_same_result(segmenter, smoothing, tmp_path
         assert not list((tmp_path / "killed").glob("*.*4"))
     object.__delattr__(segmenter, "stream")
     with pytest.raises(UsageError, match="other settings"):
-        predict(segmenter, source, tmp_path / "killed", resume=True, **{**options, "smoothing": 0.3})
+        predict(segmenter, source, tmp_path / "killed", resume=True, **options, max_seconds=1.5)
+    times = source.stat()
+    os.utime(source, (0, 0))  # another file
+    with pytest.raises(UsageError, match="source"):
+        predict(segmenter, source, tmp_path / "killed", resume=True, **options)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
     count = predict(segmenter, source, tmp_path / "killed", resume=True, **options)
     assert count["frames"] == 50 - 24  # the second run wrote 24 before it was killed
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
@@ -285,47 +266,12 @@ def test_killed_run_is_resumed_to_the_same_result(segmenter, smoothing, tmp_path
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
-def test_a_changed_source_is_not_resumed(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_writer, "SEGMENT_FRAMES", 8)
-    source = clips.write(tmp_path / "clip.mp4", clips.pictures(20))
-    die_after(segmenter, 12)
-    with pytest.raises(Killed):
-        predict(segmenter, source, tmp_path / "out")
-    clips.write(source, clips.pictures(21))
-    object.__delattr__(segmenter, "stream")
-    with pytest.raises(UsageError, match="source"):
-        predict(segmenter, source, tmp_path / "out", resume=True)
-    assert predict(segmenter, source, tmp_path / "out")["frames"] == 21
-
-
-def test_smoothing_depends_on_times(tmp_path):
-    """Two frames 0.1 s apart, then one after 0.4 s, with a time constant of 0.2 s."""
-    scores = [np.full((2, 2, 2), value, np.float32) for value in (0.0, 1.0, 0.5)]
-    results = [
-        (i, pts, Segmentation(np.zeros((2, 2, 3), np.uint8), score, ("background", "hand")))
-        for i, (pts, score) in enumerate(zip((0, 1, 5), scores, strict=True))
-    ]
-    video_format = VideoFormat((2, 2), Fraction(1, 10), Fraction(10))
-
-    def smoothed(seconds):
-        writer = argparse.Namespace(
-            scores=None, last_pts=None, video=video_format, options=PredictOptions(smoothing=seconds)
-        )
-        return [result for _, _, result in video._smooth(results, writer)]
-
-    found = [result.scores[0, 0, 0] for result in smoothed(0.2)]
-    second = 1 - math.exp(-0.5)
-    assert found == pytest.approx([0, second, second * math.exp(-2) + 0.5 * (1 - math.exp(-2))], abs=1e-6)
-    assert all(a is b[2] for a, b in zip(smoothed(0.0), results, strict=True))
-
-
-@pytest.mark.parametrize(("options", "frames"), [({"max_frames": 7}, 7), ({"max_seconds": 0.4}, 10)])
-def test_limits_cut_pictures_and_sound(segmenter, options, frames, tmp_path):
+def test_a_time_limit_cuts_pictures_and_sound(segmenter, tmp_path):
     source = clips.write(tmp_path / "clip.mp4", clips.pictures(50), sound="aac")
-    assert predict(segmenter, source, tmp_path, kinds=("overlays",), **options)["frames"] == frames
+    assert predict(segmenter, source, tmp_path, kinds=("overlays",), max_seconds=0.4)["frames"] == 10
     found = tmp_path / "clip_overlay.mp4"
-    assert len(clips.times(found)) == frames
-    assert frames / 25 - 0.05 < clips.sound_packets(found)[-1][1] <= frames / 25 + 0.01
+    assert len(clips.times(found)) == 10
+    assert 0.35 < clips.sound_packets(found)[-1][1] <= 0.41
 
 
 def test_memory_does_not_grow_with_the_length(segmenter, tmp_path):
@@ -347,7 +293,7 @@ def test_memory_does_not_grow_with_the_length(segmenter, tmp_path):
 
     object.__setattr__(segmenter, "stream", counted)
     source = clips.write(tmp_path / "clip.mp4", clips.pictures(100))
-    predict(segmenter, source, tmp_path, smoothing=0.1)
+    predict(segmenter, source, tmp_path)
     assert 1 <= most <= 12
 
 
@@ -355,8 +301,8 @@ def test_network_camera(segmenter, tmp_path, monkeypatch, capfd):
     """A stream, and an address without one, whose password is not printed; a camera that does not exist."""
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;udp")
     (item,) = find([f"rtsp://127.0.0.1:{rtsp.start()}/live"])
-    assert predict_camera(segmenter, item, tmp_path, PredictOptions(max_frames=5)) == {"videos": 1, "frames": 5}
-    assert len(clips.times(tmp_path / "camera_127.0.0.1_live_overlay.mp4")) == 5
+    count = predict_camera(segmenter, item, tmp_path, PredictOptions(max_seconds=0.3))["frames"]
+    assert len(clips.times(tmp_path / "camera_127.0.0.1_live_overlay.mp4")) == count > 0
     (item,) = find(["rtsp://me:secret@127.0.0.1:9/live"])
     with pytest.raises(UsageError, match=r"amera rtsp://127\.0\.0\.1:9/live"):
         predict_camera(segmenter, item, tmp_path, PredictOptions())
