@@ -76,7 +76,7 @@ def _read_xml(path: Path, content: bytes) -> Annotation:
         for outline in outlines:
             points = polygon(where, [[_text(point, "x"), _text(point, "y")] for point in outline.iterfind("pt")])
             shapes.append(Shape(label, points))
-    size = _size(*(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
+    size = _size(path, *(_text(root, f"imagesize/{side}") for side in ("nrows", "ncols")))
     return Annotation(path, size, tuple(shapes))
 
 
@@ -99,7 +99,7 @@ def _read_json(path: Path, content: bytes) -> Annotation:
         points = polygon(where, item.get("points"), 3 if kind == "polygon" else 2)
         region = _bitmap(where, points, item.get("mask")) if kind == "mask" else _outline(kind, points)
         shapes.append(Shape(label, region))
-    size = _size(root.get("imageHeight"), root.get("imageWidth"))
+    size = _size(path, root.get("imageHeight"), root.get("imageWidth"))
     return Annotation(path, size, tuple(shapes))
 
 
@@ -129,11 +129,13 @@ def _outline(kind: str, points: np.ndarray) -> np.ndarray:
     return points
 
 
-def _size(height: Any, width: Any) -> tuple[int, int] | None:
+def _size(path: Path, height: Any, width: Any) -> tuple[int, int] | None:
     try:
-        size = int(height), int(width)
-    except (ValueError, TypeError, OverflowError):
-        return None
+        size = int(height or 0), int(width or 0)
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise error(
+            f"{path} gives its picture the size {height!r} x {width!r}, not whole numbers. Export it again."
+        ) from fault
     return size if min(size) > 0 else None
 
 

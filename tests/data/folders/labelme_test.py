@@ -146,6 +146,8 @@ LAUGHS = (
         (_json(_json_shape([[1, 2], [float("inf"), 1], [2, 2]])), "not finite"),
         (_json(_json_shape([[1, 2], [3, 4]], shape_type="line")), r"object 0 \('hand'\) has the shape_type 'line'"),
         (_json(_json_shape([[1, 2]], shape_type=["x"])), "shape_type"),
+        (_xml(size="<imagesize><nrows>big</nrows><ncols>1</ncols></imagesize>"), "the size 'big' x '1'"),
+        (_json(imageHeight=[480]), r"size \[480\] x 640"),
         (_json(_json_shape([[1, 2]], shape_type="circle")), r"empty polygon \(1 points\)"),
         (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask")), r"object 0 \('hand'\) has a mask .*PNG"),
         (_json(_json_shape([[1, 2], [3, 4]], shape_type="mask", mask="!")), "a mask .*PNG in base64"),
