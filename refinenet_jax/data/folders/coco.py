@@ -155,7 +155,11 @@ def _value(entry: Any, key: str, *kinds: type) -> Any:
 
 def _identity(entry: Any, key: str) -> str:
     """Returns an id as text; some programs write 5.0 or "5" for 5, or ids that are no numbers."""
-    return str(_value(entry, key, int, float, str)).strip().removesuffix(".0")
+    value = _value(entry, key, int, float, str)
+    text = str(value).strip().removesuffix(".0")
+    if not text or (isinstance(value, float) and not value.is_integer()):
+        raise _Fault(f"has the {key} {text[:40]!r}, not a whole number or text")
+    return text
 
 
 def _side(image: Any, key: str) -> int:

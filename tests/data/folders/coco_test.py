@@ -166,6 +166,8 @@ FAR_AROUND = [[0, 0, 9, 0] * 200_000]
         (_root(width="9 px"), "width '9 px'"),
         (_root(width=9.5), "width '9.5'"),
         (_root(id=True), "id 'True', not a number"),
+        (_root(id=" "), "id '', not a whole number or text"),
+        (_root(id=5.5), "id '5.5', not a whole number or text"),
         (_root(file_name=None), "file_name 'None'"),
     ],
 )
