@@ -26,7 +26,9 @@ SIZE = 216, 384  # height and width of the resized pictures and the masks
 RESIZED = ("images_resized", "jpg"), ("masks", "png")
 ORIGINAL = ("images_original_size", "jpg"), ("annotations", "xml")
 
-_HAND = re.compile("hand|left|right")  # the spelling in the official files is not documented
+# Names of objects, in lower case and without blanks, '_', '-' and a final number: "Left_Hand 2" is "lefthand". The spelling in
+# the official files is not documented; add missing spellings here.
+_HAND = re.compile("hands?|(left|right|[lr])hand|hand(left|right|[lr])|left|right|[lr]h")
 
 # Pixels by which an outline may leave its picture because of inexact clicks; with more, it is for another size or picture.
 _MARGIN = 20
@@ -102,13 +104,16 @@ def draw_outlines(picture: Picture) -> np.ndarray:
         root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_WithoutDoctype()))
         if root.tag != "annotation":
             raise ValueError(f"its root element is <{root.tag}>, not <annotation>")
+        rows, columns = (int(_text(root, f"imagesize/{side}") or 0) for side in ("nrows", "ncols"))
+        if min(rows, columns) > 0 and (rows, columns) != (height, width):
+            raise ValueError(f"it is for a picture of {columns}x{rows}, not {width}x{height}")
         for index, item in enumerate(root.iterfind("object")):
             label = _text(item, "name")
             if _text(item, "deleted") == "1":
                 continue
-            if not _HAND.search(label.lower()):
+            if not _HAND.fullmatch(re.sub(r"[\s_-]+", "", label.lower()).rstrip("0123456789")):
                 raise ValueError(f"object {index} is {label!r}, not a hand; if it is not one, mark it as deleted")
-            hands.append(_points(item, index, (width, height)))
+            hands += [_points(polygon, index, (width, height)) for polygon in item.findall("polygon") or [item]]
     except (ET.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{path} does not fit {picture.image}: {error}. Get the official files.") from error
     if not hands:
@@ -116,9 +121,9 @@ def draw_outlines(picture: Picture) -> np.ndarray:
     return draw(height, width, [(points, 1) for points in hands])
 
 
-def _points(item: ET.Element, index: int, size: tuple[int, int]) -> np.ndarray:
-    """Returns the outline of an object, float64 [n, 2] of x and y; `size` is (width, height) of its picture."""
-    points = [[float(_text(point, axis)) for axis in "xy"] for point in item.iterfind("polygon/pt")]
+def _points(polygon: ET.Element, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Returns an outline of an object, float64 [n, 2] of x and y; `size` is (width, height) of its picture."""
+    points = [[float(_text(point, axis)) for axis in "xy"] for point in polygon.iterfind("pt")]
     if len(points) < 3:
         raise ValueError(f"object {index} has {len(points)} points, fewer than 3")
     points = np.array(points)

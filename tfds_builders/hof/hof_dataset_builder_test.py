@@ -20,6 +20,7 @@ DUMMY = pathlib.Path(__file__).parent / "dummy_data"
 NUMBERS = [1, 2, 3, 4, 5, 9, 10, 100, 216, 221, 225, 300]
 SPLITS = {"train": {2, 5, 100, 300}, "validation": {1, 3, 221}, "test": {4, 9, 10, 216, 225}}
 BOX = np.array([[30, 30], [60, 30], [60, 50]])
+OTHER_SIZE = "<imagesize><nrows>3</nrows><ncols>4</ncols></imagesize>"
 
 
 class HofTest(tfds.testing.DatasetBuilderTestCase):
@@ -128,6 +129,8 @@ def test_faulty_files_are_named_and_leave_nothing_built(tmp_path, tree, config, 
         (xml(("hand", [*BOX, (float("nan"), 1)])), "object 0 leaves"),
         (xml(("hand", BOX), ("hand", BOX - 60)), "object 1 leaves"),
         (xml(("hand", [*BOX, ("x", 1)])), "could not convert"),
+        (xml(("left foot", BOX)), "'left foot'"),
+        (xml(("hand", BOX)).replace("<object>", f"{OTHER_SIZE}<object>"), "a picture of 4x3, not"),
     ],
 )
 def test_faulty_annotations_are_named(tree, text, fact):
@@ -150,6 +153,9 @@ def test_the_official_faults_are_handled(tree, caplog):
     deleted = xml(("body", BOX)).replace("<deleted>0", "<deleted>1")
     assert not draw(9, deleted).any()
     assert "9.xml: no hand is outlined" in caplog.text
+    two = xml(("hand", BOX), ("hand", BOX + 20))
+    one_object = two[: two.index("</object>")] + two[two.rindex("<polygon>") :]
+    np.testing.assert_array_equal(draw(9, one_object), draw(9, two))
     assert draw(9, xml(("hand", np.array([[-15, -15], [20, -15], [20, 20]])))).any()
 
 
