@@ -61,7 +61,7 @@ class Worker:
     """One implementation of a case, in its own process."""
 
     def __init__(self, way: str, case: Case):
-        command = [sys.executable, "-m", "benchmarks.compare_worker", way, json.dumps(asdict(case))]
+        command = [sys.executable, "-m", "benchmarks.pytorch.worker", way, json.dumps(asdict(case))]
         environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}  # the same for all
         environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -75,11 +75,11 @@ def test_pytorch_network_of_the_benchmarks_computes_the_same(published):
     """So that the comparison of speed is fair."""
     import torch
 
-    from benchmarks import torch_twin
+    from benchmarks.pytorch.twin import Twin, load
 
     expected, model, variables = published
     variant = next(name for name, parts in models.VARIANTS.items() if parts == (model.trunk_name, model.light))
-    twin = torch_twin.load(torch_twin.Twin(variant, model.num_classes), variables).eval()
+    twin = load(Twin(variant, model.num_classes), variables).eval()
     image = torch.tensor(np.array(models.normalize(expected["image"]))).permute(0, 3, 1, 2)
     label = torch.tensor(expected["label"].astype(np.int64))
     logits = twin(image)

@@ -77,14 +77,14 @@ def with_torch(case: Case, compiled: bool) -> tuple[Callable[[], None], dict]:
     import torch
     import torch.nn.functional as F
 
-    from benchmarks import torch_twin
+    from benchmarks.pytorch.twin import Twin
     from refinenet_jax import models
 
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
     torch.backends.cudnn.benchmark = True
     dtype = getattr(torch, case.dtype)
-    twin = torch_twin.Twin(case.variant, CLASSES).to(device, memory_format=torch.channels_last)
+    twin = Twin(case.variant, CLASSES).to(device, memory_format=torch.channels_last)
     twin.train(case.kind == "train")
     mean, std = (
         torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (models.IMAGENET_MEAN, models.IMAGENET_STD)

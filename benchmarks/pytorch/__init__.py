@@ -1,0 +1,1 @@
+"""PyTorch, as the other side of `benchmarks.compare`."""
